@@ -1,0 +1,1 @@
+"""Small networks of our own: the demo recogniser and the patch codec."""
