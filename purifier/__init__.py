@@ -1,1 +1,43 @@
-"""placeholder"""
+"""Purification of video clips with a video diffusion model (VideoPure, arXiv 2501.14999)."""
+
+from videopure.purifier.clip import prepare_clip, sample_frame_indices
+from videopure.purifier.defended import (
+    DefendedOutput,
+    DefendedRecogniser,
+    PurifySettings,
+    Verdict,
+    Vote,
+)
+from videopure.purifier.flow import DISFlow, FlowEstimator
+from videopure.purifier.guidance import Guidance
+from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoPurePipeline
+from videopure.purifier.recognisers import (
+    NetworkRecogniser,
+    Recogniser,
+    TransformersRecogniser,
+    load_recogniser,
+)
+from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
+
+__all__ = [
+    "METHODS",
+    "DISFlow",
+    "DefendedOutput",
+    "DefendedRecogniser",
+    "FlowEstimator",
+    "Guidance",
+    "Method",
+    "NetworkRecogniser",
+    "PurifySettings",
+    "Recogniser",
+    "TransformersRecogniser",
+    "Verdict",
+    "VideoPureOutput",
+    "VideoPurePipeline",
+    "Vote",
+    "calibrate_threshold",
+    "load_recogniser",
+    "prepare_clip",
+    "sample_frame_indices",
+    "suspicion_score",
+]

@@ -1,1 +1,11 @@
-"""Small networks of our own: the demo recogniser and the patch codec."""
+"""Small networks of our own, and the names under which recogniser folders call them."""
+
+from torch import nn
+
+from videopure.purifier.networks.patch_codec import PatchCodec
+from videopure.purifier.networks.prompt_embedding import PromptEmbedding
+
+__all__ = ["RECOGNISER_NETWORKS", "PatchCodec", "PromptEmbedding"]
+
+# `kind` in a recogniser folder's config.json -> class.
+RECOGNISER_NETWORKS: dict[str, type[nn.Module]] = {}

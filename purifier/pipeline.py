@@ -1,0 +1,417 @@
+"""VideoPure (arXiv 2501.14999): purification of video clips with a video diffusion model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMInverseScheduler,
+    DDIMScheduler,
+    DiffusionPipeline,
+    UNet3DConditionModel,
+    UNetMotionModel,
+)
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Generator, Tensor
+
+from videopure.purifier.flow import DISFlow, FlowEstimator
+from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
+from videopure.purifier.networks.patch_codec import PatchCodec
+from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
+from videopure.purifier.sampling import (
+    DenoisingStep,
+    OnStep,
+    add_noise,
+    ddim,
+    ddim_guided,
+    ddim_inversion,
+    ddpm,
+    keep,
+)
+from videopure.purifier.schedule import Schedule
+
+__all__ = ["METHODS", "Method", "VideoPureOutput", "VideoPurePipeline"]
+
+Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+# Frames that pass through the VAE together: enough to keep it busy, few enough for its memory.
+VAE_FRAMES = 16
+
+Generators = Generator | list[Generator] | None
+StepCallback = Callable[["VideoPurePipeline", int, int, dict[str, Tensor]], dict[str, Tensor]]
+
+
+@dataclass
+class VideoPureOutput(BaseOutput):
+    """Purified clips.
+
+    `candidates` is [B, N, T, 3, H, W] in 0..1: N = K + 1 candidates to vote on for `videopure`
+    (K guided estimates from the highest noise level to the lowest, then the guided final latents),
+    N = 1 for the other methods. `latents` is [B, N, C, T, h, w]; with `output_type="latent"` the
+    candidates are not decoded and None. `timesteps` names the train step of each candidate; the
+    final latents carry 0.
+    """
+
+    candidates: Tensor | np.ndarray | None
+    latents: Tensor
+    timesteps: list[int]
+
+
+class VideoPurePipeline(DiffusionPipeline):
+    """Purifies clips; loads any text-to-video folder of the supported layouts.
+
+    The lifecycle is `encode`, `invert`, `denoise`, `decode`, each usable alone. They keep
+    gradients; calling the pipeline does not.
+
+    Args:
+        vae: image codec of the frames.
+        unet: video diffusion model that predicts noise.
+        scheduler: noise schedule of the UNet.
+        inverse_scheduler: derived from `scheduler` when None.
+        text_encoder, tokenizer: used once, for the constant prompt embedding, and not kept.
+        prompt_embedding: the stored embedding; makes the two above unnecessary.
+    """
+
+    model_cpu_offload_seq = "prompt_embedding->unet->vae"
+    _optional_components = ["inverse_scheduler", "text_encoder", "tokenizer", "prompt_embedding"]  # noqa: RUF012
+    _callback_tensor_inputs = ["latents"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        vae: AutoencoderKL | AutoencoderTiny | PatchCodec,
+        unet: UNet3DConditionModel | UNetMotionModel,
+        scheduler: DDIMScheduler,
+        inverse_scheduler: DDIMInverseScheduler | None = None,
+        text_encoder: Any = None,
+        tokenizer: Any = None,
+        prompt_embedding: PromptEmbedding | None = None,
+    ) -> None:
+        super().__init__()
+        if scheduler.config.prediction_type != "epsilon":
+            raise ValueError(
+                "scheduler.prediction_type must be 'epsilon', got "
+                f"{scheduler.config.prediction_type!r}"
+            )
+        if prompt_embedding is None:
+            if text_encoder is None or tokenizer is None:
+                raise ValueError(
+                    "prompt_embedding is None: give it, or a text_encoder and a tokenizer to "
+                    "compute it from"
+                )
+            prompt_embedding = embed_prompt(text_encoder, tokenizer)
+        self.register_modules(
+            vae=vae,
+            unet=unet,
+            scheduler=scheduler,
+            inverse_scheduler=inverse_scheduler,
+            text_encoder=None,
+            tokenizer=None,
+            prompt_embedding=prompt_embedding,
+        )
+        self.flow_estimator: FlowEstimator = DISFlow()
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels along one side of a latent pixel."""
+        config = self.vae.config
+        if "patch_size" in config:
+            return int(config["patch_size"])
+        blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
+        return int(2 ** (len(blocks) - 1))
+
+    def schedule(self, inversion_steps: int = 5, num_inference_steps: int = 50) -> Schedule:
+        """The noise levels to visit; see `Schedule`."""
+        train_steps = self.scheduler.config.num_train_timesteps
+        if not 1 <= num_inference_steps <= train_steps:
+            raise ValueError(
+                f"num_inference_steps must be in 1..{train_steps}, got {num_inference_steps}"
+            )
+        if not 0 <= inversion_steps < num_inference_steps:
+            raise ValueError(
+                f"inversion_steps must be in 0..{num_inference_steps - 1} (below "
+                f"num_inference_steps), got {inversion_steps}"
+            )
+        return Schedule(
+            self.scheduler, self.inverse_scheduler, inversion_steps, num_inference_steps
+        )
+
+    def check_inputs(self, video: Tensor, method: str, output_type: str) -> None:
+        """Raise ValueError for a clip or an argument that cannot be purified."""
+        factor = self.vae_scale_factor
+        if video.ndim != 5 or video.shape[2] != 3:
+            raise ValueError(f"video must have shape [B, T, 3, H, W], got {list(video.shape)}")
+        if video.shape[0] < 1 or video.shape[1] < 2:
+            raise ValueError(
+                f"video needs at least 1 clip of 2 frames, got shape {list(video.shape)}"
+            )
+        if min(video.shape[-2:]) < factor or video.shape[-2] % factor or video.shape[-1] % factor:
+            raise ValueError(
+                f"video height and width must be multiples of {factor}, got "
+                f"{video.shape[-2]}x{video.shape[-1]}"
+            )
+        if not video.is_floating_point():
+            raise ValueError(f"video must be floating point in 0..1, got {video.dtype}")
+        low, high = (float(bound) for bound in torch.aminmax(video.float()))
+        if not (low >= 0 and high <= 1):  # also catches NaN
+            raise ValueError(f"video must be in 0..1, got values in {low}..{high}")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        if output_type not in ("pt", "np", "latent"):
+            raise ValueError(f"output_type must be one of pt, np, latent, got {output_type!r}")
+
+    def estimate_flow(self, video: Tensor, flow: Tensor | FlowEstimator | None = None) -> Tensor:
+        """Optical flow of the clips on the latent grid, [B, T-1, 2, h, w] in latent pixels.
+
+        Args:
+            video: [B, T, 3, H, W] in 0..1.
+            flow: [B, T-1, 2, H, W], (dx, dy) in pixels; or an estimator; or None for
+                `self.flow_estimator`.
+        """
+        if flow is None:
+            flow = self.flow_estimator
+        full = flow if isinstance(flow, Tensor) else flow(video)
+        batch, frames, _, height, width = video.shape
+        if full.shape != (batch, frames - 1, 2, height, width):
+            raise ValueError(
+                f"flow must have shape {[batch, frames - 1, 2, height, width]} for this video, "
+                f"got {list(full.shape)}"
+            )
+        factor = self.vae_scale_factor
+        full = full.to(device=video.device, dtype=torch.float32)
+        return resize_flow(full, (height // factor, width // factor))
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Latents of clips: [B, T, 3, H, W] in 0..1 -> [B, C, T, h, w], float32.
+
+        The mean of the posterior is taken, so encoding is deterministic.
+        """
+        pixels = (video.flatten(0, 1) * 2 - 1).to(self.vae.dtype)  # [B*T, 3, H, W]
+        parts = []
+        for part in pixels.split(VAE_FRAMES):
+            encoded = self.vae.encode(part)
+            parts.append(
+                encoded.latent_dist.mode() if "latent_dist" in encoded else encoded.latents
+            )
+        latents = torch.cat(parts).float() * self._scaling_factor
+        return latents.unflatten(0, video.shape[:2]).transpose(1, 2)  # [B, C, T, h, w]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Clips of latents: [B, C, T, h, w] -> [B, T, 3, H, W] in 0..1, float32."""
+        frames = latents.transpose(1, 2).flatten(0, 1) / self._scaling_factor  # [B*T, C, h, w]
+        parts = [
+            self.vae.decode(part).sample for part in frames.to(self.vae.dtype).split(VAE_FRAMES)
+        ]
+        pixels = (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1)
+        return pixels.unflatten(0, (latents.shape[0], latents.shape[2]))
+
+    def predict_noise(self, latents: Tensor, timestep: int) -> Tensor:
+        """The UNet's noise for whole clips [B, C, T, h, w], float32.
+
+        One unconditional call: the published guidance mixes two calls on the same prompt, which
+        is the same number (bit for bit in float32) at twice the work.
+        """
+        prompt = self.prompt_embedding(latents.shape[0])
+        sample = self.unet(
+            latents.to(self.unet.dtype), timestep, encoder_hidden_states=prompt
+        ).sample
+        return sample.float()
+
+    def invert(
+        self, latents: Tensor, schedule: Schedule, *, temporal: bool = True, on_step: OnStep = keep
+    ) -> list[Tensor]:
+        """Latents [B, C, T, h, w] at each noise level on the way up; see `ddim_inversion`."""
+        return ddim_inversion(
+            latents, self.predict_noise, schedule, temporal=temporal, on_step=on_step
+        )
+
+    def denoise(
+        self,
+        latents: Tensor,
+        encoded: Tensor,
+        flow: Tensor,
+        schedule: Schedule,
+        guidance: Guidance,
+        *,
+        on_step: OnStep = keep,
+    ) -> Iterator[DenoisingStep]:
+        """Guided candidates on the way down; see `ddim_guided`.
+
+        `latents` are the inverted, `encoded` the clip's own, both [B, C, T, h, w]; `flow` is
+        [B, T-1, 2, h, w] in latent pixels.
+        """
+        return ddim_guided(
+            latents, encoded, flow, self.predict_noise, schedule, guidance, on_step=on_step
+        )
+
+    def add_noise_for(
+        self,
+        encoded: Tensor,
+        schedule: Schedule,
+        method: Method,
+        *,
+        generator: Generators = None,
+        on_step: OnStep = keep,
+    ) -> Tensor:
+        """Latents brought to the schedule's highest level, in the way of `method`."""
+        if method == "videopure":
+            return self.invert(encoded, schedule, on_step=on_step)[-1]
+        if method == "ddim_inversion":
+            return self.invert(encoded, schedule, temporal=False)[-1]
+        return add_noise(encoded, schedule, _draw(encoded, generator))
+
+    def candidates(
+        self,
+        noisy: Tensor,
+        encoded: Tensor,
+        schedule: Schedule,
+        method: Method,
+        *,
+        flow: Tensor | None = None,
+        guidance: Guidance | None = None,
+        generator: Generators = None,
+        on_step: OnStep = keep,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Purified latents, one candidate after the other: (train step, [B, C, T, h, w]).
+
+        `videopure` needs `flow` on the latent grid and offers K + 1 candidates, the other methods
+        their final latents alone. Nothing is computed ahead of what the caller asks for.
+        """
+        if method == "videopure":
+            if flow is None:
+                raise ValueError("flow must be given for method 'videopure', got None")
+            guidance = guidance or Guidance()
+            for step in self.denoise(noisy, encoded, flow, schedule, guidance, on_step=on_step):
+                yield step.level.timestep, step.candidate
+        elif method == "ddpm":
+            draw = partial(_draw_by_frame, encoded, generator)
+            yield 0, ddpm(noisy, self.predict_noise, schedule, draw)
+        else:
+            yield 0, ddim(noisy, self.predict_noise, schedule)
+
+    @staticmethod
+    def num_candidates(schedule: Schedule, method: Method) -> int:
+        """How many candidates `method` offers."""
+        return len(schedule.timesteps_down) + 1 if method == "videopure" else 1
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray],
+        flow: Tensor | FlowEstimator | None = None,
+        inversion_steps: int = 5,
+        num_inference_steps: int = 50,
+        guidance_reference: tuple[int, int, int, int] | None = PUBLISHED_SHAPE,
+        method: Method = "videopure",
+        generator: Generators = None,
+        output_type: Literal["pt", "np", "latent"] = "pt",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> VideoPureOutput | tuple[Any, ...]:
+        """Purify clips.
+
+        Args:
+            video: tensor or array [B, T, 3, H, W] in 0..1, or a list of clips [T, 3, H, W]; T at
+                least 2, H and W multiples of `vae_scale_factor`.
+            flow: see `estimate_flow`.
+            inversion_steps: the paper's t; t + 1 steps are taken each way.
+            num_inference_steps: steps of the full schedule, of which the lowest are visited.
+            guidance_reference: see `Guidance.reference`.
+            method: `videopure`, or one of the paper's comparisons `ddim_inversion`, `ddim`,
+                `ddpm`.
+            generator: source of noise for `ddim` and `ddpm`; one, or one per clip. The other
+                methods are deterministic.
+            output_type: `pt`, `np` or `latent`.
+            return_dict: False answers a tuple.
+            callback_on_step_end: called as `(pipeline, index, timestep, {"latents": ...})` after
+                each step of `videopure`; may answer changed latents.
+
+        Raises:
+            ValueError: naming the argument and the value that cannot be used.
+        """
+        # 1. Check
+        clips = _as_batch(video).to(self._execution_device)
+        self.check_inputs(clips, method, output_type)
+        schedule = self.schedule(inversion_steps, num_inference_steps)
+        guidance = Guidance(reference=guidance_reference)
+
+        # 2. Prepare
+        latent_flow = self.estimate_flow(clips, flow) if method == "videopure" else None
+        encoded = self.encode(clips)
+
+        # 3. Purify
+        on_step = self._on_step(callback_on_step_end)
+        noisy = self.add_noise_for(encoded, schedule, method, generator=generator, on_step=on_step)
+        steps = self.candidates(
+            noisy,
+            encoded,
+            schedule,
+            method,
+            flow=latent_flow,
+            guidance=guidance,
+            generator=generator,
+            on_step=on_step,
+        )
+        candidates, timesteps = [], []
+        with self.progress_bar(total=self.num_candidates(schedule, method)) as bar:
+            for timestep, candidate in steps:
+                candidates.append(candidate)
+                timesteps.append(timestep)
+                bar.update()
+        latents = torch.stack(candidates, dim=1)  # [B, N, C, T, h, w]
+
+        # 4. Decode
+        decoded: Tensor | np.ndarray | None = None
+        if output_type != "latent":
+            decoded = torch.stack([self.decode(c) for c in candidates], dim=1)
+            if output_type == "np":
+                decoded = decoded.cpu().numpy()
+        self.maybe_free_model_hooks()
+        if not return_dict:
+            return decoded, latents, timesteps
+        return VideoPureOutput(candidates=decoded, latents=latents, timesteps=timesteps)
+
+    @property
+    def _scaling_factor(self) -> float:
+        return float(self.vae.config.scaling_factor)
+
+    def _on_step(self, callback: StepCallback | None) -> OnStep:
+        if callback is None:
+            return keep
+
+        def on_step(index: int, timestep: int, latents: Tensor) -> Tensor:
+            return callback(self, index, timestep, {"latents": latents}).get("latents", latents)
+
+        return on_step
+
+
+def _as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tensor:
+    if isinstance(video, Tensor | np.ndarray):
+        return torch.as_tensor(video)
+    clips = [torch.as_tensor(clip) for clip in video]
+    if not clips:
+        raise ValueError("video must hold at least one clip, got an empty list")
+    shapes = {tuple(clip.shape) for clip in clips}
+    if len(shapes) > 1:
+        raise ValueError(f"clips of video must have one shape, got {sorted(shapes)}")
+    return torch.stack(clips)
+
+
+def _draw(latents: Tensor, generator: Generators) -> Tensor:
+    """Noise of the latents' shape [B, C, T, h, w]."""
+    return randn_tensor(latents.shape, generator=generator, device=latents.device)
+
+
+def _draw_by_frame(latents: Tensor, generator: Generators) -> Tensor:
+    """Noise of one ancestral step; the published code draws it frame by frame."""
+    batch, channels, frames, height, width = latents.shape
+    shape = (batch, frames, channels, height, width)
+    return randn_tensor(shape, generator=generator, device=latents.device).transpose(1, 2)

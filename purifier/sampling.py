@@ -1,0 +1,122 @@
+"""The ways through the noise levels: VideoPure's own and those it is compared with.
+
+Each is a short function of latents [B, C, T, h, w] (float32), a noise predictor and a schedule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from torch import Tensor
+
+from videopure.purifier.guidance import Guidance, guide
+from videopure.purifier.schedule import NoiseLevel, Schedule, ddpm_step, predict_x0
+
+__all__ = [
+    "DenoisingStep",
+    "OnStep",
+    "PredictNoise",
+    "add_noise",
+    "ddim",
+    "ddim_guided",
+    "ddim_inversion",
+    "ddpm",
+]
+
+# (latents [B, C, T, h, w], train step) -> predicted noise of the same shape.
+PredictNoise = Callable[[Tensor, int], Tensor]
+# (index, train step, latents) -> latents to go on with.
+OnStep = Callable[[int, int, Tensor], Tensor]
+
+
+def keep(index: int, timestep: int, latents: Tensor) -> Tensor:
+    """The `OnStep` that changes nothing."""
+    return latents
+
+
+class DenoisingStep(NamedTuple):
+    """What one denoising step saw and made; all latents are [B, C, T, h, w]."""
+
+    level: NoiseLevel
+    latents: Tensor  # the trajectory before the step
+    noise: Tensor  # as predicted by the UNet
+    candidate: Tensor  # the guided estimate of the clean latents, to be voted on
+
+
+def ddim_inversion(
+    latents: Tensor,
+    predict_noise: PredictNoise,
+    schedule: Schedule,
+    *,
+    temporal: bool = True,
+    on_step: OnStep = keep,
+) -> list[Tensor]:
+    """Temporal DDIM inversion (arXiv 2501.14999): latents at every level on the way up.
+
+    `temporal` uses the noise predicted for the first frame for all frames: the injected noise is
+    constant in time and the motion survives. False is plain DDIM inversion. Returns K + 1
+    latents: the given ones, then those after each step.
+    """
+    trajectory = [latents]
+    for index, timestep in enumerate(schedule.timesteps_up):
+        noise = predict_noise(trajectory[-1], timestep)
+        if temporal:
+            noise = noise[:, :, :1].expand_as(noise)
+        raised = schedule.step_up(noise, timestep, trajectory[-1])
+        trajectory.append(on_step(index, timestep, raised))
+    return trajectory
+
+
+def ddim_guided(
+    latents: Tensor,
+    encoded: Tensor,
+    flow: Tensor,
+    predict_noise: PredictNoise,
+    schedule: Schedule,
+    guidance: Guidance,
+    *,
+    on_step: OnStep = keep,
+) -> Iterator[DenoisingStep]:
+    """DDIM denoising with the guided spatial-temporal optimisation (arXiv 2501.14999).
+
+    The guided estimates are what is voted on; the trajectory itself stays unguided, as in the
+    published procedure. Yields K + 1 steps, from the highest noise level to the guided final
+    latents; nothing is computed ahead of what the caller asks for.
+    """
+    for index, level in enumerate(schedule.levels()):
+        noise = predict_noise(latents, level.timestep)
+        guided = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)
+        yield DenoisingStep(level, latents, noise, predict_x0(guided, noise, level.alpha))
+        lowered = schedule.step_down(noise, level.timestep, latents)
+        latents = on_step(index, level.timestep, lowered)
+    # The published procedure guides the final latents with what its last step left over.
+    final = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)
+    yield DenoisingStep(NoiseLevel(0, level.alpha_next, 1.0), latents, noise, final)
+
+
+def ddim(latents: Tensor, predict_noise: PredictNoise, schedule: Schedule) -> Tensor:
+    """DDIM denoising (arXiv 2010.02502) to the final latents."""
+    for timestep in schedule.timesteps_down:
+        latents = schedule.step_down(predict_noise(latents, timestep), timestep, latents)
+    return latents
+
+
+def ddpm(
+    latents: Tensor, predict_noise: PredictNoise, schedule: Schedule, draw: Callable[[], Tensor]
+) -> Tensor:
+    """Ancestral denoising (arXiv 2006.11239) over every train step from the highest level down.
+
+    `draw` answers fresh Gaussian noise of the latents' shape for each step.
+    """
+    for timestep in range(schedule.timesteps_down[0], 0, -1):
+        noise = predict_noise(latents, timestep)
+        alpha, below = schedule.alpha(timestep), schedule.alpha(timestep - 1)
+        latents = ddpm_step(latents, noise, draw(), alpha, below)
+    return latents
+
+
+def add_noise(latents: Tensor, schedule: Schedule, noise: Tensor) -> Tensor:
+    """Latents brought to the highest level of the schedule at once with the given noise."""
+    alpha = schedule.alpha(schedule.timesteps_down[0])
+    return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise

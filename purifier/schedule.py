@@ -1,0 +1,104 @@
+"""The noise levels that purification visits, on stock diffusers schedulers.
+
+Notation of the code: `alphas[t]` is the cumulative product A(t) of the diffusion model's noise
+schedule, in 0..1; a clip at train step t is `sqrt(A) * x0 + sqrt(1 - A) * noise`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from diffusers import DDIMInverseScheduler, DDIMScheduler
+from torch import Tensor
+
+__all__ = ["NoiseLevel", "Schedule", "ddpm_step", "predict_x0"]
+
+
+@dataclass(frozen=True)
+class NoiseLevel:
+    """One denoising step: from train step `timestep` down to the next level."""
+
+    timestep: int
+    alpha: float  # A(timestep)
+    alpha_next: float  # A of the level that the step reaches
+
+    @property
+    def log_variance(self) -> float:
+        """Log of the DDIM variance of this step (DDIM, arXiv 2010.02502, eq. 16 with eta 1)."""
+        # In float32 like the published procedure: 1 - A cancels digits at the lowest levels.
+        alpha, alpha_next = np.float32(self.alpha), np.float32(self.alpha_next)
+        variance = (1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)
+        return float(np.log(max(variance, np.float32(1e-20))))
+
+
+class Schedule:
+    """The K = inversion_steps + 1 lowest noise levels of a schedule of `num_inference_steps`.
+
+    Args:
+        scheduler: the diffusion model's scheduler; only its configuration is used, so that
+            concurrent calls share nothing.
+        inverse_scheduler: the scheduler of the way up, or None to derive it from `scheduler`.
+        inversion_steps: the paper's t; K = t + 1 steps are taken each way.
+        num_inference_steps: steps S that the full schedule would have.
+    """
+
+    def __init__(
+        self,
+        scheduler: DDIMScheduler,
+        inverse_scheduler: DDIMInverseScheduler | None,
+        inversion_steps: int,
+        num_inference_steps: int,
+    ) -> None:
+        self.down = DDIMScheduler.from_config(scheduler.config)
+        self.down.set_timesteps(num_inference_steps)
+        # From the configuration: the class's own defaults would clip the sample.
+        source = scheduler if inverse_scheduler is None else inverse_scheduler
+        self.up = DDIMInverseScheduler.from_config(source.config)
+        self.up.set_timesteps(num_inference_steps)
+        count = inversion_steps + 1
+        self.timesteps_up: list[int] = self.up.timesteps[:count].tolist()
+        self.timesteps_down: list[int] = self.down.timesteps[-count:].tolist()
+        self._stride = self.down.config.num_train_timesteps // num_inference_steps
+
+    def alpha(self, timestep: int) -> float:
+        """A(timestep); below the first train step the schedule's final value."""
+        if timestep < 0:
+            return float(self.down.final_alpha_cumprod)
+        return float(self.down.alphas_cumprod[timestep])
+
+    def levels(self) -> list[NoiseLevel]:
+        """The denoising steps, from the highest noise level to the lowest."""
+        return [
+            NoiseLevel(t, self.alpha(t), self.alpha(t - self._stride)) for t in self.timesteps_down
+        ]
+
+    def step_up(self, noise: Tensor, timestep: int, latents: Tensor) -> Tensor:
+        """One DDIM inversion step to the level of `timestep`."""
+        return self.up.step(noise, timestep, latents).prev_sample
+
+    def step_down(self, noise: Tensor, timestep: int, latents: Tensor) -> Tensor:
+        """One DDIM denoising step from the level of `timestep`."""
+        return self.down.step(noise, timestep, latents).prev_sample
+
+
+def predict_x0(latents: Tensor, noise: Tensor, alpha: float) -> Tensor:
+    """The clean latents that `latents` at level `alpha` come from if `noise` is their noise."""
+    return (latents - (1 - alpha) ** 0.5 * noise) / alpha**0.5
+
+
+def ddpm_step(
+    latents: Tensor, noise: Tensor, fresh: Tensor, alpha: float, alpha_next: float
+) -> Tensor:
+    """One ancestral step (DDPM, arXiv 2006.11239, eq. 7), with `fresh` noise in every step.
+
+    The published comparison adds noise in the last step as well, as this does.
+    """
+    x0 = predict_x0(latents, noise, alpha)
+    ratio = alpha / alpha_next
+    mean = (
+        alpha_next**0.5 * (1 - ratio) / (1 - alpha) * x0
+        + ratio**0.5 * (1 - alpha_next) / (1 - alpha) * latents
+    )
+    variance = (1 - alpha_next) / (1 - alpha) * (1 - ratio)
+    return mean + variance**0.5 * fresh
