@@ -28,7 +28,7 @@ class DISFlow:
     def __call__(self, video: Tensor) -> Tensor:
         """Flow of each clip; see `FlowEstimator` for shapes and units."""
         gray = self._gray_frames(video.detach())
-        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         flow = [
             np.stack([self._pair(search, clip[k], clip[k + 1]) for k in range(len(clip) - 1)])
             for clip in gray
