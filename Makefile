@@ -1,0 +1,76 @@
+# Everything on a fresh machine with Python 3.10 to 3.13 and make:
+#   make demo    build the archive, serve it, send it a clean and an attacked clip
+#   make test    run all tests
+PYTHON ?= python3
+VENV ?= .venv
+# Installed before everything else: on a machine without a GPU give a CPU build of torch here.
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PACKAGES := handler purifier archive client demo
+
+# Waiting threads that spin steal the cores from those that work.
+export OMP_WAIT_POLICY = passive
+
+.PHONY: help demo serve test lint types format parity train-demo evaluate-demo clean
+help:
+	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
+#   make serve   build the archive and leave a server running in the foreground
+#   make lint types format parity train-demo evaluate-demo clean
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "$(PYTHON) is not Python 3.10 to 3.13; set PYTHON=..."; exit 1; }
+	@echo "==> Making a virtual environment in $(VENV) and installing torch"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install '$(TORCH)'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.python pyproject.toml
+	@echo "==> Installing the packages that serving needs"
+	$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml
+	@echo "==> Installing the packages that the tests need"
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@echo "==> Building model_store/videopure.mar"
+	@$(BIN)/videopure build --demo
+	@$(BIN)/python -m videopure.demo
+
+serve: $(VENV)/.demo
+	@$(BIN)/videopure build --demo
+	@$(BIN)/videopure serve
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# mypy wants the folders where their import names say.
+types: $(VENV)/.dev
+	@mkdir -p build/typing/videopure
+	@for package in $(PACKAGES); do ln -sfn ../../../$$package build/typing/videopure/$$package; done
+	$(BIN)/mypy $(PACKAGES:%=-p videopure.%)
+
+parity: $(VENV)/.dev
+	@$(BIN)/python tests/parity.py
+
+train-demo: $(VENV)/.dev
+	$(BIN)/python -m videopure.demo.train
+
+evaluate-demo: $(VENV)/.dev
+	$(BIN)/python -m videopure.demo.evaluate
+
+clean:
+	rm -rf $(VENV) build dist model_store logs demo-out *.egg-info
