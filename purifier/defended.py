@@ -178,6 +178,7 @@ class DefendedRecogniser(nn.Module):
         )
         if seeds is not None and len(seeds) != len(clips):
             raise ValueError(f"seeds must have one entry per clip ({len(clips)}), got {len(seeds)}")
+        clips = clips.to(next(self.purifier.parameters()).device)
         self.recogniser.check_frames(clips)
         self.pipeline.check_inputs(clips, settings.method, "pt")
         watch = _Stopwatch(clips.device)

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
+from videopure.purifier.inputs import as_batch, check_video
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
 from videopure.purifier.sampling import (
@@ -146,23 +147,7 @@ class VideoPurePipeline(DiffusionPipeline):
 
     def check_inputs(self, video: Tensor, method: str, output_type: str) -> None:
         """Raise ValueError for a clip or an argument that cannot be purified."""
-        factor = self.vae_scale_factor
-        if video.ndim != 5 or video.shape[2] != 3:
-            raise ValueError(f"video must have shape [B, T, 3, H, W], got {list(video.shape)}")
-        if video.shape[0] < 1 or video.shape[1] < 2:
-            raise ValueError(
-                f"video needs at least 1 clip of 2 frames, got shape {list(video.shape)}"
-            )
-        if min(video.shape[-2:]) < factor or video.shape[-2] % factor or video.shape[-1] % factor:
-            raise ValueError(
-                f"video height and width must be multiples of {factor}, got "
-                f"{video.shape[-2]}x{video.shape[-1]}"
-            )
-        if not video.is_floating_point():
-            raise ValueError(f"video must be floating point in 0..1, got {video.dtype}")
-        low, high = (float(bound) for bound in torch.aminmax(video.float()))
-        if not (low >= 0 and high <= 1):  # also catches NaN
-            raise ValueError(f"video must be in 0..1, got values in {low}..{high}")
+        check_video(video, self.vae_scale_factor)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if output_type not in ("pt", "np", "latent"):
@@ -219,11 +204,10 @@ class VideoPurePipeline(DiffusionPipeline):
         One unconditional call: the published guidance mixes two calls on the same prompt, which
         is the same number (bit for bit in float32) at twice the work.
         """
-        prompt = self.prompt_embedding(latents.shape[0])
-        sample = self.unet(
-            latents.to(self.unet.dtype), timestep, encoder_hidden_states=prompt
-        ).sample
-        return sample.float()
+        prompt = self.prompt_embedding(latents.shape[0]).to(self.unet.dtype)
+        sample = latents.to(self.unet.dtype)
+        output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
+        return output.float()
 
     def invert(
         self, latents: Tensor, schedule: Schedule, *, temporal: bool = True, on_step: OnStep = keep
@@ -338,7 +322,7 @@ class VideoPurePipeline(DiffusionPipeline):
             ValueError: naming the argument and the value that cannot be used.
         """
         # 1. Check
-        clips = _as_batch(video).to(self._execution_device)
+        clips = as_batch(video).to(self._execution_device)
         self.check_inputs(clips, method, output_type)
         schedule = self.schedule(inversion_steps, num_inference_steps)
         guidance = Guidance(reference=guidance_reference)
@@ -391,18 +375,6 @@ class VideoPurePipeline(DiffusionPipeline):
             return callback(self, index, timestep, {"latents": latents}).get("latents", latents)
 
         return on_step
-
-
-def _as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tensor:
-    if isinstance(video, Tensor | np.ndarray):
-        return torch.as_tensor(video)
-    clips = [torch.as_tensor(clip) for clip in video]
-    if not clips:
-        raise ValueError("video must hold at least one clip, got an empty list")
-    shapes = {tuple(clip.shape) for clip in clips}
-    if len(shapes) > 1:
-        raise ValueError(f"clips of video must have one shape, got {sorted(shapes)}")
-    return torch.stack(clips)
 
 
 def _draw(latents: Tensor, generator: Generators) -> Tensor:

@@ -1,0 +1,47 @@
+"""What the pipeline takes: checks of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["as_batch", "check_video"]
+
+
+def as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tensor:
+    """One tensor [B, T, 3, H, W] of a tensor, an array, or a list of clips [T, 3, H, W]."""
+    if isinstance(video, Tensor | np.ndarray):
+        return torch.as_tensor(video)
+    clips = [torch.as_tensor(clip) for clip in video]
+    if not clips:
+        raise ValueError("video must hold at least one clip, got an empty list")
+    shapes = {tuple(clip.shape) for clip in clips}
+    if len(shapes) > 1:
+        raise ValueError(f"clips of video must have one shape, got {sorted(shapes)}")
+    return torch.stack(clips)
+
+
+def check_video(video: Tensor, factor: int) -> None:
+    """Raise ValueError unless `video` is [B, T, 3, H, W] in 0..1, T at least 2, H and W multiples.
+
+    Args:
+        video: floating point.
+        factor: what height and width must be multiples of.
+    """
+    if video.ndim != 5 or video.shape[2] != 3:
+        raise ValueError(f"video must have shape [B, T, 3, H, W], got {list(video.shape)}")
+    if video.shape[0] < 1 or video.shape[1] < 2:
+        raise ValueError(f"video needs at least 1 clip of 2 frames, got shape {list(video.shape)}")
+    height, width = video.shape[-2:]
+    if min(height, width) < factor or height % factor or width % factor:
+        raise ValueError(
+            f"video height and width must be multiples of {factor}, got {height}x{width}"
+        )
+    if not video.is_floating_point():
+        raise ValueError(f"video must be floating point in 0..1, got {video.dtype}")
+    low, high = (float(bound) for bound in torch.aminmax(video.float()))
+    if not (low >= 0 and high <= 1):  # also catches NaN
+        raise ValueError(f"video must be in 0..1, got values in {low}..{high}")
