@@ -1,0 +1,49 @@
+"""Simple filters that might remove an attack too: what purification has to beat."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["gaussian_blur", "jpeg", "temporal_median"]
+
+
+def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
+    """Every frame of clips [B, T, 3, H, W] in 0..1 through JPEG and back."""
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be in 1..100, got {quality}")
+    frames = (clips * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1).numpy()  # [N, H, W, 3]
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    coded = [
+        np.asarray(cv2.imdecode(cv2.imencode(".jpg", f[..., ::-1], options)[1], cv2.IMREAD_COLOR))
+        for f in frames
+    ]
+    decoded = torch.from_numpy(np.stack(coded)[..., ::-1].copy()).permute(0, 3, 1, 2)
+    return (decoded.float() / 255).unflatten(0, clips.shape[:2])
+
+
+def gaussian_blur(clips: Tensor, sigma: float = 2.0) -> Tensor:
+    """Every frame of clips [B, T, 3, H, W] blurred; `sigma` in pixels."""
+    if sigma <= 0:
+        raise ValueError(f"sigma must be positive, got {sigma}")
+    radius = int(3 * sigma + 0.5)
+    x = torch.arange(-radius, radius + 1, dtype=clips.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    frames = F.pad(clips.flatten(0, 1), (radius,) * 4, mode="reflect")
+    across = F.conv2d(frames, kernel.view(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
+    both = F.conv2d(across, kernel.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
+    return both.unflatten(0, clips.shape[:2])
+
+
+def temporal_median(clips: Tensor, size: int = 3) -> Tensor:
+    """Every pixel of clips [B, T, 3, H, W] replaced by its median over `size` frames."""
+    if size < 3 or size % 2 == 0:
+        raise ValueError(f"size must be odd and at least 3, got {size}")
+    half = size // 2
+    first, last = clips[:, :1], clips[:, -1:]
+    padded = torch.cat((*(first,) * half, clips, *(last,) * half), dim=1)
+    return padded.unfold(1, size, 1).median(dim=-1).values
