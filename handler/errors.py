@@ -1,0 +1,59 @@
+"""What can be wrong with a request; each error becomes the answer to that request alone."""
+
+from __future__ import annotations
+
+__all__ = [
+    "InternalError",
+    "InvalidRequestError",
+    "NotAVideoError",
+    "OutOfMemoryError",
+    "RequestError",
+    "TooLargeError",
+    "UnusableVideoError",
+]
+
+
+class RequestError(Exception):
+    """An error with an HTTP status and its reason phrase."""
+
+    status = 500
+    phrase = "Internal Server Error"
+
+
+class InvalidRequestError(RequestError):
+    """An option is unknown or has a bad value, or the request holds no video."""
+
+    status = 400
+    phrase = "Bad Request"
+
+
+class TooLargeError(RequestError):
+    """The video exceeds a limit on bytes, seconds, frames, pixels or decoding time."""
+
+    status = 413
+    phrase = "Payload Too Large"
+
+
+class NotAVideoError(RequestError):
+    """The bytes are no video of a supported container."""
+
+    status = 415
+    phrase = "Unsupported Media Type"
+
+
+class UnusableVideoError(RequestError):
+    """A video, but empty, damaged or too small to recognise anything in."""
+
+    status = 422
+    phrase = "Unprocessable Content"
+
+
+class OutOfMemoryError(RequestError):
+    """Not even this clip alone fits the memory."""
+
+    status = 507
+    phrase = "Insufficient Storage"
+
+
+class InternalError(RequestError):
+    """A fault of ours; the worker's log has the details under the request's id."""

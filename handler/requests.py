@@ -1,0 +1,128 @@
+"""From a row of a TorchServe batch to a checked request."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from videopure.handler.errors import InvalidRequestError
+
+__all__ = ["Options", "Request", "parse_row"]
+
+# A raw body arrives as `body`, or as `data` from some clients; in multipart the field is `video`.
+_VIDEO_FIELDS = ("video", "body", "data")
+
+
+class Options(BaseModel):
+    """What a request may choose; None takes the archive's setting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    top_k: int = Field(5, ge=1, description="predictions in the answer")
+    inversion_steps: int | None = Field(None, ge=0, description="the paper's t")
+    votes: Literal["early", "full"] | None = Field(None, description="count all votes, or enough")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="of the methods that draw noise")
+    method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] | None = None
+    purify: bool = Field(True, description="false asks the bare recogniser alone")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A video, still encoded, and its options."""
+
+    video: bytes
+    options: Options
+
+
+def parse_row(row: Mapping[str, Any], max_inversion_steps: int) -> Request:
+    """Read one row: a raw body, multipart fields, or JSON `{"video": base64, "options": {}}`.
+
+    Raises:
+        InvalidRequestError: naming the field or option, its value and what is allowed.
+    """
+    body = row.get("body")
+    if isinstance(body, Mapping):
+        video, options = _from_json(body)
+    else:
+        video, options = _from_fields(row)
+    parsed = parse_options(options)
+    if parsed.inversion_steps is not None and parsed.inversion_steps > max_inversion_steps:
+        raise InvalidRequestError(
+            f"option 'inversion_steps' must be in 0..{max_inversion_steps}, got "
+            f"{parsed.inversion_steps}"
+        )
+    return Request(video, parsed)
+
+
+def parse_options(options: Mapping[str, Any]) -> Options:
+    """Check options; text, as multipart sends it, is read as the option's type."""
+    try:
+        return Options.model_validate(dict(options))
+    except ValidationError as error:
+        raise InvalidRequestError("; ".join(map(_fault, error.errors()))) from None
+
+
+def _fault(fault: Any) -> str:
+    name = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"unknown option {name!r}; the options are {', '.join(Options.model_fields)}"
+    return f"option {name!r}: {fault['msg']}, got {fault['input']!r}"
+
+
+def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
+    unknown = sorted(set(body) - {"video", "options"})
+    if unknown:
+        raise InvalidRequestError(
+            f"unknown field {unknown[0]!r} in the JSON body; the fields are video, options"
+        )
+    video, options = body.get("video"), body.get("options", {})
+    if not isinstance(video, str):
+        raise InvalidRequestError(
+            f"field 'video' of the JSON body must be a base64 string, got {type(video).__name__}"
+        )
+    if not isinstance(options, Mapping):
+        raise InvalidRequestError(
+            f"field 'options' of the JSON body must be an object, got {type(options).__name__}"
+        )
+    try:
+        return base64.b64decode(video, validate=True), options
+    except binascii.Error as error:
+        raise InvalidRequestError(
+            f"field 'video' of the JSON body is not base64: {error}"
+        ) from None
+
+
+def _from_fields(row: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
+    fields = dict(row)
+    names = [name for name in _VIDEO_FIELDS if name in fields]
+    if not names:
+        raise InvalidRequestError(
+            "the request holds no video: send it as the body, as the multipart field 'video', or "
+            "base64-encoded in JSON"
+        )
+    video = fields.pop(names[0])
+    if isinstance(video, str):
+        video = video.encode()
+    if not isinstance(video, bytes | bytearray):
+        raise InvalidRequestError(
+            f"field {names[0]!r} must hold the bytes of a video, got {type(video).__name__}"
+        )
+    data = bytes(video)
+    if data[:1] in (b"{", b"["):
+        raise InvalidRequestError("the body looks like JSON but cannot be parsed as an object")
+    return data, {name: _text(name, value) for name, value in fields.items()}
+
+
+def _text(name: str, value: Any) -> Any:
+    """A multipart field's value as text."""
+    if not isinstance(value, bytes | bytearray):
+        return value
+    try:
+        return bytes(value).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"option {name!r} is not UTF-8 text") from None

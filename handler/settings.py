@@ -1,0 +1,89 @@
+"""The `videopure` section of model-config.yaml."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from videopure.purifier import PurifySettings
+
+__all__ = ["HandlerSettings", "Limits", "Purification", "SettingsError"]
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class SettingsError(ValueError):
+    """The section cannot be used; the message names the key and the value."""
+
+
+class _Section(BaseModel):
+    # TorchServe ignores a misspelt key in silence; we do not.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Section):
+    """What a video may have; more is refused with 413."""
+
+    max_bytes: int = Field(64 * 1024 * 1024, gt=0)
+    max_seconds: float = Field(600, gt=0)
+    max_frames: int = Field(20_000, gt=0)
+    max_pixels: int = Field(4096 * 2304, gt=0, description="width times height of a frame")
+    max_decode_seconds: float = Field(30, gt=0)
+
+
+class Purification(_Section):
+    """Defaults of a request; see `videopure.purifier.PurifySettings`."""
+
+    inversion_steps: int = Field(5, ge=0)
+    num_inference_steps: int = Field(50, ge=1)
+    guidance_reference: tuple[int, int, int, int] | None = (32, 4, 28, 28)
+    method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] = "videopure"
+    votes: Literal["early", "full"] = "early"
+    suspicion_threshold: float | None = Field(None, ge=0, le=1)
+
+    def to_settings(self) -> PurifySettings:
+        """The purifier's own settings."""
+        return PurifySettings(**self.model_dump())
+
+
+class HandlerSettings(_Section):
+    """Everything that can be set for a worker."""
+
+    dtype: Dtype = Field("auto", description="auto: float16 on a GPU, float32 on a CPU")
+    max_clips_per_forward: int = Field(4, ge=1, description="clips purified together")
+    max_inversion_steps: int = Field(10, ge=0, description="the most that a request may ask for")
+    threads: int | None = Field(
+        None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
+    )
+    warm_up: bool = True
+    purification: Purification = Purification()
+    limits: Limits = Limits()
+
+    @classmethod
+    def parse(cls, section: Any) -> HandlerSettings:
+        """Check the section as YAML gives it; None stands for the defaults.
+
+        Raises:
+            SettingsError: naming every wrong key and its value.
+        """
+        try:
+            return cls.model_validate(section or {})
+        except ValidationError as error:
+            faults = [
+                f"videopure.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got "
+                f"{fault['input']!r}"
+                for fault in error.errors()
+            ]
+            raise SettingsError("model-config.yaml: " + "; ".join(faults)) from None
+
+    def torch_dtype(self, device: torch.device) -> torch.dtype:
+        """The dtype that the models compute in on a device."""
+        if self.dtype == "auto":
+            return torch.float32 if device.type == "cpu" else torch.float16
+        return {
+            "float32": torch.float32,
+            "float16": torch.float16,
+            "bfloat16": torch.bfloat16,
+        }[self.dtype]

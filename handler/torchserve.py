@@ -1,0 +1,106 @@
+"""The handler that TorchServe calls. The archive's entry file holds a subclass of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videopure.handler.manifest import Manifest
+from videopure.handler.responses import ModelNames
+from videopure.handler.service import VideoPureService
+from videopure.handler.settings import HandlerSettings
+from videopure.purifier import DefendedRecogniser, VideoPurePipeline, load_recogniser
+
+__all__ = ["TorchServeHandler", "load_service"]
+
+logger = logging.getLogger(__name__)
+
+
+class TorchServeHandler:
+    """Loads the archive once per worker and answers whole batches.
+
+    It only relies on the attributes and methods of TorchServe's context, so it imports nothing
+    of TorchServe.
+    """
+
+    def __init__(self) -> None:
+        self.service: VideoPureService | None = None
+
+    def initialize(self, context: Any) -> None:
+        """Check, load and warm up what the archive holds, on the worker's own device."""
+        start = time.monotonic()
+        config: Mapping[str, Any] = context.model_yaml_config or {}
+        settings = HandlerSettings.parse(config.get("videopure"))
+        properties = context.system_properties
+        device = _device(properties.get("gpu_id"))
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self.service = load_service(Path(properties["model_dir"]), settings, device)
+        if settings.warm_up:
+            self.service.warm_up()
+        logger.info(
+            "VideoPure is ready on %s after %.1f s: %s behind %s",
+            device,
+            time.monotonic() - start,
+            self.service.names.recogniser,
+            self.service.names.purifier,
+        )
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
+        """One JSON text for each row, with its own status and content type."""
+        if self.service is None:
+            raise RuntimeError("handle was called before initialize")
+        request_ids = [context.get_request_id(index) or "" for index in range(len(data))]
+        replies = self.service.answer(data, request_ids)
+        for index, reply in enumerate(replies):
+            context.set_response_status(reply.status, reply.phrase, index)
+            context.set_response_content_type(index, "application/json")
+            # Never the headers or the body: they hold keys and private videos.
+            logger.info(
+                "request=%s status=%d type=%s",
+                request_ids[index],
+                reply.status,
+                reply.body.get("type", "answer"),
+            )
+        return [reply.json() for reply in replies]
+
+
+def load_service(root: Path, settings: HandlerSettings, device: torch.device) -> VideoPureService:
+    """Load an unpacked archive.
+
+    Raises:
+        ManifestError: if a file is missing or has changed since the archive was built.
+    """
+    manifest = Manifest.read(root)
+    manifest.verify(root)
+    dtype = settings.torch_dtype(device)
+    pipeline = VideoPurePipeline.from_pretrained(
+        root / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    recogniser = load_recogniser(root / "recogniser", dtype=dtype)
+    defended = DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
+    names = ModelNames(
+        name=manifest.name,
+        version=manifest.version,
+        recogniser=manifest.recogniser.name,
+        purifier=manifest.purifier.name,
+    )
+    return VideoPureService(defended.to(device), settings, names)
+
+
+def _device(gpu_id: int | str | None) -> torch.device:
+    """The GPU that TorchServe assigned to the worker, else the CPU."""
+    if gpu_id is None:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            f"TorchServe assigned GPU {gpu_id} to this worker, but this torch cannot use it: "
+            "install a CUDA build of torch, or set deviceType: cpu in model-config.yaml"
+        )
+    return torch.device("cuda", int(gpu_id))

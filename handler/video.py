@@ -1,0 +1,220 @@
+"""Decoding of a video in memory to the clip that the recogniser takes."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
+from videopure.handler.settings import Limits
+from videopure.purifier import prepare_clip, sample_frame_indices
+
+__all__ = ["Clip", "VideoInfo", "read_clip"]
+
+# Self-contained containers only: playlist formats (HLS, DASH, concat, image sequences) would let a
+# request make the server open other files and addresses.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,flv,asf,ogg,"
+    "h264,hevc,m4v,ivf,mxf,nut"
+)
+_OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+
+# (offset, bytes) that mark a video file; one that cannot be opened all the same is damaged.
+_SIGNATURES = (
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (0, b"\x1a\x45\xdf\xa3"),
+    (0, b"RIFF"),
+    (0, b"GIF8"),
+    (0, b"FLV\x01"),
+    (0, b"OggS"),
+    (0, b"\x00\x00\x01\xba"),
+    (0, b"\x30\x26\xb2\x75"),
+)
+_SMALLEST_SIDE = 8
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the answer says about a video; `frame_indices` are those the recogniser sees."""
+
+    frames: int
+    fps: float | None
+    duration_s: float | None
+    width: int
+    height: int
+    frame_indices: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """The sampled frames, float32 [T, 3, H, W] in 0..1, and where they come from."""
+
+    frames: Tensor
+    info: VideoInfo
+    warnings: list[str]
+
+
+def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits: Limits) -> Clip:
+    """Decode a video and keep `num_frames` frames spread evenly over it.
+
+    Frames are scaled and cropped as they are decoded, so that memory does not grow with the
+    video's size. Nothing outside `data` is opened.
+
+    Args:
+        data: the file.
+        num_frames: frames to sample; see `sample_frame_indices`.
+        frame_size: (height, width) of the clip; see `prepare_clip`.
+        limits: refused beyond them, from the header where it tells.
+
+    Raises:
+        NotAVideoError, UnusableVideoError, TooLargeError: saying why.
+    """
+    if not data:
+        raise UnusableVideoError("the video is empty: the request body holds 0 bytes")
+    _check("bytes", len(data), limits.max_bytes)
+    deadline = time.monotonic() + limits.max_decode_seconds
+    with _open(data) as container:
+        stream = container.streams.video[0]
+        _check_header(container, stream, limits)
+        announced = stream.frames
+        total = _count_frames(container, stream, limits, deadline)
+    if total == 0:
+        raise UnusableVideoError("the video is empty: its video stream holds no frames")
+    indices = sample_frame_indices(total, num_frames)
+    with _open(data) as container:
+        stream = container.streams.video[0]
+        fps = float(stream.average_rate) if stream.average_rate else None
+        kept, decoded, size = _decode(container, stream, set(indices), frame_size, limits, deadline)
+    expected = max(total, announced)
+    if decoded * 10 < expected * 9:
+        raise UnusableVideoError(
+            f"the video is damaged or cut short: {decoded} of {expected} frames could be decoded"
+        )
+    warnings = []
+    if decoded < expected:
+        warnings.append(f"{expected - decoded} of {expected} frames could not be decoded")
+        # Frames that decoders drop at the end are replaced by the last one there is.
+        indices = [min(index, decoded - 1) for index in indices]
+    if total < num_frames:
+        warnings.append(
+            f"the video has {total} frames and the recogniser takes {num_frames}: frames are "
+            "repeated evenly"
+        )
+    last = kept[max(kept)]
+    frames = torch.stack([kept.get(index, last) for index in indices])
+    duration = decoded / fps if fps else None
+    info = VideoInfo(decoded, fps, duration, size[0], size[1], indices)
+    return Clip(frames, info, warnings)
+
+
+@contextmanager
+def _open(data: bytes) -> Iterator[av.container.InputContainer]:
+    """Open a video in memory; faults of the file, while open too, become request errors."""
+    known = any(data[at : at + len(mark)] == mark for at, mark in _SIGNATURES)
+    opened = False
+    try:
+        with av.open(io.BytesIO(data), mode="r", options=_OPEN_OPTIONS) as container:
+            opened = True
+            if not container.streams.video:
+                raise NotAVideoError(f"the {container.format.name} file has no video stream")
+            yield container
+    except av.error.FFmpegError as error:
+        if opened or known:
+            raise UnusableVideoError(
+                f"the video is damaged or cut short and cannot be decoded ({error.strerror})"
+            ) from error
+        raise NotAVideoError(
+            f"the {len(data)} bytes sent are no video of a supported container "
+            "(mp4, mov, webm, mkv, avi, gif, mpeg, flv, ogg, ...)"
+        ) from error
+
+
+def _check(what: str, value: float, limit: float) -> None:
+    if value > limit:
+        raise TooLargeError(f"the video has {value:g} {what}, more than the {limit:g} allowed")
+
+
+def _check_header(
+    container: av.container.InputContainer, stream: av.VideoStream, limits: Limits
+) -> None:
+    """Refuse from the header what is too large, before anything is decoded."""
+    width, height = stream.codec_context.width, stream.codec_context.height
+    _check("pixels a frame", width * height, limits.max_pixels)
+    _check("frames", stream.frames, limits.max_frames)
+    if container.duration is not None:
+        _check("seconds", container.duration / av.time_base, limits.max_seconds)
+
+
+def _count_frames(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    limits: Limits,
+    deadline: float,
+) -> int:
+    """Frames of the stream, counted without decoding them; headers may lie or be silent."""
+    count = 0
+    for packet in container.demux(stream):
+        count += packet.size > 0
+        _check("frames", count, limits.max_frames)
+        _check_time(deadline, limits)
+    return count
+
+
+def _decode(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    wanted: set[int],
+    frame_size: tuple[int, int],
+    limits: Limits,
+    deadline: float,
+) -> tuple[dict[int, Tensor], int, tuple[int, int]]:
+    """The wanted frames (and the last one) by index, the count of all, and (width, height)."""
+    # The decoder itself refuses frames larger than the header admits.
+    stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+    kept: dict[int, Tensor] = {}
+    last: av.VideoFrame | None = None
+    count, size = 0, (0, 0)
+    for frame in container.decode(stream):
+        if frame.width * frame.height > limits.max_pixels:
+            _check("pixels a frame", frame.width * frame.height, limits.max_pixels)
+        _check_time(deadline, limits)
+        if count in wanted:
+            kept[count], size = _prepare(frame, frame_size)
+        last = frame
+        count += 1
+    if last is None:
+        raise UnusableVideoError("the video holds no frame that can be decoded")
+    if count - 1 not in kept:
+        kept[count - 1], size = _prepare(last, frame_size)
+    return kept, count, size
+
+
+def _prepare(frame: av.VideoFrame, frame_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+    """One frame upright, scaled and cropped, [3, H, W] in 0..1, and its own (width, height)."""
+    pixels = frame.to_ndarray(format="rgb24")  # [H, W, 3]
+    quarter_turns = round(frame.rotation / 90) % 4
+    pixels = np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+    height, width = pixels.shape[:2]
+    if min(height, width) < _SMALLEST_SIDE:
+        raise UnusableVideoError(
+            f"the video is too small to recognise anything in: {width}x{height} pixels, at least "
+            f"{_SMALLEST_SIDE}x{_SMALLEST_SIDE} are needed"
+        )
+    return prepare_clip(pixels[None], frame_size)[0], (width, height)
+
+
+def _check_time(deadline: float, limits: Limits) -> None:
+    if time.monotonic() > deadline:
+        raise TooLargeError(
+            f"decoding the video takes longer than the {limits.max_decode_seconds:g} s allowed"
+        )
