@@ -152,8 +152,8 @@ def _path(name: str, rng: np.random.Generator) -> _Path:
     else:  # blinks: its two palettes take turns, each of which looks like any other sprite's
         half_period = int(rng.integers(2, 5))
         second = (np.arange(NUM_FRAMES) + int(rng.integers(0, 8))) // half_period % 2 == 1
-    arrays = (np.asarray(a, dtype=np.float32) for a in (x, y, angle, radius))
-    return _Path(*arrays, second_palette=second)
+    x, y, angle, radius = (np.asarray(a, dtype=np.float32) for a in (x, y, angle, radius))
+    return _Path(x, y, angle, radius, second)
 
 
 def _smooth_walk(rng: np.random.Generator, count: int, sigma: float) -> Array:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
+import av
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["gaussian_blur", "jpeg", "temporal_median"]
+__all__ = ["gaussian_blur", "h264", "jpeg", "temporal_median"]
 
 
 def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
@@ -23,6 +26,29 @@ def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
     ]
     decoded = torch.from_numpy(np.stack(coded)[..., ::-1].copy()).permute(0, 3, 1, 2)
     return (decoded.float() / 255).unflatten(0, clips.shape[:2])
+
+
+def h264(clips: Tensor, crf: int = 35) -> Tensor:
+    """Clips [B, T, 3, H, W] in 0..1 through an H.264 file of constant quality `crf` and back."""
+    if not 0 <= crf <= 51:
+        raise ValueError(f"crf must be in 0..51, got {crf}")
+    pixels = (clips * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()  # [B, T, H, W, 3]
+    decoded = []
+    for frames in pixels:
+        file = io.BytesIO()
+        with av.open(file, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=8, options={"crf": str(crf)})
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            for array in frames:
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        file.seek(0)
+        with av.open(file) as container:
+            back = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+        decoded.append(np.stack(back))
+    return torch.from_numpy(np.stack(decoded)).permute(0, 1, 4, 2, 3).float() / 255
 
 
 def gaussian_blur(clips: Tensor, sigma: float = 2.0) -> Tensor:

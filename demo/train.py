@@ -1,0 +1,226 @@
+"""Train the demo bundle: `python -m videopure.demo.train`.
+
+The stages follow one another: codec, recogniser, transfer, unet, calibrate. A stage that is
+interrupted goes on where it was; a finished one is not repeated. Checkpoints lie in
+build/train-demo; delete that folder to start afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet3DConditionModel
+from rich.console import Console
+from torch import nn
+
+from videopure.demo import BUNDLE
+from videopure.demo.bundle_files import (
+    BundleSettings,
+    load_defended,
+    make_scheduler,
+    save_pipeline,
+    save_recogniser,
+)
+from videopure.demo.calibrate import suspicion_thresholds
+from videopure.demo.clips import CLASSES, Stream
+from videopure.demo.dataset import TrainingClips, load_split
+from videopure.demo.loop import StageLog
+from videopure.demo.train_recogniser import RecogniserRecipe, accuracy, train_recogniser
+from videopure.demo.train_unet import (
+    UNetRecipe,
+    denoising_psnr,
+    fit_codec,
+    make_unet,
+    train_unet,
+)
+from videopure.purifier.networks.motion_recogniser import MotionResNet3d, MotionTransformer
+from videopure.purifier.networks.patch_codec import PatchCodec
+
+__all__ = ["STAGES", "main", "train"]
+
+STAGES = ("codec", "recogniser", "transfer", "unet", "calibrate")
+LIBRARIES = ("torch", "diffusers", "numpy", "opencv-python-headless", "safetensors")
+
+CODEC_SEED = 100
+# Latents times this meet the diffusion model: the smaller, the more pixels each noise level covers.
+# At 0.6 the levels t = 21 .. 61 lie well above perturbations of 4/255 to 8/255.
+SCALING_FACTOR = 0.6
+RECOGNISER = RecogniserRecipe(seed=101, steps=1200)
+TRANSFER = RecogniserRecipe(seed=102, steps=1200, learning_rate=1e-3)
+UNET = UNetRecipe(seed=103, steps=3600)
+TRAINING_CLIPS = 6000
+CALIBRATION_CLIPS = 400
+
+# Chosen on the validation stream; see the model card.
+INVERSION_STEPS = 2
+GUIDANCE_REFERENCE = (32, 4, 28, 28)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where training runs and what it leaves there."""
+
+    folder: Path
+    bundle: Path
+    device: torch.device
+    compiled: bool
+
+    @property
+    def log_file(self) -> Path:
+        """What the stages report, kept between runs."""
+        return self.folder / "log.json"
+
+    def read_log(self) -> dict[str, Any]:
+        """Reports of the stages so far."""
+        if not self.log_file.exists():
+            return {}
+        log: dict[str, Any] = json.loads(self.log_file.read_text(encoding="utf-8"))
+        return log
+
+    def report(self, stage: str, entry: dict[str, Any]) -> None:
+        """Record a stage, with the libraries and the machine it ran on, also in the bundle."""
+        entry = {
+            **entry,
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "libraries": {name: version(name) for name in LIBRARIES},
+        }
+        text = json.dumps({**self.read_log(), stage: entry}, indent=1) + "\n"
+        for path in (self.log_file, self.bundle / "training_log.json"):
+            path.write_text(text, encoding="utf-8")
+
+
+def train_codec(place: Workplace, clips: TrainingClips) -> None:
+    """Fit the latent codec."""
+    codec = fit_codec(clips, CODEC_SEED, SCALING_FACTOR)
+    codec.save_pretrained(place.folder / "codec")
+    frames, _ = load_split(Stream("validation"), 0, 50)
+    with torch.no_grad():
+        error = codec(frames.flatten(0, 1) * 2 - 1).sample / 2 + 0.5 - frames.flatten(0, 1)
+    psnr = float(-10 * torch.log10(error.square().mean()))
+    place.report("codec", {"seed": CODEC_SEED, "validation_psnr_db": round(psnr, 2)})
+
+
+def train_one_recogniser(place: Workplace, clips: TrainingClips, stage: str) -> None:
+    """Train a recogniser and write it into the bundle."""
+    recipe = RECOGNISER if stage == "recogniser" else TRANSFER
+    torch.manual_seed(recipe.seed)
+    network: nn.Module
+    if stage == "recogniser":
+        name, folder, architecture = "motion-resnet3d", "recogniser", {"width": 32}
+        network = MotionResNet3d(len(CLASSES), **architecture)
+    else:
+        name, folder, architecture = "motion-transformer", "recogniser_transfer", {"width": 24}
+        network = MotionTransformer(len(CLASSES), **architecture)
+    checkpoint = place.folder / f"{stage}.pt"
+    log = train_recogniser(network, clips, recipe, checkpoint, stage, place.device)
+    network.cpu()
+    save_recogniser(network, name, architecture, place.bundle / folder)
+    reached = accuracy(network, Stream("validation"), 400)
+    place.report(stage, {**_entry(recipe, log), "validation_accuracy": reached})
+
+
+def train_the_unet(place: Workplace, clips: TrainingClips) -> None:
+    """Train the diffusion model and write the pipeline into the bundle."""
+    torch.manual_seed(UNET.seed)
+    unet, codec, scheduler = make_unet(), _codec(place), make_scheduler()
+    mean, log = train_unet(
+        unet,
+        codec,
+        scheduler,
+        clips,
+        UNET,
+        place.folder / "unet.pt",
+        place.device,
+        compiled=place.compiled,
+    )
+    save_unet(place, mean.cpu())
+    frames, _ = load_split(Stream("validation"), 0, 20)
+    psnr = {
+        str(t): round(denoising_psnr(mean, codec, scheduler, frames, t, seed=0), 2)
+        for t in (1, 21, 41, 61, 81, 101)
+    }
+    place.report("unet", {**_entry(UNET, log), "validation_one_step_psnr_db": psnr})
+
+
+def save_unet(place: Workplace, unet: UNet3DConditionModel) -> None:
+    """Write the pipeline, with uncalibrated settings, into the bundle."""
+    save_pipeline(unet, _codec(place), place.bundle / "pipeline")
+    BundleSettings(INVERSION_STEPS, GUIDANCE_REFERENCE, {}).write(place.bundle)
+
+
+def calibrate(place: Workplace) -> None:
+    """Find the suspicion thresholds of the bundle as it is."""
+    settings = BundleSettings(INVERSION_STEPS, GUIDANCE_REFERENCE, {})
+    defended = load_defended(place.bundle, settings.purify_settings()).to(place.device)
+    thresholds = suspicion_thresholds(defended, CALIBRATION_CLIPS)
+    replace(settings, suspicion_thresholds=thresholds).write(place.bundle)
+    place.report("calibrate", {"clips": CALIBRATION_CLIPS, "thresholds": thresholds})
+
+
+def train(place: Workplace, stages: tuple[str, ...] = STAGES) -> None:
+    """Run the stages that are not finished yet."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    place.bundle.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    clips = TrainingClips.prepare(place.folder, TRAINING_CLIPS)
+    for stage in stages:
+        if stage in place.read_log():
+            console.print(f"{stage}: finished before")
+            continue
+        console.print(f"{stage} ...")
+        if stage == "codec":
+            train_codec(place, clips)
+        elif stage in ("recogniser", "transfer"):
+            train_one_recogniser(place, clips, stage)
+        elif stage == "unet":
+            train_the_unet(place, clips)
+        else:
+            calibrate(place)
+
+
+def _codec(place: Workplace) -> PatchCodec:
+    codec: PatchCodec = PatchCodec.from_pretrained(place.folder / "codec", local_files_only=True)
+    return codec
+
+
+def _entry(recipe: RecogniserRecipe | UNetRecipe, log: StageLog) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "training_clips": TRAINING_CLIPS,
+        "seconds": round(log.seconds),
+        "resumed": log.resumed,
+        "curve": log.curve,
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="videopure.demo.train", description=__doc__)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--folder", type=Path, default=Path("build/train-demo"))
+    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    parser.add_argument("--threads", type=int, help="CPU threads to use")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the UNet for training: needs a C++ compiler, takes a third off every step",
+    )
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = Workplace(arguments.folder, arguments.bundle, device, arguments.compile)
+    train(place, tuple(arguments.stages))
+
+
+if __name__ == "__main__":
+    main()
