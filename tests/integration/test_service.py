@@ -1,0 +1,171 @@
+"""Batches through the service: order, identity, and errors that stay alone."""
+
+import logging
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.videos import encode, frames
+from videopure.handler.responses import Reply
+from videopure.handler.service import VideoPureService
+from videopure.handler.settings import HandlerSettings
+from videopure.handler.torchserve import load_service
+
+pytestmark = pytest.mark.integration
+
+TEXT = {"body": bytearray(b"hello")}
+EMPTY = {"body": bytearray()}
+
+
+def video(seed: int) -> bytearray:
+    return bytearray(encode(frames(4, 16, 24, seed=seed), "matroska", "ffv1", "bgr0"))
+
+
+VIDEOS = [video(seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def service(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoPureService:
+    root = tmp_path_factory.mktemp("unpacked")
+    ZipFile(tiny_archive).extractall(root)
+    section = {
+        "max_clips_per_forward": 2,
+        "purification": {"inversion_steps": 1, "suspicion_threshold": 0.5},
+    }
+    return load_service(root, HandlerSettings.parse(section), torch.device("cpu"))
+
+
+def answer(service: VideoPureService, *rows: dict[str, Any]) -> list[Reply]:
+    return service.answer(rows, [f"id{index}" for index in range(len(rows))])
+
+
+def test_answer_has_the_documented_shape(service: VideoPureService) -> None:
+    (reply,) = answer(service, {"body": VIDEOS[0]})
+    assert (reply.status, reply.phrase) == (200, "OK")
+    body = reply.body
+    assert set(body) == {
+        "request_id",
+        "model",
+        "predictions",
+        "votes",
+        "undefended",
+        "suspicion",
+        "video",
+        "warnings",
+        "timing_ms",
+    }
+    assert body["request_id"] == "id0"
+    assert body["model"] == {
+        "name": "videopure",
+        "version": "1.0",
+        "recogniser": "tiny",
+        "purifier": "model_seed0",
+    }
+    assert len(body["predictions"]) == 4
+    assert sum(p["score"] for p in body["predictions"]) == pytest.approx(1, abs=1e-4)
+    votes = body["votes"]
+    assert votes["of"] == 3
+    assert votes["counted"] == len(votes["by_step"]) >= 2
+    assert [step["timestep"] for step in votes["by_step"]][:2] == [21, 1]
+    counted = [step["label"] for step in votes["by_step"]]
+    assert body["predictions"][0]["label"] == max(counted, key=counted.count)
+    assert body["suspicion"]["adversarial"] == (body["suspicion"]["score"] > 0.5)
+    assert body["video"]["frame_indices"] == [0, 1, 2, 3]
+    assert set(body["timing_ms"]) == {
+        "decode",
+        "flow",
+        "encode",
+        "invert",
+        "denoise",
+        "vote",
+        "total",
+    }
+
+
+def test_unpurified_answer_has_the_same_keys(service: VideoPureService) -> None:
+    plain, bare = answer(
+        service, {"body": VIDEOS[0]}, {"video": VIDEOS[0], "purify": bytearray(b"false")}
+    )
+    assert set(bare.body) == set(plain.body)
+    assert bare.body["votes"] is None
+    assert bare.body["suspicion"] is None
+    assert bare.body["predictions"][0] == bare.body["undefended"]
+    assert bare.body["undefended"]["label"] == plain.body["undefended"]["label"]
+
+
+def test_errors_have_torchserves_shape(service: VideoPureService) -> None:
+    (reply,) = answer(service, TEXT)
+    assert reply.status == 415
+    assert set(reply.body) == {"code", "type", "message", "request_id"}
+    assert reply.body["code"] == 415
+    assert reply.body["request_id"] == "id0"
+
+
+# A row, the status it must get, and which video's answer it must carry.
+good = st.integers(0, 2).map(lambda seed: ({"body": VIDEOS[seed]}, 200, seed))
+full = st.integers(0, 2).map(
+    lambda seed: ({"video": VIDEOS[seed], "votes": bytearray(b"full")}, 200, seed)
+)
+bare = st.integers(0, 2).map(
+    lambda seed: ({"video": VIDEOS[seed], "purify": bytearray(b"false")}, 200, seed)
+)
+bad = st.sampled_from(
+    [
+        (TEXT, 415, None),
+        (EMPTY, 422, None),
+        ({"video": VIDEOS[0], "nope": bytearray(b"1")}, 400, None),
+        ({"body": VIDEOS[0][:200]}, 422, None),
+    ]
+)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.one_of(good, full, bare, bad), min_size=1, max_size=6))
+def test_any_mix_is_answered_in_order_each_for_itself(
+    service: VideoPureService, batch: list[tuple[dict[str, Any], int, int | None]]
+) -> None:
+    replies = answer(service, *(row for row, _, _ in batch))
+    assert [reply.status for reply in replies] == [status for _, status, _ in batch]
+    for index, (reply, (row, _, seed)) in enumerate(zip(replies, batch, strict=True)):
+        assert reply.body["request_id"] == f"id{index}"
+        if seed is not None:
+            (alone,) = answer(service, row)
+            for key in ("predictions", "undefended"):
+                ours, expected = reply.body[key], alone.body[key]
+                best, reference = (x if isinstance(x, dict) else x[0] for x in (ours, expected))
+                assert best["label"] == reference["label"]
+                assert best["score"] == pytest.approx(reference["score"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("broken"), 500),
+        (torch.cuda.OutOfMemoryError("out of memory"), 507),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 507),
+    ],
+)
+def test_a_clip_that_fails_in_the_model_fails_alone(
+    service: VideoPureService,
+    error: Exception,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail_on_bright_clips(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].mean((1, 2, 3, 4)).max() > 0.8:
+            raise error
+
+    bright = {"body": bytearray(encode(frames(4, 16, 24) // 8 + 220, "matroska", "ffv1", "bgr0"))}
+    fault = service.defended.recogniser.network.register_forward_pre_hook(fail_on_bright_clips)
+    with fault, caplog.at_level(logging.WARNING):
+        replies = answer(service, {"body": VIDEOS[0]}, bright, {"body": VIDEOS[1]})
+    assert [reply.status for reply in replies] == [200, status, 200]
+    assert "broken" not in replies[1].body["message"]
+    assert "halving" in caplog.text

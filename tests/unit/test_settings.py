@@ -1,0 +1,49 @@
+"""The `videopure` section of model-config.yaml."""
+
+import pytest
+import torch
+
+from videopure.handler.settings import HandlerSettings, SettingsError
+from videopure.purifier import PurifySettings
+
+pytestmark = pytest.mark.unit
+
+
+def test_nothing_means_the_defaults() -> None:
+    settings = HandlerSettings.parse(None)
+    assert settings == HandlerSettings.parse({})
+    assert settings.purification.to_settings() == PurifySettings()
+
+
+def test_yaml_values_are_taken() -> None:
+    section = {
+        "max_clips_per_forward": 2,
+        "limits": {"max_seconds": 10},
+        "purification": {"guidance_reference": [1, 2, 3, 4]},
+    }
+    settings = HandlerSettings.parse(section)
+    assert settings.max_clips_per_forward == 2
+    assert settings.limits.max_seconds == 10
+    assert settings.purification.to_settings().guidance_reference == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"max_clip_per_forward": 2}, r"videopure\.max_clip_per_forward: Extra inputs.*got 2"),
+        ({"limits": {"max_bytes": 0}}, r"videopure\.limits\.max_bytes: .*greater than 0, got 0"),
+        ({"dtype": "int8"}, r"videopure\.dtype: .*'float16'.*got 'int8'"),
+        ({"purification": {"votes": "x"}}, r"videopure\.purification\.votes: .*got 'x'"),
+    ],
+)
+def test_wrong_keys_and_values_are_named(section: dict[str, object], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        HandlerSettings.parse(section)
+
+
+def test_auto_dtype_is_half_on_an_accelerator_only() -> None:
+    settings = HandlerSettings.parse({})
+    assert settings.torch_dtype(torch.device("cpu")) == torch.float32
+    assert settings.torch_dtype(torch.device("cuda")) == torch.float16
+    chosen = HandlerSettings.parse({"dtype": "bfloat16"})
+    assert chosen.torch_dtype(torch.device("cpu")) == torch.bfloat16

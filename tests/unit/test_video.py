@@ -1,0 +1,161 @@
+"""Decoding real files of several containers and codecs, and refusing what is none."""
+
+import numpy as np
+import pytest
+
+from tests.support.videos import encode, encode_hevc, frames
+from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
+from videopure.handler.settings import Limits
+from videopure.handler.video import Clip, read_clip
+
+pytestmark = pytest.mark.unit
+
+SIZE = (32, 48)
+
+
+def read(data: bytes, num_frames: int = 8, **limits: float) -> Clip:
+    return read_clip(data, num_frames, SIZE, Limits(**limits))
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "pix_fmt"),
+    [
+        ("mp4", "libx264", "yuv420p"),
+        ("mp4", "libx265", "yuv420p"),
+        ("mov", "mpeg4", "yuv420p"),
+        ("avi", "mpeg4", "yuv420p"),
+        ("webm", "libvpx-vp9", "yuv420p"),
+        ("matroska", "libx264", "yuv444p"),
+        ("matroska", "ffv1", "gray"),
+        ("mov", "png", "rgba"),
+        ("gif", "gif", "rgb8"),
+        ("mpegts", "mpeg2video", "yuv420p"),
+    ],
+)
+def test_containers_and_codecs_are_read(container: str, codec: str, pix_fmt: str) -> None:
+    pixels = frames(8, *SIZE)
+    fps = 25 if codec == "mpeg2video" else 8
+    if codec == "libx265":
+        data = encode_hevc(pixels)
+    else:
+        data = encode(pixels, container, codec, pix_fmt, fps=fps)
+    clip = read(data)
+    assert clip.frames.shape == (8, 3, *SIZE)
+    assert clip.info.frames == 8
+    assert clip.info.frame_indices == list(range(8))
+    assert (clip.info.width, clip.info.height) == (48, 32)
+    # GIF counts time in hundredths of a second.
+    assert clip.info.fps == pytest.approx(fps, rel=0.05)
+    assert clip.info.duration_s == pytest.approx(8 / fps, rel=0.05)
+    assert clip.warnings == []
+    # The frames come in order and look like what went in.
+    brightness = clip.frames.mean((1, 2, 3)).numpy() * 255
+    np.testing.assert_allclose(brightness, pixels.mean((1, 2, 3)), atol=12)
+    assert (np.diff(brightness) > 0).all()
+
+
+def test_lossless_pixels_of_the_right_size_are_untouched() -> None:
+    pixels = frames(4, *SIZE)
+    clip = read(encode(pixels, "matroska", "libx264rgb", "rgb24", crf="0"), num_frames=4)
+    restored = (clip.frames * 255).round().permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(restored, pixels)
+
+
+def test_frames_are_spread_evenly_over_a_longer_video() -> None:
+    clip = read(encode(frames(40, *SIZE)), num_frames=4)
+    assert clip.info.frames == 40
+    assert clip.info.frame_indices == [5, 15, 25, 35]
+
+
+def test_a_short_video_repeats_its_frames_and_says_so() -> None:
+    clip = read(encode(frames(2, *SIZE)), num_frames=4)
+    assert clip.info.frame_indices == [0, 0, 1, 1]
+    assert clip.warnings == [
+        "the video has 2 frames and the recogniser takes 4: frames are repeated evenly"
+    ]
+
+
+def test_other_sizes_are_scaled_and_cropped() -> None:
+    clip = read(encode(frames(4, 120, 90)), num_frames=4)
+    assert clip.frames.shape == (4, 3, *SIZE)
+    assert (clip.info.width, clip.info.height) == (90, 120)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"just some text, nothing more\n" * 20,
+        b"\x00" * 4096,
+        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
+        b"ffconcat version 1.0\nfile '/etc/passwd'\n",
+        b"\x89PNG\r\n\x1a\n" + b"\x00" * 64,
+    ],
+    ids=["text", "zeros", "playlist", "concat", "image"],
+)
+def test_what_is_no_video_is_refused_as_such(data: bytes) -> None:
+    with pytest.raises(NotAVideoError, match=f"the {len(data)} bytes sent are no video"):
+        read(data)
+
+
+def test_empty_body_is_refused() -> None:
+    with pytest.raises(UnusableVideoError, match="holds 0 bytes"):
+        read(b"")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"movflags": "faststart"}], ids=["index-last", "index-first"]
+)
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.8])
+def test_truncated_video_is_refused(options: dict[str, str], share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (32, *SIZE, 3), dtype=np.uint8)
+    data = encode(noise, **options)
+    with pytest.raises(UnusableVideoError, match="damaged or cut short"):
+        read(data[: int(len(data) * share)])
+
+
+def test_truncated_stream_without_an_announced_length_is_what_it_is() -> None:
+    """A cut mpegts is a valid shorter mpegts: there is nothing to compare with."""
+    data = encode(frames(50, *SIZE), "mpegts", "mpeg2video", fps=25)
+    clip = read(data[: len(data) // 2])
+    assert 0 < clip.info.frames < 50
+
+
+def test_a_tiny_video_is_refused() -> None:
+    with pytest.raises(UnusableVideoError, match=r"too small.*1x1 pixels, at least 8x8"):
+        read(encode(frames(4, 1, 1), "matroska", "ffv1", "gray"))
+
+
+def test_sound_alone_is_refused() -> None:
+    import io
+
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as output:
+        stream = output.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 44100
+        output.mux(stream.encode(sound))
+        output.mux(stream.encode(None))
+    with pytest.raises(NotAVideoError, match="has no video stream"):
+        read(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_bytes": 100}, "bytes, more than the 100 allowed"),
+        ({"max_seconds": 0.5}, "1 seconds, more than the 0.5 allowed"),
+        ({"max_frames": 5}, "8 frames, more than the 5 allowed"),
+        ({"max_pixels": 1000}, "1536 pixels a frame, more than the 1000 allowed"),
+        ({"max_decode_seconds": 1e-9}, "longer than the 1e-09 s allowed"),
+    ],
+)
+def test_limits_are_kept(limits: dict[str, float], message: str) -> None:
+    with pytest.raises(TooLargeError, match=message):
+        read(encode(frames(8, *SIZE)), **limits)
+
+
+def test_frames_are_counted_where_the_header_is_silent() -> None:
+    with pytest.raises(TooLargeError, match="6 frames, more than the 5 allowed"):
+        read(encode(frames(8, *SIZE), "matroska"), max_frames=5)
