@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +13,7 @@ import requests
 __all__ = ["ClientError", "RequestFailedError", "ServerUnreachableError", "VideoPureClient"]
 
 _KEY_FILE = "key_file.json"
+_POLL_SECONDS = 0.2
 
 
 class ClientError(Exception):
@@ -109,6 +111,29 @@ class VideoPureClient:
         url = f"{self.management_url}/models/{self.model}"
         result: list[dict[str, Any]] = self._send("GET", url, "management").json()
         return result[0]
+
+    def wait_until_ready(self, timeout: float = 300.0) -> None:
+        """Wait until the model has workers and all of them can answer.
+
+        Raises:
+            ServerUnreachableError: if that takes longer than `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.all_ready():
+            if time.monotonic() > deadline:
+                raise ServerUnreachableError(
+                    f"the workers of {self.model!r} at {self.management_url} were not ready "
+                    f"after {timeout:g} s"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def all_ready(self) -> bool:
+        """Whether the model has workers and all of them can answer."""
+        try:
+            workers = self.describe()["workers"]
+        except (ClientError, json.JSONDecodeError):
+            return False  # not listening yet, or its key file is being written
+        return bool(workers) and all(worker["status"] == "READY" for worker in workers)
 
     def ready_workers(self) -> int:
         """Workers that can answer. (`/ping` says Healthy even while none can.)"""

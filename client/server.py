@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from videopure.client.api import ClientError, RequestFailedError, VideoPureClient
+from videopure.client.api import ClientError, VideoPureClient
 from videopure.client.java import java_home
 
 __all__ = ["ServerError", "TorchServe"]
@@ -143,10 +143,11 @@ class TorchServe:
                 failing, or after `timeout` seconds.
         """
         deadline = time.monotonic() + self.timeout
+        client = self.client(timeout=10)
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise ServerError(f"TorchServe ended while starting.{self._reason()}")
-            if self._all_ready():
+            if client.all_ready():
                 return
             if self._log().count("Load model failed") >= _FAILED_LOADS:
                 raise ServerError(f"The workers cannot load {self.archive}.{self._reason()}")
@@ -203,20 +204,12 @@ class TorchServe:
             return {}
         return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.workers))}
 
-    def _all_ready(self) -> bool:
-        try:
-            with self.client(timeout=10) as client:
-                workers = client.describe()["workers"]
-        except (ClientError, RequestFailedError, ValueError):
-            return False  # not listening yet, or its key file is being written
-        return bool(workers) and all(worker["status"] == "READY" for worker in workers)
-
     def _log(self) -> str:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def _reason(self) -> str:
         """The last error of the log, and where to read more."""
-        errors = re.findall(r"MODEL_LOG - (\w*(?:Error|Exception): .*)", self._log())
+        errors = re.findall(r"MODEL_LOG - (?:\w+\.)*(\w*(?:Error|Exception): .*)", self._log())
         errors += re.findall(r"(?:Caused by|Exception in).*", self._log())
         reason = f" The log says: {errors[-1]}" if errors else ""
         return f"{reason} (whole log: {self.log_file})"

@@ -62,8 +62,9 @@ class TorchServeHandler:
             context.set_response_content_type(index, "application/json")
             # Never the headers or the body: they hold keys and private videos.
             logger.info(
-                "request=%s status=%d type=%s",
+                "request=%s batch=%d status=%d type=%s",
                 request_ids[index],
+                len(data),
                 reply.status,
                 reply.body.get("type", "answer"),
             )
