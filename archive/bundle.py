@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["demo_bundle", "demo_settings"]
 
 # Served with the threshold that lets this share of clean clips raise a false alarm.
-FALSE_ALARMS = "0.05"
+FALSE_ALARMS = "0.01"
 
 
 def demo_bundle() -> Path:
@@ -23,7 +23,8 @@ def demo_settings() -> dict[str, Any]:
     bundle = json.loads((demo_bundle() / "bundle.json").read_text(encoding="utf-8"))
     return {
         "purification": {
-            **bundle["settings"],
+            "inversion_steps": bundle["inversion_steps"],
+            "guidance_reference": bundle["guidance_reference"],
             "suspicion_threshold": bundle["suspicion_thresholds"][FALSE_ALARMS],
         }
     }

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ports import free_addresses
 from videopure.archive import build_archive, demo_bundle, demo_settings
 from videopure.client.api import VideoPureClient
+from videopure.client.ports import free_addresses
 from videopure.client.server import TorchServe
 
 

@@ -14,9 +14,9 @@ from zipfile import ZipFile
 import psutil
 import pytest
 
-from tests.support.ports import free_addresses
 from videopure.client.api import VideoPureClient
 from videopure.client.java import java_home
+from videopure.client.ports import free_addresses
 from videopure.client.server import ServerError, TorchServe
 from videopure.demo.clips import CLASSES, Stream, write_video
 

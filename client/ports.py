@@ -1,4 +1,4 @@
-"""Addresses for a TorchServe of the tests' own."""
+"""Addresses for a TorchServe that must not meet another one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,186 @@
+"""What `make demo` shows: clean and attacked clips, answered with and without VideoPure."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress, track
+from rich.table import Table
+from torch import Tensor
+
+from videopure.client.api import VideoPureClient
+from videopure.client.ports import free_addresses
+from videopure.client.server import TorchServe
+from videopure.demo import BUNDLE
+from videopure.demo.attacks import pgd
+from videopure.demo.bundle_files import load_defended
+from videopure.demo.clips import CLASSES, Stream, write_video
+from videopure.demo.dataset import load_split
+from videopure.purifier import Recogniser
+
+__all__ = ["Shown", "attack", "show"]
+
+EPSILON = 8 / 255
+PGD_STEPS = 10
+
+
+@dataclass
+class Shown:
+    """One clip of the demo, clean and attacked, and the server's answers to both."""
+
+    truth: int
+    clean: Tensor  # [T, 3, H, W] in 0..1
+    attacked: Tensor
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def shows_the_defence(self) -> bool:
+        """Whether the attack fooled the bare recogniser and VideoPure answered rightly."""
+        answer, truth = self.answers["attacked"], CLASSES[self.truth]
+        fooled = answer["undefended"]["label"] != truth
+        return fooled and answer["predictions"][0]["label"] == truth
+
+
+def attack(
+    recogniser: Recogniser, clips: Tensor, labels: Tensor, seed: int, console: Console
+) -> Tensor:
+    """PGD-10 at 8/255 on the bare recogniser, as 8-bit pixels: [B, T, 3, H, W] in 0..1."""
+    with Progress(console=console) as progress:
+        task = progress.add_task("Attacking the bare recogniser", total=PGD_STEPS)
+        attacked = pgd(
+            recogniser.logits,
+            clips,
+            labels,
+            epsilon=EPSILON,
+            steps=PGD_STEPS,
+            generator=torch.Generator().manual_seed(seed),
+            on_step=lambda: progress.advance(task),
+        )
+    return (attacked * 255).round() / 255
+
+
+def send(client: VideoPureClient, shown: Shown, kind: str, clip: Tensor, folder: Path) -> None:
+    """Write a clip as a lossless mp4, send it to the server and keep the answer."""
+    frames = (clip * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # [T, H, W, 3]
+    name = f"{CLASSES[shown.truth].replace(' ', '-')}-{kind}.mp4"
+    path = write_video(frames, folder / name)
+    start = time.perf_counter()
+    shown.answers[kind] = client.predict(path)
+    shown.milliseconds[kind] = 1000 * (time.perf_counter() - start)
+
+
+def table(clips: list[Shown]) -> Table:
+    """The answers side by side."""
+    result = Table(title="What each clip shows, and what the server answered")
+    for heading in ("clip", "truth", "bare recogniser", "VideoPure", "votes", "suspicion", "ms"):
+        result.add_column(heading, justify="right" if heading == "ms" else "left")
+    for shown in clips:
+        truth = CLASSES[shown.truth]
+        for kind, answer in shown.answers.items():
+            votes, suspicion = answer["votes"], answer["suspicion"]
+            agreeing = round(votes["agreement"] * votes["counted"])
+            result.add_row(
+                kind,
+                truth,
+                _answer(answer["undefended"], truth),
+                _answer(answer["predictions"][0], truth),
+                f"{agreeing} of {votes['counted']} counted",
+                f"{suspicion['score']:.2f}{' !' if suspicion['adversarial'] else ''}",
+                f"{shown.milliseconds[kind]:.0f}",
+                end_section=kind == "attacked",
+            )
+    return result
+
+
+def _answer(prediction: dict[str, Any], truth: str) -> str:
+    colour, mark = ("green", "✓") if prediction["label"] == truth else ("red", "✗")
+    return f"[{colour}]{mark} {prediction['label']} {prediction['score']:.2f}[/{colour}]"
+
+
+def picture(shown: Shown, purified: Tensor, path: Path) -> Path:
+    """Original, attacked and purified frames of one clip, with the answers to them.
+
+    `purified` is the attacked clip after purification, [T, 3, H, W] in 0..1.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    answers = shown.answers
+    rows = (
+        ("original", shown.clean, "bare recogniser", answers["clean"]["undefended"]),
+        ("attacked", shown.attacked, "bare recogniser", answers["attacked"]["undefended"]),
+        ("purified", purified, "VideoPure", answers["attacked"]["predictions"][0]),
+    )
+    picks = torch.linspace(0, len(shown.clean) - 1, 6).round().long().tolist()
+    figure, axes = pyplot.subplots(3, len(picks), figsize=(9, 5.4))
+    for row, (name, clip, who, prediction) in zip(axes, rows, strict=True):
+        for axis, frame in zip(row, picks, strict=True):
+            axis.imshow(clip[frame].permute(1, 2, 0).numpy())  # [H, W, 3]
+            axis.set_axis_off()
+        right = prediction["label"] == CLASSES[shown.truth]
+        row[0].set_title(
+            f"{name}: {who} says “{prediction['label']}” ({prediction['score']:.2f})",
+            loc="left",
+            fontsize=10,
+            color="tab:green" if right else "tab:red",
+        )
+    figure.suptitle(f"The clip shows: {CLASSES[shown.truth]}", fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+def show(archive: Path, out: Path, *, count: int = 4, start: int = 0, seed: int = 0) -> None:
+    """Attack clips of the test stream, serve the archive, send clean and attacked clips.
+
+    Args:
+        archive: the demo's archive.
+        out: folder for the clips sent, the picture and the server's log.
+        count: how many clips.
+        start: number of the first clip in the test stream.
+        seed: of the attack's random start.
+    """
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    with console.status("Loading the recogniser"):
+        defended = load_defended(BUNDLE)
+        clips, labels = load_split(Stream("test"), start, count)
+    attacked = attack(defended.recogniser, clips, labels, seed, console)
+    shown = [
+        Shown(int(label), clip, bad)
+        for label, clip, bad in zip(labels, clips, attacked, strict=True)
+    ]
+    server = TorchServe(archive, folder=out, overrides=free_addresses())
+    with console.status("Starting TorchServe and waiting for a ready worker"):
+        server.start()
+    try:
+        with console.status("Starting TorchServe and waiting for a ready worker"):
+            server.wait_until_ready()
+        with server.client() as client:
+            for one in track(shown, description="Asking the server", console=console):
+                send(client, one, "clean", one.clean, out)
+                send(client, one, "attacked", one.attacked, out)
+    finally:
+        with console.status("Stopping TorchServe"):
+            server.stop()
+    with console.status("Drawing the picture"):
+        example = next((one for one in shown if one.shows_the_defence), shown[0])
+        purified = defended.purify(example.attacked[None])[0]
+        drawn = picture(example, purified, out / "demo.png")
+    console.print(table(shown))
+    console.print(
+        "attacked: PGD, 10 steps, at most 8/255 of a pixel's range, made just now against the bare "
+        "recogniser.\nvotes: those that agree with the answer, of those counted until no other "
+        "label could win.\n!: called adversarial."
+    )
+    console.print(f"Picture: {drawn}   Clips sent: {out}/*.mp4", highlight=False)
+    console.print("`make serve` leaves a server running; README.md says how to send it videos.")

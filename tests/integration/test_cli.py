@@ -1,0 +1,57 @@
+"""The `videopure` command line, in process."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.parity import FIXTURE
+from tests.support.models import save_recogniser
+from tests.support.videos import encode, frames
+from videopure.client.cli import app
+from videopure.client.ports import free_addresses
+
+pytestmark = pytest.mark.integration
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_build_writes_an_archive_from_folders(tmp_path: Path) -> None:
+    recogniser = save_recogniser(tmp_path / "recogniser")
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("max_clips_per_forward: 2\n")
+    out = tmp_path / "store" / "mine.mar"
+    pipeline = FIXTURE / "model_seed0"
+    result = run(
+        *("build", "--recogniser", recogniser, "--pipeline", pipeline),
+        *("--settings", settings, "--out", out),
+    )
+    assert result.exit_code == 0, result.output
+    assert "Built" in result.output
+    assert out.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "either --demo, or both --recogniser and --pipeline"),
+        (["--demo", "--recogniser", "x"], "either --demo, or both"),
+        (["--recogniser", "x"], "needed together"),
+        (["--recogniser", "nowhere", "--pipeline", "x"], "nowhere is not a folder"),
+    ],
+)
+def test_build_names_what_is_wrong(arguments: list[str], message: str) -> None:
+    result = run("build", *arguments)
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())
+
+
+def test_predict_without_a_server_says_so(tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(encode(frames()))
+    url = free_addresses()["inference_address"]
+    result = run("predict", video, "--url", url, "--json")
+    assert result.exit_code == 1
+    assert f"no server answers at {url}" in result.stdout
