@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,16 +106,12 @@ def save_recogniser(
 
 def save_pipeline(unet: UNet3DConditionModel, codec: PatchCodec, folder: Path) -> None:
     """Write a diffusers folder with fp16 weights."""
-    prompt = torch.zeros(1, 1, unet.config.cross_attention_dim)
+    prompt = PromptEmbedding.from_tensor(torch.zeros(1, 1, unet.config.cross_attention_dim))
+    halves = [nn.Module.half(copy.deepcopy(module)) for module in (codec, unet, prompt)]
     pipeline = VideoPurePipeline(
-        vae=codec,
-        unet=unet,
-        scheduler=make_scheduler(),
-        prompt_embedding=PromptEmbedding.from_tensor(prompt),
+        vae=halves[0], unet=halves[1], scheduler=make_scheduler(), prompt_embedding=halves[2]
     )
-    pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder)
-    pipeline.to(dtype=torch.float32)
 
 
 def load_defended(

@@ -58,6 +58,7 @@ def train_steps(
         The stage's log, with that of earlier runs in it.
     """
     log, done = _resume(parts, checkpoint)
+    log.resumed += 0 < done < total
     start = saved = time.monotonic() - log.seconds
     sums: dict[str, float] = {}
     points = max(1, total // _POINTS_ON_CURVE)
@@ -69,10 +70,13 @@ def train_steps(
                 sums[key] = sums.get(key, 0.0) + value / points
             log.seconds = time.monotonic() - start
             if (index + 1) % points == 0:
-                log.curve.append({"step": index + 1, "seconds": round(log.seconds, 1), **sums})
+                means = {key: round(value, 5) for key, value in sums.items()}
+                log.curve.append({"step": index + 1, "seconds": round(log.seconds, 1), **means})
                 if not progress.console.is_terminal:  # a log file shows no bar
                     left = log.seconds / (index + 1) * (total - index - 1)
-                    print(f"{name} {index + 1}/{total} {sums} {left / 60:.1f} min left", flush=True)
+                    print(
+                        f"{name} {index + 1}/{total} {means} {left / 60:.1f} min left", flush=True
+                    )
                 sums = {}
             if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS or index + 1 == total:
                 saved = time.monotonic()
@@ -88,7 +92,6 @@ def _resume(parts: Mapping[str, Any], checkpoint: Path) -> tuple[StageLog, int]:
     for key, part in parts.items():
         part.load_state_dict(state["parts"][key])
     log = StageLog(**state["log"])
-    log.resumed += 1
     return log, int(state["step"])
 
 

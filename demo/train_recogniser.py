@@ -26,7 +26,7 @@ class RecogniserRecipe:
     batch: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
-    max_noise_sigma: float = 0.06
+    max_noise_sigma: float = 0.02
     noise_ramp: float = 0.3  # share of the steps over which the noise grows to its maximum
 
 
