@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +15,8 @@ __all__ = ["Options", "Request", "parse_row"]
 
 # A raw body arrives as `body`, or as `data` from some clients; in multipart the field is `video`.
 _VIDEO_FIELDS = ("video", "body", "data")
+_SHOWN = 100  # characters of a bad value that its error repeats
+_FAULTS = 5  # bad options that one error names
 
 
 class Options(BaseModel):
@@ -64,21 +65,32 @@ def parse_options(options: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(dict(options))
     except ValidationError as error:
-        raise InvalidRequestError("; ".join(map(_fault, error.errors()))) from None
+        raise InvalidRequestError("; ".join(map(_fault, error.errors()[:_FAULTS]))) from None
 
 
 def _fault(fault: Any) -> str:
-    name = ".".join(map(str, fault["loc"]))
+    name = _shown(".".join(map(str, fault["loc"])))
     if fault["type"] == "extra_forbidden":
-        return f"unknown option {name!r}; the options are {', '.join(Options.model_fields)}"
-    return f"option {name!r}: {fault['msg']}, got {fault['input']!r}"
+        return f"unknown option {name}; the options are {', '.join(Options.model_fields)}"
+    return f"option {name}: {fault['msg']}, got {_shown(fault['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """A value of the request, at most about a hundred characters of it.
+
+    It may be as long as the request, and an answer beyond `max_response_size` kills the worker.
+    """
+    if isinstance(value, str) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}..."
+    text = repr(value)
+    return text if len(text) <= 4 * _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
     unknown = sorted(set(body) - {"video", "options"})
     if unknown:
         raise InvalidRequestError(
-            f"unknown field {unknown[0]!r} in the JSON body; the fields are video, options"
+            f"unknown field {_shown(unknown[0])} in the JSON body; the fields are video, options"
         )
     video, options = body.get("video"), body.get("options", {})
     if not isinstance(video, str):
@@ -91,7 +103,7 @@ def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
         )
     try:
         return base64.b64decode(video, validate=True), options
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or what is not even ASCII
         raise InvalidRequestError(
             f"field 'video' of the JSON body is not base64: {error}"
         ) from None
@@ -125,4 +137,4 @@ def _text(name: str, value: Any) -> Any:
     try:
         return bytes(value).decode()
     except UnicodeDecodeError:
-        raise InvalidRequestError(f"option {name!r} is not UTF-8 text") from None
+        raise InvalidRequestError(f"option {_shown(name)} is not UTF-8 text") from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from videopure.handler.errors import RequestError
+from videopure.handler.errors import InternalError, RequestError
 from videopure.handler.requests import Options
 from videopure.handler.video import Clip
 from videopure.purifier import Verdict
@@ -61,7 +61,13 @@ def verdict_reply(
     threshold: float | None,
     timing_ms: Mapping[str, float],
 ) -> Reply:
-    """The answer to a request; the first prediction is the voted label."""
+    """The answer to a request; the first prediction is the voted label.
+
+    Raises:
+        InternalError: if the model's probabilities are not finite: JSON has no NaN.
+    """
+    if not (verdict.probabilities.isfinite().all() and verdict.undefended.isfinite().all()):
+        raise InternalError("the model's probabilities for this clip are not finite")
     body = {
         "request_id": request_id,
         "model": asdict(names),

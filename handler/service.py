@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from videopure.handler.requests import Options, Request, parse_row
 from videopure.handler.responses import ModelNames, Reply, error_reply, verdict_reply
 from videopure.handler.settings import HandlerSettings
 from videopure.handler.video import Clip, read_clip
-from videopure.purifier import DefendedOutput, DefendedRecogniser
+from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
 
 __all__ = ["VideoPureService"]
 
@@ -92,35 +93,41 @@ class VideoPureService:
 
     def _purify(self, group: list[_Job], start: float) -> dict[int, Reply]:
         """Replies of one micro-batch; one that fails is halved until the culprit is alone."""
+        output: DefendedOutput | None = None
         try:
             output = self._forward(group)
         except Exception as error:  # anything may go wrong in a model; only its clip may suffer
-            if len(group) > 1:
-                logger.warning("A micro-batch of %d failed (%s); halving it", len(group), error)
-                half = len(group) // 2
-                return self._purify(group[:half], start) | self._purify(group[half:], start)
-            job = group[0]
-            if _is_out_of_memory(error):
-                message = "the clip does not fit the worker's memory"
-                return {job.index: error_reply(OutOfMemoryError(message), job.request_id)}
-            return {job.index: self._unexpected(job.request_id)}
-        threshold = self.defended.settings.suspicion_threshold
-        labels = self.defended.recogniser.labels
-        replies = {}
-        for job, verdict in zip(group, output.verdicts, strict=True):
-            total = 1000 * (time.perf_counter() - start)
-            timing = {"decode": job.decode_ms, **output.timing_ms, "total": total}
-            replies[job.index] = verdict_reply(
+            if len(group) == 1:
+                return {group[0].index: self._failed(group[0], error)}
+            logger.warning("A micro-batch of %d failed (%s); halving it", len(group), error)
+        if output is None:
+            # Only here, after the exception and the tensors that its traceback holds are gone.
+            _free_memory()
+            half = len(group) // 2
+            return self._purify(group[:half], start) | self._purify(group[half:], start)
+        return {
+            job.index: self._reply(job, verdict, output.timing_ms, start)
+            for job, verdict in zip(group, output.verdicts, strict=True)
+        }
+
+    def _reply(
+        self, job: _Job, verdict: Verdict, timing_ms: Mapping[str, float], start: float
+    ) -> Reply:
+        total = 1000 * (time.perf_counter() - start)
+        try:
+            return verdict_reply(
                 job.request_id,
                 self.names,
-                labels,
+                self.defended.recogniser.labels,
                 job.options,
                 verdict,
                 job.clip,
-                threshold,
-                timing,
+                self.defended.settings.suspicion_threshold,
+                {"decode": job.decode_ms, **timing_ms, "total": total},
             )
-        return replies
+        except RequestError as error:
+            logger.error("Request %s failed: %s", job.request_id, error)
+            return error_reply(error, job.request_id)
 
     def _forward(self, group: list[_Job]) -> DefendedOutput:
         options = group[0].options
@@ -132,6 +139,14 @@ class VideoPureService:
             purify=options.purify,
             seeds=[job.options.seed for job in group],
         )
+
+    def _failed(self, job: _Job, error: Exception) -> Reply:
+        """The answer to a request that fails even alone."""
+        if _is_out_of_memory(error):
+            logger.error("Request %s does not fit the memory: %s", job.request_id, error)
+            message = "the clip does not fit the worker's memory"
+            return error_reply(OutOfMemoryError(message), job.request_id)
+        return self._unexpected(job.request_id)
 
     @staticmethod
     def _unexpected(request_id: str) -> Reply:
@@ -146,3 +161,10 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
+
+
+def _free_memory() -> None:
+    """Give back what a failed micro-batch held, before its halves are tried."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -83,19 +83,18 @@ def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits:
         raise UnusableVideoError("the video is empty: the request body holds 0 bytes")
     _check("bytes", len(data), limits.max_bytes)
     deadline = time.monotonic() + limits.max_decode_seconds
-    with _open(data) as container:
-        stream = container.streams.video[0]
+    with _open(data) as (container, stream):
         _check_header(container, stream, limits)
         announced = stream.frames
-        total = _count_frames(container, stream, limits, deadline)
+        packets, total = _count_frames(container, stream, limits, deadline)
     if total == 0:
         raise UnusableVideoError("the video is empty: its video stream holds no frames")
     indices = sample_frame_indices(total, num_frames)
-    with _open(data) as container:
-        stream = container.streams.video[0]
+    with _open(data) as (container, stream):
         fps = float(stream.average_rate) if stream.average_rate else None
         kept, decoded, size = _decode(container, stream, set(indices), frame_size, limits, deadline)
-    expected = max(total, announced)
+    # Missing is what the header announces and the file lacks, and what cannot be decoded.
+    expected = total + max(0, announced - packets)
     if decoded * 10 < expected * 9:
         raise UnusableVideoError(
             f"the video is damaged or cut short: {decoded} of {expected} frames could be decoded"
@@ -118,16 +117,17 @@ def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits:
 
 
 @contextmanager
-def _open(data: bytes) -> Iterator[av.container.InputContainer]:
+def _open(data: bytes) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a video in memory; faults of the file, while open too, become request errors."""
     known = any(data[at : at + len(mark)] == mark for at, mark in _SIGNATURES)
     opened = False
     try:
-        with av.open(io.BytesIO(data), mode="r", options=_OPEN_OPTIONS) as container:
+        # Old cameras write titles in other encodings than UTF-8: `metadata_errors` reads them all.
+        with av.open(
+            io.BytesIO(data), mode="r", options=_OPEN_OPTIONS, metadata_errors="replace"
+        ) as container:
             opened = True
-            if not container.streams.video:
-                raise NotAVideoError(f"the {container.format.name} file has no video stream")
-            yield container
+            yield container, _video_stream(container)
     except av.error.FFmpegError as error:
         if opened or known:
             raise UnusableVideoError(
@@ -137,6 +137,17 @@ def _open(data: bytes) -> Iterator[av.container.InputContainer]:
             f"the {len(data)} bytes sent are no video of a supported container "
             "(mp4, mov, webm, mkv, avi, gif, mpeg, flv, ogg, ...)"
         ) from error
+
+
+def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The first stream that moves: the cover picture of a song is no video."""
+    cover = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not streams:
+        raise NotAVideoError(f"the {container.format.name} file has no video stream")
+    if streams[0].codec_context is None:
+        raise UnusableVideoError("the video's codec is unknown, or its header is damaged")
+    return streams[0]
 
 
 def _check(what: str, value: float, limit: float) -> None:
@@ -160,14 +171,20 @@ def _count_frames(
     stream: av.VideoStream,
     limits: Limits,
     deadline: float,
-) -> int:
-    """Frames of the stream, counted without decoding them; headers may lie or be silent."""
-    count = 0
+) -> tuple[int, int]:
+    """Packets of the stream, and how many of them are shown, without decoding them.
+
+    Headers may lie or be silent. Packets that are not shown are what an edit list cuts away:
+    phones trim videos that way.
+    """
+    packets = shown = 0
     for packet in container.demux(stream):
-        count += packet.size > 0
-        _check("frames", count, limits.max_frames)
+        if packet.size > 0:
+            packets += 1
+            shown += not packet.is_discard
+        _check("frames", packets, limits.max_frames)
         _check_time(deadline, limits)
-    return count
+    return packets, shown
 
 
 def _decode(

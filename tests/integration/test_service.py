@@ -169,3 +169,18 @@ def test_a_clip_that_fails_in_the_model_fails_alone(
     assert [reply.status for reply in replies] == [200, status, 200]
     assert "broken" not in replies[1].body["message"]
     assert "halving" in caplog.text
+
+
+def test_probabilities_that_are_not_finite_spoil_no_batch_mate(service: VideoPureService) -> None:
+    """NaN in one answer would make the whole batch's JSON fail, or be no JSON."""
+
+    def spoil_bright_clips(
+        network: torch.nn.Module, inputs: tuple[torch.Tensor], logits: torch.Tensor
+    ) -> torch.Tensor:
+        return logits.masked_fill((inputs[0].mean((1, 2, 3, 4)) > 0.8)[:, None], torch.nan)
+
+    bright = {"body": bytearray(encode(frames(4, 16, 24) // 8 + 220, "matroska", "ffv1", "bgr0"))}
+    with service.defended.recogniser.network.register_forward_hook(spoil_bright_clips):
+        replies = answer(service, {"body": VIDEOS[0]}, bright, {"body": VIDEOS[1]})
+    assert [reply.status for reply in replies] == [200, 500, 200]
+    assert "not finite" in replies[1].json()

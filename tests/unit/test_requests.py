@@ -64,6 +64,8 @@ def test_json_holds_base64_and_options() -> None:
         ({"body": bytearray(b'{"video": ')}, r"looks like JSON but cannot be parsed"),
         ({"body": {}}, r"field 'video' of the JSON body must be a base64 string, got NoneType"),
         ({"body": {"video": "%"}}, r"is not base64"),
+        ({"body": {"video": "ä"}}, r"is not base64"),
+        ({"body": [1]}, r"field 'body' must hold the bytes of a video, got list"),
         ({"body": {"video": "", "options": 3}}, r"'options' .* must be an object, got int"),
         ({"body": {"video": "", "extra": 3}}, r"unknown field 'extra' in the JSON body"),
         ({"body": {"video": "", "options": {"x": 1}}}, r"unknown option 'x'"),
@@ -72,3 +74,20 @@ def test_json_holds_base64_and_options() -> None:
 def test_faults_are_named(row: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         parse_row(row, 10)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"video": b"v", "seed": b"\x01" * 1_000_000},
+        {"video": b"v", "x" * 1_000_000: b"1"},
+        {"video": b"v", **{f"x{i}": b"1" for i in range(10_000)}},
+        {"body": {"video": "", "options": {"top_k": [1] * 1_000_000}}},
+        {"body": {"video": "", "x" * 1_000_000: 1}},
+    ],
+)
+def test_messages_stay_short(row: dict[str, object]) -> None:
+    """An answer beyond TorchServe's `max_response_size` would kill the worker."""
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_row(row, 10)
+    assert len(str(caught.value)) < 2_000

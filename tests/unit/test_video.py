@@ -1,5 +1,9 @@
 """Decoding real files of several containers and codecs, and refusing what is none."""
 
+import io
+import struct
+
+import av
 import numpy as np
 import pytest
 
@@ -126,10 +130,6 @@ def test_a_tiny_video_is_refused() -> None:
 
 
 def test_sound_alone_is_refused() -> None:
-    import io
-
-    import av
-
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
         stream = output.add_stream("aac", rate=44100)
@@ -159,3 +159,73 @@ def test_limits_are_kept(limits: dict[str, float], message: str) -> None:
 def test_frames_are_counted_where_the_header_is_silent() -> None:
     with pytest.raises(TooLargeError, match="6 frames, more than the 5 allowed"):
         read(encode(frames(8, *SIZE), "matroska"), max_frames=5)
+
+
+def test_what_an_edit_list_cuts_away_is_not_missing() -> None:
+    """Phones trim a video by its edit list: the frames before stay in the file, unseen."""
+    data = bytearray(encode(frames(40, *SIZE)))
+    entry = data.index(b"elst") + 12
+    duration, start, rate = struct.unpack(">IiI", data[entry : entry + 12])
+    (timescale,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    half = struct.pack(">IiI", duration // 2, start + timescale * 20 // 8, rate)
+    data[entry : entry + 12] = half
+    clip = read(bytes(data))
+    assert clip.info.frames == 20
+    assert clip.info.duration_s == 2.5
+    assert clip.warnings == []
+    whole = read(encode(frames(40, *SIZE)), num_frames=40)
+    seen = [20 + index for index in clip.info.frame_indices]
+    np.testing.assert_allclose(clip.frames, whole.frames[seen], atol=0.02)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_video_is_set_upright(turns: int) -> None:
+    pixels = frames(8, *SIZE)
+    data = bytearray(encode(np.rot90(pixels, -turns, axes=(1, 2)).copy()))
+    # The matrix of the track header, for a display turned counterclockwise.
+    cos, sin = ((0, -1), (-1, 0), (0, 1))[turns - 1]
+    matrix = (cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *matrix)
+    clip = read(bytes(data))
+    assert (clip.info.width, clip.info.height) == (48, 32)
+    np.testing.assert_allclose(clip.frames, read(encode(pixels)).frames, atol=0.05)
+
+
+def test_a_song_with_a_cover_picture_is_no_video() -> None:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as output:
+        sound = output.add_stream("aac", rate=44100)
+        cover = output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(frames(1, 32, 32)[0], format="rgb24")
+        output.mux(cover.encode(picture.reformat(format="yuvj420p")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 44100
+        output.mux(sound.encode(silence))
+        output.mux(sound.encode(None))
+        output.mux(cover.encode(None))
+    with pytest.raises(NotAVideoError, match="has no video stream"):
+        read(buffer.getvalue())
+
+
+def test_metadata_in_other_encodings_than_utf8_are_no_fault() -> None:
+    data = encode(frames(8, *SIZE), "avi", "mpeg4")
+    assert b"Lavf" in data
+    clip = read(data.replace(b"Lavf", b"L\xe4vf"))
+    assert clip.info.frames == 8
+
+
+def test_an_unknown_codec_is_refused() -> None:
+    data = encode(frames(8, *SIZE)).replace(b"avc1", b"zzzz")
+    with pytest.raises(UnusableVideoError, match="codec is unknown"):
+        read(data)
+
+
+def test_frames_larger_than_the_header_admits_are_not_decoded() -> None:
+    """The size changes in mid-stream; the header, and what is probed with it, tell the first."""
+    small, large = (
+        encode(frames(50, *size), "mpegts", "mpeg2video", fps=25) for size in (SIZE, (320, 480))
+    )
+    with pytest.raises(UnusableVideoError):
+        read(small * 5 + large, max_pixels=2000)
