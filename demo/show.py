@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import Progress, track
 from rich.table import Table
@@ -77,9 +78,16 @@ def send(client: VideoPureClient, shown: Shown, kind: str, clip: Tensor, folder:
 
 def table(clips: list[Shown]) -> Table:
     """The answers side by side."""
-    result = Table(title="What each clip shows, and what the server answered")
+    # Fits 80 columns.
+    result = Table(
+        title="What each clip shows, and what the server answered",
+        box=SIMPLE,
+        padding=(0, 1),
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for heading in ("clip", "truth", "bare recogniser", "VideoPure", "votes", "suspicion", "ms"):
-        result.add_column(heading, justify="right" if heading == "ms" else "left")
+        result.add_column(heading, justify="right" if heading == "ms" else "left", no_wrap=True)
     for shown in clips:
         truth = CLASSES[shown.truth]
         for kind, answer in shown.answers.items():
@@ -90,7 +98,7 @@ def table(clips: list[Shown]) -> Table:
                 truth,
                 _answer(answer["undefended"], truth),
                 _answer(answer["predictions"][0], truth),
-                f"{agreeing} of {votes['counted']} counted",
+                f"{agreeing} of {votes['counted']}",
                 f"{suspicion['score']:.2f}{' !' if suspicion['adversarial'] else ''}",
                 f"{shown.milliseconds[kind]:.0f}",
                 end_section=kind == "attacked",
@@ -100,7 +108,7 @@ def table(clips: list[Shown]) -> Table:
 
 def _answer(prediction: dict[str, Any], truth: str) -> str:
     colour, mark = ("green", "✓") if prediction["label"] == truth else ("red", "✗")
-    return f"[{colour}]{mark} {prediction['label']} {prediction['score']:.2f}[/{colour}]"
+    return f"[{colour}]{mark} {prediction['label']}[/{colour}]"
 
 
 def picture(shown: Shown, purified: Tensor, path: Path) -> Path:
@@ -113,27 +121,24 @@ def picture(shown: Shown, purified: Tensor, path: Path) -> Path:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    answers = shown.answers
+    answers, truth = shown.answers, CLASSES[shown.truth]
     rows = (
         ("original", shown.clean, "bare recogniser", answers["clean"]["undefended"]),
         ("attacked", shown.attacked, "bare recogniser", answers["attacked"]["undefended"]),
         ("purified", purified, "VideoPure", answers["attacked"]["predictions"][0]),
     )
-    picks = torch.linspace(0, len(shown.clean) - 1, 6).round().long().tolist()
-    figure, axes = pyplot.subplots(3, len(picks), figsize=(9, 5.4))
-    for row, (name, clip, who, prediction) in zip(axes, rows, strict=True):
-        for axis, frame in zip(row, picks, strict=True):
+    picks = torch.linspace(0, len(shown.clean) - 1, 8).round().long().tolist()
+    figure = pyplot.figure(figsize=(9, 5), layout="constrained")
+    figure.suptitle(f"The clip shows: {truth}")
+    for part, (name, clip, who, prediction) in zip(figure.subfigures(3), rows, strict=True):
+        part.suptitle(
+            f"{name}: {who} says “{prediction['label']}” ({prediction['score']:.2f})",
+            fontsize=10,
+            color="tab:green" if prediction["label"] == truth else "tab:red",
+        )
+        for axis, frame in zip(part.subplots(1, len(picks)), picks, strict=True):
             axis.imshow(clip[frame].permute(1, 2, 0).numpy())  # [H, W, 3]
             axis.set_axis_off()
-        right = prediction["label"] == CLASSES[shown.truth]
-        row[0].set_title(
-            f"{name}: {who} says “{prediction['label']}” ({prediction['score']:.2f})",
-            loc="left",
-            fontsize=10,
-            color="tab:green" if right else "tab:red",
-        )
-    figure.suptitle(f"The clip shows: {CLASSES[shown.truth]}", fontsize=11)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
