@@ -52,6 +52,7 @@ def build_archive(
     *,
     name: str = "videopure",
     version: str = "1.0",
+    purifier_name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda step: None,
 ) -> Path:
@@ -64,6 +65,7 @@ def build_archive(
         out: the archive to write, ending in `.mar`; an older one is replaced.
         name: the model's name in TorchServe; by default that of `out` must be the same.
         version: of the model.
+        purifier_name: what the answers call the purifier; by default the pipeline folder's name.
         settings: the `videopure` section of model-config.yaml; see `HandlerSettings`.
         report: told each step as it begins.
 
@@ -85,7 +87,8 @@ def build_archive(
         _store_pipeline(pipeline, staging / "pipeline")
         report("Storing the recogniser")
         _store_recogniser(recogniser, staging / "recogniser")
-        _write_manifest(staging, name, version, recogniser, pipeline)
+        purifier_name = purifier_name or pipeline.resolve().name
+        _write_manifest(staging, name, version, recogniser, pipeline, purifier_name)
         report("Checking that the parts fit together")
         _try_out(staging, checked)
         config = Path(scratch) / "model-config.yaml"
@@ -152,7 +155,12 @@ def _store_recogniser(source: Path, target: Path) -> None:
 
 
 def _write_manifest(
-    staging: Path, name: str, version: str, recogniser: Path, pipeline: Path
+    staging: Path,
+    name: str,
+    version: str,
+    recogniser: Path,
+    pipeline: Path,
+    purifier_name: str,
 ) -> None:
     loaded = load_recogniser(staging / "recogniser")
     manifest = Manifest(
@@ -163,7 +171,7 @@ def _write_manifest(
             name=loaded.name, kind=type(loaded).__name__, licence=_licence(recogniser)
         ),
         purifier=Component(
-            name=pipeline.resolve().name, kind="VideoPurePipeline", licence=_licence(pipeline)
+            name=purifier_name, kind="VideoPurePipeline", licence=_licence(pipeline)
         ),
         libraries={library: library_version(library) for library in LIBRARIES},
         files=digest_files(staging),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -57,7 +58,9 @@ def build(
     if demo == (recogniser is not None or pipeline is not None):
         raise fail("give either --demo, or both --recogniser and --pipeline")
     section: dict[str, Any] = {}
+    purifier_name = None
     if demo:
+        purifier_name = "demo-unet3d"
         recogniser, pipeline = demo_bundle() / "recogniser", demo_bundle() / "pipeline"
         section = demo_settings()
     if recogniser is None or pipeline is None:
@@ -72,6 +75,7 @@ def build(
                 out,
                 name=out.stem,
                 version=version,
+                purifier_name=purifier_name,
                 settings=section,
                 report=lambda step: status.update(step),
             )
@@ -90,8 +94,10 @@ def serve(
 ) -> None:
     """Serve an archive in the foreground until Ctrl-C."""
     server = TorchServe(archive, config=config, workers=workers)
-    # Ctrl-C and a service manager's SIGTERM both end up in the `finally` below.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ctrl-C and a service manager's SIGTERM both end up in the `finally` below; the first is
+    # ignored by default where a script starts the server in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with console.status("Starting TorchServe and waiting for ready workers"):
             server.start()
@@ -136,7 +142,8 @@ def predict(
 
 
 def _answer_table(answers: list[tuple[Path, dict[str, Any] | str]]) -> Table:
-    table = Table("video", "VideoPure", "bare recogniser", "votes", "suspicion", "ms")
+    headings = ("video", "VideoPure", "bare recogniser", "votes", "suspicion", "ms")
+    table = Table(*headings, box=SIMPLE, pad_edge=False, collapse_padding=True)
     for video, answer in answers:
         if isinstance(answer, str):
             table.add_row(video.name, f"[red]{answer}[/red]")
