@@ -22,6 +22,7 @@ from videopure.demo.attacks import pgd
 from videopure.demo.bundle_files import load_defended
 from videopure.demo.clips import CLASSES, Stream, write_video
 from videopure.demo.dataset import load_split
+from videopure.demo.samples import to_pixels
 from videopure.purifier import Recogniser
 
 __all__ = ["Shown", "attack", "show"]
@@ -68,9 +69,8 @@ def attack(
 
 def send(client: VideoPureClient, shown: Shown, kind: str, clip: Tensor, folder: Path) -> None:
     """Write a clip as a lossless mp4, send it to the server and keep the answer."""
-    frames = (clip * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()  # [T, H, W, 3]
     name = f"{CLASSES[shown.truth].replace(' ', '-')}-{kind}.mp4"
-    path = write_video(frames, folder / name)
+    path = write_video(to_pixels(clip), folder / name)
     start = time.perf_counter()
     shown.answers[kind] = client.predict(path)
     shown.milliseconds[kind] = 1000 * (time.perf_counter() - start)
