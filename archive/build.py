@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import yaml
+from diffusers.utils.logging import disable_progress_bar
 from safetensors import safe_open
 
 from videopure import handler, purifier
@@ -118,6 +119,7 @@ def _copy_code(target: Path) -> None:
 
 def _store_pipeline(source: Path, target: Path) -> None:
     """Save the pipeline in the serving layout, in the dtype that its weights have."""
+    disable_progress_bar()  # of diffusers: the build reports its own steps
     try:
         pipeline = VideoPurePipeline.from_pretrained(
             source,

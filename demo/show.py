@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils.logging import disable_progress_bar
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import Progress, track
@@ -156,6 +157,7 @@ def show(archive: Path, out: Path, *, count: int = 4, start: int = 0, seed: int 
     """
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
+    disable_progress_bar()  # of diffusers: loading takes less than a second
     with console.status("Loading the recogniser"):
         defended = load_defended(BUNDLE)
         clips, labels = load_split(Stream("test"), start, count)

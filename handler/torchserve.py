@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils.logging import disable_progress_bar
 
 from videopure.handler.manifest import Manifest
 from videopure.handler.responses import ModelNames
@@ -77,6 +78,7 @@ def load_service(root: Path, settings: HandlerSettings, device: torch.device) ->
     Raises:
         ManifestError: if a file is missing or has changed since the archive was built.
     """
+    disable_progress_bar()  # of loading: a server's log is no terminal
     manifest = Manifest.read(root)
     manifest.verify(root)
     dtype = settings.torch_dtype(device)
