@@ -2,9 +2,16 @@
 
 from videopure.client.api import (
     ClientError,
+    KeyFileError,
     RequestFailedError,
     ServerUnreachableError,
     VideoPureClient,
 )
 
-__all__ = ["ClientError", "RequestFailedError", "ServerUnreachableError", "VideoPureClient"]
+__all__ = [
+    "ClientError",
+    "KeyFileError",
+    "RequestFailedError",
+    "ServerUnreachableError",
+    "VideoPureClient",
+]

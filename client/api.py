@@ -7,12 +7,20 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
-__all__ = ["ClientError", "RequestFailedError", "ServerUnreachableError", "VideoPureClient"]
+__all__ = [
+    "ClientError",
+    "KeyFileError",
+    "RequestFailedError",
+    "ServerUnreachableError",
+    "VideoPureClient",
+]
 
 _KEY_FILE = "key_file.json"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _POLL_SECONDS = 0.2
 
 
@@ -22,6 +30,10 @@ class ClientError(Exception):
 
 class ServerUnreachableError(ClientError):
     """No server answered at the address."""
+
+
+class KeyFileError(ClientError):
+    """The server's key file cannot be read, or is just being written."""
 
 
 class RequestFailedError(ClientError):
@@ -66,6 +78,9 @@ class VideoPureClient:
         self.key_file = Path(key_file)
         self.timeout = timeout
         self._session = requests.Session()
+        # A proxy or a .netrc of the environment is not meant for this machine's own server, and
+        # the latter would replace the key.
+        self._session.trust_env = urlsplit(self.inference_url).hostname not in _LOOPBACK
 
     def __enter__(self) -> VideoPureClient:
         return self
@@ -103,13 +118,13 @@ class VideoPureClient:
         else:
             headers = {"Content-Type": "application/octet-stream"}
             answer = self._send("POST", url, "inference", data=data, headers=headers)
-        result: dict[str, Any] = answer.json()
+        result: dict[str, Any] = _json_of(answer)
         return result
 
     def describe(self) -> dict[str, Any]:
         """What TorchServe says of the model and its workers."""
         url = f"{self.management_url}/models/{self.model}"
-        result: list[dict[str, Any]] = self._send("GET", url, "management").json()
+        result: list[dict[str, Any]] = _json_of(self._send("GET", url, "management"))
         return result[0]
 
     def wait_until_ready(self, timeout: float = 300.0) -> None:
@@ -131,7 +146,7 @@ class VideoPureClient:
         """Whether the model has workers and all of them can answer."""
         try:
             workers = self.describe()["workers"]
-        except (ClientError, json.JSONDecodeError):
+        except ClientError:
             return False  # not listening yet, or its key file is being written
         return bool(workers) and all(worker["status"] == "READY" for worker in workers)
 
@@ -164,39 +179,51 @@ class VideoPureClient:
     ) -> requests.Response:
         key = self._keys().get(purpose, {}).get("key")
         authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {**authorization, **(headers or {})}
+        return self._request(method, url, headers=headers, **kwargs)
+
+    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         try:
-            return self._session.request(
-                method,
-                url,
-                headers={**authorization, **(headers or {})},
-                timeout=self.timeout,
-                **kwargs,
-            )
-        except requests.ConnectionError as error:
-            raise ServerUnreachableError(f"no server answers at {url}") from error
-        except requests.Timeout as error:
+            return self._session.request(method, url, timeout=self.timeout, **kwargs)
+        except requests.ReadTimeout as error:
             raise ServerUnreachableError(
                 f"the server at {url} did not answer in {self.timeout:g} s"
             ) from error
+        except requests.RequestException as error:
+            reason = type(error).__name__  # its text is the inside of urllib3
+            raise ServerUnreachableError(f"no server answers at {url} ({reason})") from error
 
     def _renew(self, purpose: str) -> bool:
         """Have the server write a new key into the key file; False without a key file."""
         key = self._keys().get("API", {}).get("key")
         if key is None:
             return False
-        answer = self._session.get(
+        answer = self._request(
+            "GET",
             f"{self.management_url}/token",
             params={"type": purpose},
             headers={"Authorization": f"Bearer {key}"},
-            timeout=self.timeout,
         )
         return answer.ok
 
     def _keys(self) -> dict[str, dict[str, str]]:
         if not self.key_file.is_file():
             return {}
-        keys: dict[str, dict[str, str]] = json.loads(self.key_file.read_text(encoding="utf-8"))
+        try:
+            keys: dict[str, dict[str, str]] = json.loads(self.key_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise KeyFileError(f"the key file {self.key_file} cannot be read: {error}") from error
         return keys
+
+
+def _json_of(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except requests.JSONDecodeError as error:
+        what = answer.headers.get("Content-Type", "no content type")
+        raise RequestFailedError(
+            answer.status_code, "NoJson", f"{answer.url} does not answer like TorchServe ({what})"
+        ) from error
 
 
 def _body_of(answer: requests.Response) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 import yaml
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from videopure.client.api import ClientError, VideoPureClient
@@ -34,7 +35,7 @@ errors = Console(stderr=True)
 
 def fail(message: str) -> typer.Exit:
     """Print an error; raise what this answers."""
-    errors.print(f"[bold red]Error:[/bold red] {message}", highlight=False)
+    errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
     return typer.Exit(1)
 
 
@@ -94,9 +95,9 @@ def serve(
 ) -> None:
     """Serve an archive in the foreground until Ctrl-C."""
     server = TorchServe(archive, config=config, workers=workers)
-    # Ctrl-C and a service manager's SIGTERM both end up in the `finally` below; the first is
+    # Ctrl-C, SIGTERM and a closed terminal all end up in the `finally` below; the first is
     # ignored by default where a script starts the server in the background.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
         with console.status("Starting TorchServe and waiting for ready workers"):
@@ -146,7 +147,7 @@ def _answer_table(answers: list[tuple[Path, dict[str, Any] | str]]) -> Table:
     table = Table(*headings, box=SIMPLE, pad_edge=False, collapse_padding=True)
     for video, answer in answers:
         if isinstance(answer, str):
-            table.add_row(video.name, f"[red]{answer}[/red]")
+            table.add_row(video.name, f"[red]{escape(answer)}[/red]")
             continue
         best, bare = answer["predictions"][0], answer["undefended"]
         votes, suspicion = answer["votes"], answer["suspicion"]

@@ -1,10 +1,17 @@
-"""Addresses for a TorchServe that must not meet another one."""
+"""Addresses of a TorchServe, which must not meet another one."""
 
 from __future__ import annotations
 
+import errno
 import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-__all__ = ["free_addresses"]
+__all__ = ["free_addresses", "taken_address"]
+
+# TorchServe's own, where the properties are silent.
+_HTTP = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
+_GRPC = {"grpc_inference": 7070, "grpc_management": 7071}
 
 
 def free_addresses() -> dict[str, str]:
@@ -23,3 +30,30 @@ def free_addresses() -> dict[str, str]:
         "grpc_inference_port": str(ports[3]),
         "grpc_management_port": str(ports[4]),
     }
+
+
+def taken_address(properties: Mapping[str, str]) -> str | None:
+    """The first `host:port` of a server's properties that another process listens on."""
+    addresses = []
+    for name, port in _HTTP.items():
+        url = urlsplit(properties.get(name, f"http://127.0.0.1:{port}"))
+        if url.hostname is not None:
+            addresses.append((url.hostname, url.port or port))
+    for name, port in _GRPC.items():
+        host = properties.get(f"{name}_address", "127.0.0.1")
+        addresses.append((host, int(properties.get(f"{name}_port", port))))
+    return next((f"{host}:{port}" for host, port in addresses if _is_taken(host, port)), None)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As TorchServe itself binds: connections that linger from the last run do not matter.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            # On Linux SO_REUSEADDR lets two sockets bind, but not both of them listen.
+            probe.listen()
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False

@@ -16,10 +16,12 @@ from types import TracebackType
 
 from videopure.client.api import ClientError, VideoPureClient
 from videopure.client.java import java_home
+from videopure.client.ports import taken_address
 
 __all__ = ["ServerError", "TorchServe"]
 
 _POLL_SECONDS = 0.2
+_STOP_SECONDS = 20
 # A worker that fails to load is started again and again; this often it is not chance.
 _FAILED_LOADS = 2
 
@@ -61,8 +63,8 @@ class TorchServe:
         self._properties: dict[str, str] = {}
 
     def __enter__(self) -> TorchServe:
-        self.start()
         try:
+            self.start()
             self.wait_until_ready()
         except BaseException:
             self.stop()
@@ -98,7 +100,12 @@ class TorchServe:
         )
 
     def start(self) -> None:
-        """Start the process; it is not ready yet."""
+        """Start the process; it is not ready yet.
+
+        Raises:
+            ServerError: if there is no archive, or another process has one of the addresses.
+            JavaNotFoundError: if there is no Java.
+        """
         if not self.archive.is_file():
             raise ServerError(
                 f"there is no archive {self.archive}: build it with `videopure build`"
@@ -109,6 +116,13 @@ class TorchServe:
         self._scratch = tempfile.TemporaryDirectory(prefix="videopure-serve-")
         scratch = Path(self._scratch.name)
         config_file = self._write_config(scratch / "config.properties")
+        # Checked before TorchServe overwrites the other server's key file and log, and before its
+        # answers could pass for our own.
+        if taken := taken_address(self._properties):
+            raise ServerError(
+                f"another process listens on {taken}: stop it, or change the addresses in "
+                "config.properties"
+            )
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -159,14 +173,16 @@ class TorchServe:
         """Stop the server and its workers, and wait until all are gone."""
         if self._process is not None:
             group = self._process.pid
-            _signal_group(group, signal.SIGTERM)
-            deadline = time.monotonic() + 20
-            while _group_lives(group, self._process) and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-            _signal_group(group, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-            (self.folder / "key_file.json").unlink(missing_ok=True)
+            try:
+                _signal_group(group, signal.SIGTERM)
+                deadline = time.monotonic() + _STOP_SECONDS
+                while _group_lives(group, self._process) and time.monotonic() < deadline:
+                    time.sleep(_POLL_SECONDS)
+            finally:  # a second Ctrl-C must not leave them running
+                _signal_group(group, signal.SIGKILL)
+                self._process.wait()
+                self._process = None
+                (self.folder / "key_file.json").unlink(missing_ok=True)
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
@@ -200,9 +216,10 @@ class TorchServe:
 
     def _threads(self) -> dict[str, str]:
         """Threads of each worker, so that together they fill the cores once."""
-        if self.workers is None or "OMP_NUM_THREADS" in os.environ:
+        workers = int(self._properties.get("default_workers_per_model") or 1)
+        if workers < 2 or "OMP_NUM_THREADS" in os.environ:
             return {}
-        return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // self.workers))}
+        return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
 
     def _log(self) -> str:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
