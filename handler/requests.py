@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from videopure.handler.errors import InvalidRequestError
+from videopure.handler.settings import HandlerSettings
 
 __all__ = ["Options", "Request", "parse_row"]
 
@@ -30,6 +31,7 @@ class Options(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63, description="of the methods that draw noise")
     method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] | None = None
     purify: bool = Field(True, description="false asks the bare recogniser alone")
+    clips: int = Field(1, ge=1, description="equal parts of the video, each looked at as a clip")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class Request:
     options: Options
 
 
-def parse_row(row: Mapping[str, Any], max_inversion_steps: int) -> Request:
+def parse_row(row: Mapping[str, Any], settings: HandlerSettings) -> Request:
     """Read one row: a raw body, multipart fields, or JSON `{"video": base64, "options": {}}`.
+
+    Options are checked against the archive's own limits, too.
 
     Raises:
         InvalidRequestError: naming the field or option, its value and what is allowed.
@@ -52,12 +56,16 @@ def parse_row(row: Mapping[str, Any], max_inversion_steps: int) -> Request:
     else:
         video, options = _from_fields(row)
     parsed = parse_options(options)
-    if parsed.inversion_steps is not None and parsed.inversion_steps > max_inversion_steps:
-        raise InvalidRequestError(
-            f"option 'inversion_steps' must be in 0..{max_inversion_steps}, got "
-            f"{parsed.inversion_steps}"
-        )
+    _check_range("inversion_steps", parsed.inversion_steps, 0, settings.max_inversion_steps)
+    _check_range("clips", parsed.clips, 1, settings.max_clips)
     return Request(video, parsed)
+
+
+def _check_range(option: str, value: int | None, low: int, high: int) -> None:
+    if value is not None and not low <= value <= high:
+        raise InvalidRequestError(
+            f"option {option!r} must be in {low}..{high}, got {_shown(value)}"
+        )
 
 
 def parse_options(options: Mapping[str, Any]) -> Options:
@@ -82,7 +90,10 @@ def _shown(value: Any) -> str:
     """
     if isinstance(value, str) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}..."
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # JSON nested too deep, a number too long to print
+        return f"a {type(value).__name__}"
     return text if len(text) <= 4 * _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,13 @@ from typing import Any
 
 import torch
 
-from videopure.handler.errors import InternalError, OutOfMemoryError, RequestError
-from videopure.handler.requests import Options, Request, parse_row
+from videopure.handler.batching import ClipTask, Outcome, answer_clips
+from videopure.handler.errors import InternalError, RequestError
+from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import ModelNames, Reply, error_reply, verdict_reply
 from videopure.handler.settings import HandlerSettings
 from videopure.handler.video import Clip, read_clip
-from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
+from videopure.purifier import DefendedRecogniser
 
 __all__ = ["VideoPureService"]
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """A good request on its way through the purifier."""
+    """A good request on its way through the purifier; `clip` holds the frames of all its clips."""
 
     index: int  # its place in the batch
     request_id: str
@@ -61,9 +61,14 @@ class VideoPureService:
             except RequestError as error:
                 replies[index] = error_reply(error, request_id)
             except Exception:  # a fault of ours in one request must not spoil the batch
-                replies[index] = self._unexpected(request_id)
-        for group in self._groups(jobs):
-            replies.update(self._purify(group, start))
+                replies[index] = _unexpected(request_id)
+        tasks = [task for job in jobs for task in self._tasks(job)]
+        result = answer_clips(self.defended, tasks, self.settings.max_clips_per_forward)
+        done = 0
+        for job in jobs:
+            outcomes = result.outcomes[done : done + job.options.clips]
+            done += job.options.clips
+            replies[job.index] = self._reply(job, outcomes, start)
         return [replies[index] for index in range(len(rows))]
 
     def warm_up(self) -> None:
@@ -73,98 +78,60 @@ class VideoPureService:
 
     def _read(self, index: int, row: Mapping[str, Any], request_id: str) -> _Job:
         start = time.perf_counter()
-        request: Request = parse_row(row, self.settings.max_inversion_steps)
+        request = parse_row(row, self.settings)
         recogniser = self.defended.recogniser
-        clip = read_clip(
-            request.video, recogniser.num_frames, recogniser.frame_size, self.settings.limits
-        )
+        # Frames spread evenly over the whole video, cut into runs of equal length, are what each
+        # of as many equal parts of it would give.
+        num_frames = request.options.clips * recogniser.num_frames
+        clip = read_clip(request.video, num_frames, recogniser.frame_size, self.settings.limits)
         spent = 1000 * (time.perf_counter() - start)
         return _Job(index, request_id, request.options, clip, spent)
 
-    def _groups(self, jobs: list[_Job]) -> list[list[_Job]]:
-        """Jobs that can be purified together, at most `max_clips_per_forward` at a time."""
-        alike: dict[tuple[object, ...], list[_Job]] = {}
-        for job in jobs:
-            options = job.options
-            key = (options.inversion_steps, options.method, options.votes, options.purify)
-            alike.setdefault(key, []).append(job)
-        size = self.settings.max_clips_per_forward
-        return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
+    def _tasks(self, job: _Job) -> list[ClipTask]:
+        """The clips of a request; each draws noise of its own."""
+        seed = job.options.seed
+        return [
+            ClipTask(job.request_id, job.options, frames, None if seed is None else seed + number)
+            for number, frames in enumerate(job.clip.frames.chunk(job.options.clips))
+        ]
 
-    def _purify(self, group: list[_Job], start: float) -> dict[int, Reply]:
-        """Replies of one micro-batch; one that fails is halved until the culprit is alone."""
-        output: DefendedOutput | None = None
+    def _reply(self, job: _Job, outcomes: Sequence[Outcome], start: float) -> Reply:
+        """The answer to a request, or the error of the first of its clips that failed."""
         try:
-            output = self._forward(group)
-        except Exception as error:  # anything may go wrong in a model; only its clip may suffer
-            if len(group) == 1:
-                return {group[0].index: self._failed(group[0], error)}
-            logger.warning("A micro-batch of %d failed (%s); halving it", len(group), error)
-        if output is None:
-            # Only here, after the exception and the tensors that its traceback holds are gone.
-            _free_memory()
-            half = len(group) // 2
-            return self._purify(group[:half], start) | self._purify(group[half:], start)
-        return {
-            job.index: self._reply(job, verdict, output.timing_ms, start)
-            for job, verdict in zip(group, output.verdicts, strict=True)
-        }
-
-    def _reply(
-        self, job: _Job, verdict: Verdict, timing_ms: Mapping[str, float], start: float
-    ) -> Reply:
-        total = 1000 * (time.perf_counter() - start)
-        try:
+            verdicts = []
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+                if outcome.verdict is not None:
+                    verdicts.append(outcome.verdict)
+            total = 1000 * (time.perf_counter() - start)
             return verdict_reply(
                 job.request_id,
                 self.names,
                 self.defended.recogniser.labels,
                 job.options,
-                verdict,
+                verdicts,
                 job.clip,
                 self.defended.settings.suspicion_threshold,
-                {"decode": job.decode_ms, **timing_ms, "total": total},
+                {"decode": job.decode_ms, **_stages(outcomes), "total": total},
             )
         except RequestError as error:
             logger.error("Request %s failed: %s", job.request_id, error)
             return error_reply(error, job.request_id)
 
-    def _forward(self, group: list[_Job]) -> DefendedOutput:
-        options = group[0].options
-        return self.defended.answer(
-            torch.stack([job.clip.frames for job in group]),
-            inversion_steps=options.inversion_steps,
-            method=options.method,
-            votes=options.votes,
-            purify=options.purify,
-            seeds=[job.options.seed for job in group],
-        )
 
-    def _failed(self, job: _Job, error: Exception) -> Reply:
-        """The answer to a request that fails even alone."""
-        if _is_out_of_memory(error):
-            logger.error("Request %s does not fit the memory: %s", job.request_id, error)
-            message = "the clip does not fit the worker's memory"
-            return error_reply(OutOfMemoryError(message), job.request_id)
-        return self._unexpected(job.request_id)
-
-    @staticmethod
-    def _unexpected(request_id: str) -> Reply:
-        """Log the exception being handled and answer without its details."""
-        logger.exception("Request %s failed", request_id)
-        message = "the request failed inside the server; its log has the details"
-        return error_reply(InternalError(message), request_id)
+def _stages(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Milliseconds by stage of the micro-batches that a request had clips in."""
+    shared = {id(o.micro_batch): o.micro_batch for o in outcomes if o.micro_batch is not None}
+    spent: dict[str, float] = {}
+    for micro_batch in shared.values():
+        for stage, milliseconds in micro_batch.timing_ms.items():
+            spent[stage] = spent.get(stage, 0.0) + milliseconds
+    return spent
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
-
-
-def _free_memory() -> None:
-    """Give back what a failed micro-batch held, before its halves are tried."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _unexpected(request_id: str) -> Reply:
+    """Log the exception being handled and answer without its details."""
+    logger.exception("Request %s failed", request_id)
+    message = "the request failed inside the server; its log has the details"
+    return error_reply(InternalError(message), request_id)

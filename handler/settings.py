@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from videopure.purifier import PurifySettings
 
@@ -54,12 +54,26 @@ class HandlerSettings(_Section):
     dtype: Dtype = Field("auto", description="auto: float16 on a GPU, float32 on a CPU")
     max_clips_per_forward: int = Field(4, ge=1, description="clips purified together")
     max_inversion_steps: int = Field(10, ge=0, description="the most that a request may ask for")
+    max_clips: int = Field(10, ge=1, description="the most that a request may ask for")
     threads: int | None = Field(
         None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
     )
     warm_up: bool = True
     purification: Purification = Purification()
     limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> HandlerSettings:
+        steps = self.purification.num_inference_steps
+        for name, value in (
+            ("max_inversion_steps", self.max_inversion_steps),
+            ("purification.inversion_steps", self.purification.inversion_steps),
+        ):
+            if value >= steps:
+                raise ValueError(
+                    f"{name} must be below purification.num_inference_steps ({steps}), got {value}"
+                )
+        return self
 
     @classmethod
     def parse(cls, section: Any) -> HandlerSettings:
@@ -71,12 +85,8 @@ class HandlerSettings(_Section):
         try:
             return cls.model_validate(section or {})
         except ValidationError as error:
-            faults = [
-                f"videopure.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got "
-                f"{fault['input']!r}"
-                for fault in error.errors()
-            ]
-            raise SettingsError("model-config.yaml: " + "; ".join(faults)) from None
+            faults = "; ".join(map(_fault, error.errors()))
+            raise SettingsError(f"model-config.yaml: {faults}") from None
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype that the models compute in on a device."""
@@ -87,3 +97,9 @@ class HandlerSettings(_Section):
             "float16": torch.float16,
             "bfloat16": torch.bfloat16,
         }[self.dtype]
+
+
+def _fault(fault: Any) -> str:
+    if not fault["loc"]:  # of several keys together; the message names them
+        return f"videopure: {fault['msg']}"
+    return f"videopure.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"

@@ -106,8 +106,8 @@ def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits:
         indices = [min(index, decoded - 1) for index in indices]
     if total < num_frames:
         warnings.append(
-            f"the video has {total} frames and the recogniser takes {num_frames}: frames are "
-            "repeated evenly"
+            f"the video has {total} frames and {num_frames} are looked at: frames are repeated "
+            "evenly"
         )
     last = kept[max(kept)]
     frames = torch.stack([kept.get(index, last) for index in indices])
@@ -202,8 +202,7 @@ def _decode(
     last: av.VideoFrame | None = None
     count, size = 0, (0, 0)
     for frame in container.decode(stream):
-        if frame.width * frame.height > limits.max_pixels:
-            _check("pixels a frame", frame.width * frame.height, limits.max_pixels)
+        _check("pixels a frame", frame.width * frame.height, limits.max_pixels)
         _check_time(deadline, limits)
         if count in wanted:
             kept[count], size = _prepare(frame, frame_size)

@@ -55,6 +55,7 @@ def test_answer_has_the_documented_shape(service: VideoPureService) -> None:
         "votes",
         "undefended",
         "suspicion",
+        "clips",
         "video",
         "warnings",
         "timing_ms",
@@ -87,6 +88,68 @@ def test_answer_has_the_documented_shape(service: VideoPureService) -> None:
     }
 
 
+def test_clips_of_a_video_are_equal_parts_of_it_and_their_scores_are_averaged(
+    service: VideoPureService,
+) -> None:
+    pixels = frames(24, 16, 24)
+    long, *parts = (
+        {"video": bytearray(encode(part, "matroska", "ffv1", "bgr0")), "votes": b"full"}
+        for part in (pixels, pixels[:8], pixels[8:16], pixels[16:])
+    )
+    long["clips"] = bytearray(b"3")
+    (whole,) = answer(service, long)
+    alone = [reply.body for reply in answer(service, *parts)]
+    body = whole.body
+    indices = [[1, 3, 5, 7], [9, 11, 13, 15], [17, 19, 21, 23]]
+    assert [clip["frame_indices"] for clip in body["clips"]] == indices
+    assert body["video"]["frame_indices"] == [i for part in indices for i in part]
+    for clip, single in zip(body["clips"], alone, strict=True):
+        assert clip["label"] == single["predictions"][0]["label"]
+        assert clip["score"] == pytest.approx(single["predictions"][0]["score"], abs=0.02)
+        assert clip["suspicion"] == pytest.approx(single["suspicion"]["score"], abs=0.02)
+    for prediction in body["predictions"]:
+        scores = [
+            p["score"]
+            for s in alone
+            for p in s["predictions"]
+            if p["label_id"] == prediction["label_id"]
+        ]
+        assert prediction["score"] == pytest.approx(sum(scores) / 3, abs=0.02)
+    ranked = [p["score"] for p in body["predictions"]]
+    assert ranked == sorted(ranked, reverse=True)
+    assert body["suspicion"]["score"] == max(clip["suspicion"] for clip in body["clips"])
+    votes = body["votes"]
+    assert votes["of"] == votes["counted"] == 9
+    assert [step["clip"] for step in votes["by_step"]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_clips_of_several_requests_share_micro_batches(service: VideoPureService) -> None:
+    sizes: list[int] = []
+
+    def count(network: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        sizes.append(len(inputs[0]))
+
+    rows = [
+        {"video": VIDEOS[0], "clips": b"3", "purify": b"false"},
+        {"video": VIDEOS[1], "purify": b"false"},
+        {"video": VIDEOS[2], "clips": b"1", "purify": b"false"},
+    ]
+    with service.defended.recogniser.network.register_forward_pre_hook(count):
+        replies = answer(service, *rows)
+    assert sizes == [2, 2, 1]  # max_clips_per_forward is 2
+    assert [len(reply.body["clips"]) for reply in replies] == [3, 1, 1]
+    assert "12 are looked at" in replies[0].body["warnings"][0]
+
+
+def test_each_clip_draws_noise_of_its_own(service: VideoPureService) -> None:
+    still = bytearray(encode(frames(1, 16, 24).repeat(8, 0), "matroska", "ffv1", "bgr0"))
+    row = {"video": still, "clips": b"2", "method": b"ddpm", "seed": b"5"}
+    first, again = answer(service, row, row)
+    scores = [clip["score"] for clip in first.body["clips"]]
+    assert scores[0] != scores[1]
+    assert scores == pytest.approx([clip["score"] for clip in again.body["clips"]], abs=1e-4)
+
+
 def test_unpurified_answer_has_the_same_keys(service: VideoPureService) -> None:
     plain, bare = answer(
         service, {"body": VIDEOS[0]}, {"video": VIDEOS[0], "purify": bytearray(b"false")}
@@ -108,6 +171,9 @@ def test_errors_have_torchserves_shape(service: VideoPureService) -> None:
 
 # A row, the status it must get, and which video's answer it must carry.
 good = st.integers(0, 2).map(lambda seed: ({"body": VIDEOS[seed]}, 200, seed))
+parts = st.integers(0, 2).map(
+    lambda seed: ({"video": VIDEOS[seed], "clips": bytearray(b"3")}, 200, seed)
+)
 full = st.integers(0, 2).map(
     lambda seed: ({"video": VIDEOS[seed], "votes": bytearray(b"full")}, 200, seed)
 )
@@ -127,7 +193,7 @@ bad = st.sampled_from(
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(st.one_of(good, full, bare, bad), min_size=1, max_size=6))
+@given(st.lists(st.one_of(good, parts, full, bare, bad), min_size=1, max_size=6))
 def test_any_mix_is_answered_in_order_each_for_itself(
     service: VideoPureService, batch: list[tuple[dict[str, Any], int, int | None]]
 ) -> None:
@@ -165,7 +231,8 @@ def test_a_clip_that_fails_in_the_model_fails_alone(
     bright = {"body": bytearray(encode(frames(4, 16, 24) // 8 + 220, "matroska", "ffv1", "bgr0"))}
     fault = service.defended.recogniser.network.register_forward_pre_hook(fail_on_bright_clips)
     with fault, caplog.at_level(logging.WARNING):
-        replies = answer(service, {"body": VIDEOS[0]}, bright, {"body": VIDEOS[1]})
+        parts = {"video": VIDEOS[0], "clips": b"2"}
+        replies = answer(service, parts, bright, {"body": VIDEOS[1]})
     assert [reply.status for reply in replies] == [200, status, 200]
     assert "broken" not in replies[1].body["message"]
     assert "halving" in caplog.text

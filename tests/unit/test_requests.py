@@ -6,18 +6,29 @@ import pytest
 
 from videopure.handler.errors import InvalidRequestError
 from videopure.handler.requests import Options, parse_row
+from videopure.handler.settings import HandlerSettings
 
 pytestmark = pytest.mark.unit
 
+SETTINGS = HandlerSettings(max_inversion_steps=10, max_clips=4)
+
+
+def nested(depth: int) -> list[object]:
+    """A list in a list in a list..."""
+    outer: list[object] = []
+    for _ in range(depth):
+        outer = [outer]
+    return outer
+
 
 def test_raw_body_has_the_defaults() -> None:
-    request = parse_row({"body": bytearray(b"video")}, 10)
+    request = parse_row({"body": bytearray(b"video")}, SETTINGS)
     assert request.video == b"video"
     assert request.options == Options()
 
 
 def test_empty_body_is_left_to_the_decoder() -> None:
-    assert parse_row({"body": bytearray()}, 10).video == b""
+    assert parse_row({"body": bytearray()}, SETTINGS).video == b""
 
 
 def test_multipart_fields_are_options() -> None:
@@ -29,16 +40,17 @@ def test_multipart_fields_are_options() -> None:
         "method": bytearray(b"ddpm"),
         "seed": bytearray(b"7"),
         "inversion_steps": bytearray(b"3"),
+        "clips": bytearray(b"4"),
     }
-    options = parse_row(row, 10).options
+    options = parse_row(row, SETTINGS).options
     assert options == Options(
-        top_k=2, purify=False, votes="full", method="ddpm", seed=7, inversion_steps=3
+        top_k=2, purify=False, votes="full", method="ddpm", seed=7, inversion_steps=3, clips=4
     )
 
 
 def test_json_holds_base64_and_options() -> None:
     video = base64.b64encode(b"v").decode()
-    request = parse_row({"body": {"video": video, "options": {"top_k": 1}}}, 10)
+    request = parse_row({"body": {"video": video, "options": {"top_k": 1}}}, SETTINGS)
     assert request.video == b"v"
     assert request.options.top_k == 1
 
@@ -47,7 +59,8 @@ def test_json_holds_base64_and_options() -> None:
     ("row", "message"),
     [
         ({"video": b"v", "topk": b"1"}, r"unknown option 'topk'; the options are top_k, inversion"),
-        ({"video": b"v", "clips": b"2"}, r"unknown option 'clips'"),
+        ({"video": b"v", "clips": b"0"}, r"option 'clips'.*greater than or equal to 1, got '0'"),
+        ({"video": b"v", "clips": b"5"}, r"option 'clips' must be in 1\.\.4, got 5"),
         ({"video": b"v", "top_k": b"0"}, r"option 'top_k'.*greater than or equal to 1, got '0'"),
         ({"video": b"v", "top_k": b"many"}, r"option 'top_k'.*integer.*got 'many'"),
         ({"video": b"v", "votes": b"some"}, r"option 'votes'.*'early' or 'full', got 'some'"),
@@ -73,7 +86,7 @@ def test_json_holds_base64_and_options() -> None:
 )
 def test_faults_are_named(row: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message):
-        parse_row(row, 10)
+        parse_row(row, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +97,12 @@ def test_faults_are_named(row: dict[str, object], message: str) -> None:
         {"video": b"v", **{f"x{i}": b"1" for i in range(10_000)}},
         {"body": {"video": "", "options": {"top_k": [1] * 1_000_000}}},
         {"body": {"video": "", "x" * 1_000_000: 1}},
+        {"body": {"video": "", "options": {"clips": 10**4000}}},
+        {"body": {"video": "", "options": {"top_k": nested(100_000)}}},
     ],
 )
 def test_messages_stay_short(row: dict[str, object]) -> None:
     """An answer beyond TorchServe's `max_response_size` would kill the worker."""
     with pytest.raises(InvalidRequestError) as caught:
-        parse_row(row, 10)
+        parse_row(row, SETTINGS)
     assert len(str(caught.value)) < 2_000

@@ -32,6 +32,11 @@ def test_yaml_values_are_taken() -> None:
     [
         ({"max_clip_per_forward": 2}, r"videopure\.max_clip_per_forward: Extra inputs.*got 2"),
         ({"limits": {"max_bytes": 0}}, r"videopure\.limits\.max_bytes: .*greater than 0, got 0"),
+        ({"max_clips": 0}, r"videopure\.max_clips: .*greater than or equal to 1, got 0"),
+        (
+            {"purification": {"num_inference_steps": 8}},
+            r"videopure: .*max_inversion_steps must be below .*num_inference_steps \(8\), got 10",
+        ),
         ({"dtype": "int8"}, r"videopure\.dtype: .*'float16'.*got 'int8'"),
         ({"purification": {"votes": "x"}}, r"videopure\.purification\.votes: .*got 'x'"),
     ],

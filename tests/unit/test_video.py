@@ -75,7 +75,7 @@ def test_a_short_video_repeats_its_frames_and_says_so() -> None:
     clip = read(encode(frames(2, *SIZE)), num_frames=4)
     assert clip.info.frame_indices == [0, 0, 1, 1]
     assert clip.warnings == [
-        "the video has 2 frames and the recogniser takes 4: frames are repeated evenly"
+        "the video has 2 frames and 4 are looked at: frames are repeated evenly"
     ]
 
 

@@ -1,0 +1,147 @@
+"""The clips of a whole TorchServe batch through the purifier, in micro-batches that fit."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from videopure.handler.errors import InternalError, OutOfMemoryError, RequestError
+from videopure.handler.requests import Options
+from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
+
+__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips", "is_out_of_memory"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTask:
+    """One clip of a request: float32 [T, 3, H, W] in 0..1, of the recogniser's size."""
+
+    request_id: str
+    options: Options
+    frames: Tensor
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One pass through the models: its clips, and the milliseconds of its stages."""
+
+    size: int
+    timing_ms: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a clip: a verdict and the micro-batch that gave it, or an error."""
+
+    verdict: Verdict | None = None
+    micro_batch: MicroBatch | None = None
+    error: RequestError | None = None
+
+
+@dataclass(eq=False)
+class BatchResult:
+    """The outcomes in the order of the tasks, and how they came about.
+
+    Args:
+        outcomes: one for each task.
+        micro_batches: those that went through.
+        memory_splits: micro-batches that had to be halved because memory ran out.
+    """
+
+    outcomes: list[Outcome]
+    micro_batches: list[MicroBatch] = field(default_factory=list)
+    memory_splits: int = 0
+
+
+def answer_clips(
+    defended: DefendedRecogniser, tasks: Sequence[ClipTask], max_clips: int
+) -> BatchResult:
+    """Verdicts on clips of many requests; a clip that fails fails alone.
+
+    Clips whose options can be computed together go through in micro-batches of at most
+    `max_clips`, whichever requests they belong to. A micro-batch that fails is halved until the
+    culprit is alone.
+    """
+    result = BatchResult([Outcome() for _ in tasks])
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, task in enumerate(tasks):
+        options = task.options
+        key = (options.inversion_steps, options.method, options.votes, options.purify)
+        alike.setdefault(key, []).append(index)
+    for group in alike.values():
+        for start in range(0, len(group), max_clips):
+            _answer(defended, tasks, group[start : start + max_clips], result)
+    return result
+
+
+def _answer(
+    defended: DefendedRecogniser,
+    tasks: Sequence[ClipTask],
+    group: list[int],
+    result: BatchResult,
+) -> None:
+    """Answer the tasks of these indices together, or in halves."""
+    output: DefendedOutput | None = None
+    try:
+        output = _forward(defended, [tasks[index] for index in group])
+    except Exception as error:  # anything may go wrong in a model; only its clip may suffer
+        if len(group) == 1:
+            result.outcomes[group[0]] = Outcome(error=_failure(tasks[group[0]], error))
+            return
+        result.memory_splits += is_out_of_memory(error)
+        logger.warning("A micro-batch of %d failed (%s); halving it", len(group), error)
+    if output is None:
+        # Only here, after the exception and the tensors that its traceback holds are gone.
+        _free_memory()
+        half = len(group) // 2
+        _answer(defended, tasks, group[:half], result)
+        _answer(defended, tasks, group[half:], result)
+        return
+    micro_batch = MicroBatch(len(group), output.timing_ms)
+    result.micro_batches.append(micro_batch)
+    for index, verdict in zip(group, output.verdicts, strict=True):
+        result.outcomes[index] = Outcome(verdict, micro_batch)
+
+
+def _forward(defended: DefendedRecogniser, tasks: Sequence[ClipTask]) -> DefendedOutput:
+    options = tasks[0].options
+    return defended.answer(
+        torch.stack([task.frames for task in tasks]),
+        inversion_steps=options.inversion_steps,
+        method=options.method,
+        votes=options.votes,
+        purify=options.purify,
+        seeds=[task.seed for task in tasks],
+    )
+
+
+def _failure(task: ClipTask, error: Exception) -> RequestError:
+    """What the request of a clip that fails even alone is told."""
+    if is_out_of_memory(error):
+        logger.error("Request %s does not fit the memory: %s", task.request_id, error)
+        return OutOfMemoryError("the clip does not fit the worker's memory")
+    logger.error("Request %s failed", task.request_id, exc_info=error)
+    return InternalError("the request failed inside the server; its log has the details")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the accelerator or on the host."""
+    # The CPU allocator raises a plain RuntimeError.
+    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _free_memory() -> None:
+    """Give back what a failed micro-batch held, before its halves are tried."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
