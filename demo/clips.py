@@ -23,6 +23,7 @@ __all__ = [
     "FRAME_SIZE",
     "NUM_FRAMES",
     "SPLITS",
+    "Split",
     "Stream",
     "contact_sheet",
     "make_clip",

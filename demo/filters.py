@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["gaussian_blur", "h264", "jpeg", "temporal_median"]
+__all__ = ["gaussian_blur", "h264", "jpeg", "temporal_median", "temporal_shuffle"]
 
 
 def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
@@ -73,3 +73,16 @@ def temporal_median(clips: Tensor, size: int = 3) -> Tensor:
     first, last = clips[:, :1], clips[:, -1:]
     padded = torch.cat((*(first,) * half, clips, *(last,) * half), dim=1)
     return padded.unfold(1, size, 1).median(dim=-1).values
+
+
+def temporal_shuffle(clips: Tensor, window: int = 2, seed: int = 0) -> Tensor:
+    """Frames of clips [B, T, 3, H, W] shuffled within every `window` neighbouring frames.
+
+    (Shuffling of frames as a defence: arXiv 2112.07921.) All clips get the same order.
+    """
+    if not 2 <= window <= clips.shape[1]:
+        raise ValueError(f"window must be in 2..{clips.shape[1]} frames, got {window}")
+    generator = torch.Generator().manual_seed(seed)
+    parts = torch.arange(clips.shape[1]).split(window)
+    order = torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts])
+    return clips[:, order]

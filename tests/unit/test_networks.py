@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from videopure.demo.bundle_files import BundleSettings, make_scheduler, save_recogniser
 from videopure.demo.clips import CLASSES, Stream
 from videopure.demo.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise
-from videopure.demo.evaluate import wilson_interval
 from videopure.demo.loop import step_generator, train_steps
+from videopure.demo.results import wilson_interval
 from videopure.demo.train_unet import encode_clips, fit_codec, latent_noise
 from videopure.purifier.networks import MotionResNet3d, MotionTransformer, PatchCodec
 from videopure.purifier.recognisers import load_recogniser
