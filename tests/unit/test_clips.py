@@ -18,7 +18,7 @@ from videopure.demo.clips import (
     make_clip,
     write_video,
 )
-from videopure.demo.filters import gaussian_blur, h264, jpeg, temporal_median
+from videopure.demo.filters import gaussian_blur, h264, jpeg, temporal_median, temporal_shuffle
 
 pytestmark = pytest.mark.unit
 
@@ -128,3 +128,13 @@ def test_filters_keep_shape_and_change_little() -> None:
         back = clean_up(clip)
         assert back.shape == clip.shape
         assert 0 < float((back - clip).abs().mean()) < 0.05
+
+
+def test_shuffle_moves_frames_within_their_window_alone() -> None:
+    torch = pytest.importorskip("torch")
+    numbered = torch.arange(7.0).view(1, 7, 1, 1, 1).expand(2, 7, 3, 2, 2)
+    order = temporal_shuffle(numbered, window=3, seed=1)[0, :, 0, 0, 0].tolist()
+    assert [sorted(order[i : i + 3]) for i in (0, 3, 6)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert order != sorted(order)
+    with pytest.raises(ValueError, match=r"window must be in 2\.\.7 frames, got 8"):
+        temporal_shuffle(numbered, window=8)
