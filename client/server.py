@@ -205,6 +205,9 @@ class TorchServe:
         else:
             text = source.read_text(encoding="utf-8")
         overrides = {"model_store": str(self.archive.parent), **self.overrides}
+        if not (self.folder / "metrics.yaml").is_file():
+            packaged = importlib.resources.files("videopure.client") / "metrics.yaml"
+            overrides.setdefault("metrics_config", str(packaged))
         if self.workers is not None:
             overrides["default_workers_per_model"] = str(self.workers)
         kept = [line for line in text.splitlines() if line.split("=")[0].strip() not in overrides]

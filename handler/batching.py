@@ -27,6 +27,7 @@ class ClipTask:
     options: Options
     frames: Tensor
     seed: int | None
+    keep_purified: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,13 @@ def answer_clips(
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, task in enumerate(tasks):
         options = task.options
-        key = (options.inversion_steps, options.method, options.votes, options.purify)
+        key = (
+            options.inversion_steps,
+            options.method,
+            options.votes,
+            options.purify,
+            task.keep_purified,
+        )
         alike.setdefault(key, []).append(index)
     for group in alike.values():
         for start in range(0, len(group), max_clips):
@@ -120,6 +127,7 @@ def _forward(defended: DefendedRecogniser, tasks: Sequence[ClipTask]) -> Defende
         votes=options.votes,
         purify=options.purify,
         seeds=[task.seed for task in tasks],
+        keep_purified=tasks[0].keep_purified,
     )
 
 

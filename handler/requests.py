@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from videopure.handler.errors import InvalidRequestError
 from videopure.handler.settings import HandlerSettings
 
-__all__ = ["Options", "Request", "parse_row"]
+__all__ = ["Options", "Request", "parse_row", "shown"]
 
 # A raw body arrives as `body`, or as `data` from some clients; in multipart the field is `video`.
 _VIDEO_FIELDS = ("video", "body", "data")
@@ -63,9 +63,7 @@ def parse_row(row: Mapping[str, Any], settings: HandlerSettings) -> Request:
 
 def _check_range(option: str, value: int | None, low: int, high: int) -> None:
     if value is not None and not low <= value <= high:
-        raise InvalidRequestError(
-            f"option {option!r} must be in {low}..{high}, got {_shown(value)}"
-        )
+        raise InvalidRequestError(f"option {option!r} must be in {low}..{high}, got {shown(value)}")
 
 
 def parse_options(options: Mapping[str, Any]) -> Options:
@@ -77,14 +75,14 @@ def parse_options(options: Mapping[str, Any]) -> Options:
 
 
 def _fault(fault: Any) -> str:
-    name = _shown(".".join(map(str, fault["loc"])))
+    name = shown(".".join(map(str, fault["loc"])))
     if fault["type"] == "extra_forbidden":
         return f"unknown option {name}; the options are {', '.join(Options.model_fields)}"
-    return f"option {name}: {fault['msg']}, got {_shown(fault['input'])}"
+    return f"option {name}: {fault['msg']}, got {shown(fault['input'])}"
 
 
-def _shown(value: Any) -> str:
-    """A value of the request, at most about a hundred characters of it.
+def shown(value: Any) -> str:
+    """A value of the request for an error, at most about a hundred characters of it.
 
     It may be as long as the request, and an answer beyond `max_response_size` kills the worker.
     """
@@ -101,7 +99,7 @@ def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
     unknown = sorted(set(body) - {"video", "options"})
     if unknown:
         raise InvalidRequestError(
-            f"unknown field {_shown(unknown[0])} in the JSON body; the fields are video, options"
+            f"unknown field {shown(unknown[0])} in the JSON body; the fields are video, options"
         )
     video, options = body.get("video"), body.get("options", {})
     if not isinstance(video, str):
@@ -148,4 +146,4 @@ def _text(name: str, value: Any) -> Any:
     try:
         return bytes(value).decode()
     except UnicodeDecodeError:
-        raise InvalidRequestError(f"option {_shown(name)} is not UTF-8 text") from None
+        raise InvalidRequestError(f"option {shown(name)} is not UTF-8 text") from None

@@ -1,67 +1,82 @@
-"""The answers: JSON of a verdict, JSON of an error."""
+"""The answers: JSON of a verdict, JSON of an error, the evidence as a video."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from videopure.handler.answers import (
+    Answer,
+    ClipAnswer,
+    ErrorAnswer,
+    ModelNames,
+    Prediction,
+    Suspicion,
+    VideoInfo,
+    Votes,
+    VoteStep,
+)
 from videopure.handler.errors import InternalError, RequestError
-from videopure.handler.requests import Options
 from videopure.handler.video import Clip
 from videopure.purifier import Verdict
 
-__all__ = ["ModelNames", "Reply", "combine", "error_reply", "verdict_reply"]
-
-
-@dataclass(frozen=True)
-class ModelNames:
-    """What the answer says of the models."""
-
-    name: str
-    version: str
-    recogniser: str
-    purifier: str
+__all__ = ["Reply", "combine", "error_reply", "verdict_answer"]
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Status, reason phrase and JSON body of one answer."""
+    """Status, reason phrase and content of one answer.
+
+    Args:
+        body: of JSON answers.
+        media: an mp4 that is the answer instead.
+        verdicts: on the videos of the request, for metrics; none for errors.
+        clips: that were looked at.
+    """
 
     status: int
     phrase: str
-    body: dict[str, Any]
+    body: dict[str, Any] = field(default_factory=dict)
+    media: bytes | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    clips: int = 0
 
-    def json(self) -> str:
-        """The body; NaN and infinity cannot occur in it."""
-        return json.dumps(self.body, allow_nan=False)
+    @property
+    def content_type(self) -> str:
+        """Of what `content` gives."""
+        return "application/json" if self.media is None else "video/mp4"
+
+    def content(self) -> str | bytes:
+        """What goes over the wire; NaN and infinity cannot occur in it."""
+        return json.dumps(self.body, allow_nan=False) if self.media is None else self.media
 
 
 def error_reply(error: RequestError, request_id: str) -> Reply:
     """An error in TorchServe's own shape."""
-    body = {
-        "code": error.status,
-        "type": type(error).__name__,
-        "message": str(error),
-        "request_id": request_id,
-    }
-    return Reply(error.status, error.phrase, body)
+    body = ErrorAnswer(
+        code=error.status,
+        type=type(error).__name__,
+        message=str(error),
+        request_id=request_id,
+    )
+    return Reply(error.status, error.phrase, body.model_dump())
 
 
-def verdict_reply(
+def verdict_answer(
     request_id: str,
     names: ModelNames,
     labels: list[str],
-    options: Options,
+    top_k: int,
     verdicts: Sequence[Verdict],
     clip: Clip,
     threshold: float | None,
     timing_ms: Mapping[str, float],
-) -> Reply:
+) -> Answer:
     """The answer to a request; the first prediction is its label.
 
     Args:
@@ -76,19 +91,18 @@ def verdict_reply(
     ):
         raise InternalError("the model's probabilities for this clip are not finite")
     verdict = combine(verdicts)
-    body = {
-        "request_id": request_id,
-        "model": asdict(names),
-        "predictions": _predictions(verdict, labels, options.top_k),
-        "votes": _votes(verdict, verdicts, labels),
-        "undefended": _prediction(verdict.undefended, int(verdict.undefended.argmax()), labels),
-        "suspicion": _suspicion(verdict, threshold),
-        "clips": _clips(verdicts, clip.info.frame_indices, labels),
-        "video": asdict(clip.info),
-        "warnings": clip.warnings,
-        "timing_ms": {stage: round(spent, 1) for stage, spent in timing_ms.items()},
-    }
-    return Reply(200, "OK", body)
+    return Answer(
+        request_id=request_id,
+        model=names,
+        predictions=_predictions(verdict, labels, top_k),
+        votes=_votes(verdict, verdicts, labels),
+        undefended=_prediction(verdict.undefended, int(verdict.undefended.argmax()), labels),
+        suspicion=_suspicion(verdict, threshold),
+        clips=_clips(verdicts, clip.info.frame_indices, labels),
+        video=VideoInfo(**asdict(clip.info)),
+        warnings=clip.warnings,
+        timing_ms={stage: round(spent, 1) for stage, spent in timing_ms.items()},
+    )
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
@@ -115,15 +129,17 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
     )
 
 
-def _prediction(probabilities: Tensor, label_id: int, labels: list[str]) -> dict[str, Any]:
-    return {
-        "label": labels[label_id],
-        "label_id": label_id,
-        "score": float(probabilities[label_id]),
-    }
+def _unit(value: float) -> float:
+    """Sums of float32 probabilities may exceed 1 by their rounding."""
+    return min(1.0, max(0.0, value))
 
 
-def _predictions(verdict: Verdict, labels: list[str], top_k: int) -> list[dict[str, Any]]:
+def _prediction(probabilities: Tensor, label_id: int, labels: list[str]) -> Prediction:
+    score = _unit(float(probabilities[label_id]))
+    return Prediction(label=labels[label_id], label_id=label_id, score=score)
+
+
+def _predictions(verdict: Verdict, labels: list[str], top_k: int) -> list[Prediction]:
     """The answered label, then the others by their mean probability."""
     ranked = verdict.probabilities.argsort(descending=True).tolist()
     ranked.remove(verdict.label_id)
@@ -131,46 +147,43 @@ def _predictions(verdict: Verdict, labels: list[str], top_k: int) -> list[dict[s
     return [_prediction(verdict.probabilities, label_id, labels) for label_id in chosen]
 
 
-def _votes(
-    verdict: Verdict, verdicts: Sequence[Verdict], labels: list[str]
-) -> dict[str, Any] | None:
+def _votes(verdict: Verdict, verdicts: Sequence[Verdict], labels: list[str]) -> Votes | None:
     if not verdict.votes:
         return None
-    by_step = [
-        {
-            "clip": number,
-            "timestep": vote.timestep,
-            "label": labels[vote.label_id],
-            "score": vote.score,
-        }
+    steps = [
+        VoteStep(
+            clip=number,
+            timestep=vote.timestep,
+            label=labels[vote.label_id],
+            score=_unit(vote.score),
+        )
         for number, clip in enumerate(verdicts)
         for vote in clip.votes
     ]
-    return {
-        "counted": len(verdict.votes),
-        "of": verdict.of,
-        "agreement": verdict.agreement,
-        "by_step": by_step,
-    }
+    return Votes(
+        counted=len(verdict.votes), of=verdict.of, agreement=verdict.agreement, by_step=steps
+    )
 
 
 def _clips(
     verdicts: Sequence[Verdict], frame_indices: list[int], labels: list[str]
-) -> list[dict[str, Any]]:
+) -> list[ClipAnswer]:
     """Each clip's own label and suspicion, and the frames it consists of."""
     frames = len(frame_indices) // len(verdicts)
     return [
-        {
-            **_prediction(verdict.probabilities, verdict.label_id, labels),
-            "suspicion": verdict.suspicion,
-            "frame_indices": frame_indices[number * frames : (number + 1) * frames],
-        }
+        ClipAnswer(
+            label=labels[verdict.label_id],
+            label_id=verdict.label_id,
+            score=_unit(float(verdict.probabilities[verdict.label_id])),
+            suspicion=None if verdict.suspicion is None else _unit(verdict.suspicion),
+            frame_indices=frame_indices[number * frames : (number + 1) * frames],
+        )
         for number, verdict in enumerate(verdicts)
     ]
 
 
-def _suspicion(verdict: Verdict, threshold: float | None) -> dict[str, Any] | None:
+def _suspicion(verdict: Verdict, threshold: float | None) -> Suspicion | None:
     if verdict.suspicion is None:
         return None
     adversarial = None if threshold is None else verdict.suspicion > threshold
-    return {"score": verdict.suspicion, "adversarial": adversarial}
+    return Suspicion(score=_unit(verdict.suspicion), adversarial=adversarial)

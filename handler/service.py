@@ -4,34 +4,69 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
 
-from videopure.handler.batching import ClipTask, Outcome, answer_clips
-from videopure.handler.errors import InternalError, RequestError
+from videopure.handler.answers import Answer, ModelNames
+from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips
+from videopure.handler.errors import InternalError, InvalidRequestError, RequestError, TooLargeError
+from videopure.handler.evidence import evidence_video
+from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
-from videopure.handler.responses import ModelNames, Reply, error_reply, verdict_reply
+from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
 from videopure.handler.settings import HandlerSettings
 from videopure.handler.video import Clip, read_clip
-from videopure.purifier import DefendedRecogniser
+from videopure.purifier import DefendedRecogniser, Verdict
 
-__all__ = ["VideoPureService"]
+__all__ = ["ServedBatch", "VideoPureService"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """A good request on its way through the purifier; `clip` holds the frames of all its clips."""
+    """A good video on its way through the purifier; `clip` holds the frames of all its clips."""
 
-    index: int  # its place in the batch
     request_id: str
     options: Options
     clip: Clip
     decode_ms: float
+    explain: bool
+
+    def tasks(self) -> list[ClipTask]:
+        """The clips of the video; each draws noise of its own."""
+        seed = self.options.seed
+        return [
+            ClipTask(
+                self.request_id,
+                self.options,
+                frames,
+                None if seed is None else seed + number,
+                keep_purified=self.explain,
+            )
+            for number, frames in enumerate(self.clip.frames.chunk(self.options.clips))
+        ]
+
+
+@dataclass(frozen=True)
+class ServedBatch:
+    """The replies, in the order of the requests, and what they took.
+
+    Args:
+        replies: one for each request.
+        micro_batches: passes through the models.
+        memory_splits: micro-batches that had to be halved because memory ran out.
+        decode_ms: milliseconds of decoding, of all requests.
+    """
+
+    replies: list[Reply]
+    micro_batches: list[MicroBatch] = field(default_factory=list)
+    memory_splits: int = 0
+    decode_ms: float = 0.0
 
 
 class VideoPureService:
@@ -50,74 +85,147 @@ class VideoPureService:
         self.settings = settings
         self.names = names
 
-    def answer(self, rows: Sequence[Mapping[str, Any]], request_ids: Sequence[str]) -> list[Reply]:
-        """One reply for each row, in order; a request that fails spoils no other."""
+    def answer(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        request_ids: Sequence[str],
+        explain: Sequence[bool] | None = None,
+    ) -> ServedBatch:
+        """One reply for each row, in order; a request that fails spoils no other.
+
+        Args:
+            rows: as TorchServe gives them.
+            request_ids: one for each row.
+            explain: for each row, whether it asks for the evidence instead of the answer.
+        """
         start = time.perf_counter()
-        replies: dict[int, Reply] = {}
-        jobs: list[_Job] = []
-        for index, (row, request_id) in enumerate(zip(rows, request_ids, strict=True)):
-            try:
-                jobs.append(self._read(index, row, request_id))
-            except RequestError as error:
-                replies[index] = error_reply(error, request_id)
-            except Exception:  # a fault of ours in one request must not spoil the batch
-                replies[index] = _unexpected(request_id)
-        tasks = [task for job in jobs for task in self._tasks(job)]
+        wanted = explain or [False] * len(rows)
+        opened = [
+            self._open(row, request_id, evidence)
+            for row, request_id, evidence in zip(rows, request_ids, wanted, strict=True)
+        ]
+        jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
+        tasks = [task for job in jobs for task in job.tasks()]
         result = answer_clips(self.defended, tasks, self.settings.max_clips_per_forward)
-        done = 0
-        for job in jobs:
-            outcomes = result.outcomes[done : done + job.options.clips]
-            done += job.options.clips
-            replies[job.index] = self._reply(job, outcomes, start)
-        return [replies[index] for index in range(len(rows))]
+        outcomes = iter(result.outcomes)
+        replies = [
+            one if isinstance(one, Reply) else self._seal(*one, outcomes, start) for one in opened
+        ]
+        decode_ms = sum(job.decode_ms for job in jobs)
+        return ServedBatch(replies, result.micro_batches, result.memory_splits, decode_ms)
 
     def warm_up(self) -> None:
         """Purify one grey clip, so that the first request does not pay for first-time work."""
         recogniser = self.defended.recogniser
         self.defended.answer(torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5))
 
-    def _read(self, index: int, row: Mapping[str, Any], request_id: str) -> _Job:
+    def _open(
+        self, row: Mapping[str, Any], request_id: str, explain: bool
+    ) -> tuple[Envelope, list[_Job]] | Reply:
+        """The videos of a request, decoded, or the error that it is answered with."""
+        try:
+            envelope = open_envelope(row, self.settings.max_clips)
+            if explain and envelope.protocol != "plain":
+                raise InvalidRequestError(
+                    "the evidence is of one video: send it as a body or a multipart field"
+                )
+            return envelope, self._read_all(envelope, request_id, explain)
+        except Exception as error:  # a fault of ours in one request must not spoil the batch
+            return _failure(error, request_id)
+
+    def _read_all(self, envelope: Envelope, request_id: str, explain: bool) -> list[_Job]:
+        jobs = []
+        for number, row in enumerate(envelope.rows):
+            try:
+                jobs.append(self._read(row, request_id, explain))
+            except RequestError as error:
+                raise envelope.locate(error, number) from error
+        return jobs
+
+    def _read(self, row: Mapping[str, Any], request_id: str, explain: bool) -> _Job:
         start = time.perf_counter()
         request = parse_row(row, self.settings)
+        if explain and not request.options.purify:
+            raise InvalidRequestError(
+                "option 'purify' must be true for the evidence, which shows what purification "
+                "changed, got False"
+            )
         recogniser = self.defended.recogniser
         # Frames spread evenly over the whole video, cut into runs of equal length, are what each
         # of as many equal parts of it would give.
         num_frames = request.options.clips * recogniser.num_frames
         clip = read_clip(request.video, num_frames, recogniser.frame_size, self.settings.limits)
         spent = 1000 * (time.perf_counter() - start)
-        return _Job(index, request_id, request.options, clip, spent)
+        return _Job(request_id, request.options, clip, spent, explain)
 
-    def _tasks(self, job: _Job) -> list[ClipTask]:
-        """The clips of a request; each draws noise of its own."""
-        seed = job.options.seed
-        return [
-            ClipTask(job.request_id, job.options, frames, None if seed is None else seed + number)
-            for number, frames in enumerate(job.clip.frames.chunk(job.options.clips))
-        ]
+    def _seal(
+        self, envelope: Envelope, jobs: Sequence[_Job], outcomes: Iterator[Outcome], start: float
+    ) -> Reply:
+        """The answer to a request, or the error of the first of its clips that failed."""
+        mine = [list(islice(outcomes, job.options.clips)) for job in jobs]
+        return envelope.seal(
+            [self._reply(job, own, start) for job, own in zip(jobs, mine, strict=True)]
+        )
 
     def _reply(self, job: _Job, outcomes: Sequence[Outcome], start: float) -> Reply:
-        """The answer to a request, or the error of the first of its clips that failed."""
         try:
-            verdicts = []
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    raise outcome.error
-                if outcome.verdict is not None:
-                    verdicts.append(outcome.verdict)
-            total = 1000 * (time.perf_counter() - start)
-            return verdict_reply(
+            verdicts = _verdicts(outcomes)
+            answer = verdict_answer(
                 job.request_id,
                 self.names,
                 self.defended.recogniser.labels,
-                job.options,
+                job.options.top_k,
                 verdicts,
                 job.clip,
                 self.defended.settings.suspicion_threshold,
-                {"decode": job.decode_ms, **_stages(outcomes), "total": total},
+                {
+                    "decode": job.decode_ms,
+                    **_stages(outcomes),
+                    "total": 1000 * (time.perf_counter() - start),
+                },
             )
-        except RequestError as error:
-            logger.error("Request %s failed: %s", job.request_id, error)
-            return error_reply(error, job.request_id)
+            media = self._evidence(job, verdicts, answer) if job.explain else None
+            return Reply(
+                200,
+                "OK",
+                {} if media else answer.model_dump(),
+                media,
+                verdicts=(combine(verdicts),),
+                clips=len(verdicts),
+            )
+        except Exception as error:  # as above
+            return _failure(error, job.request_id)
+
+    def _evidence(self, job: _Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
+        purified = torch.cat([v.purified for v in verdicts if v.purified is not None])
+        media = evidence_video(job.clip.frames, purified, answer)
+        limit = self.settings.limits.max_evidence_bytes
+        if len(media) > limit:
+            raise TooLargeError(
+                f"the evidence takes {len(media)} bytes, more than the {limit} allowed: ask for "
+                f"fewer clips than {job.options.clips}"
+            )
+        return media
+
+
+def _failure(error: Exception, request_id: str) -> Reply:
+    """The answer to a request that failed; of faults that are not its own, the log has more."""
+    if isinstance(error, RequestError):
+        return error_reply(error, request_id)
+    logger.error("Request %s failed", request_id, exc_info=error)
+    message = "the request failed inside the server; its log has the details"
+    return error_reply(InternalError(message), request_id)
+
+
+def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
+    """The verdicts on a video's clips; raises the first error instead."""
+    verdicts = []
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.verdict is not None:
+            verdicts.append(outcome.verdict)
+    return verdicts
 
 
 def _stages(outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -128,10 +236,3 @@ def _stages(outcomes: Sequence[Outcome]) -> dict[str, float]:
         for stage, milliseconds in micro_batch.timing_ms.items():
             spent[stage] = spent.get(stage, 0.0) + milliseconds
     return spent
-
-
-def _unexpected(request_id: str) -> Reply:
-    """Log the exception being handled and answer without its details."""
-    logger.exception("Request %s failed", request_id)
-    message = "the request failed inside the server; its log has the details"
-    return error_reply(InternalError(message), request_id)

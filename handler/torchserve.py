@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,11 @@ from typing import Any
 import torch
 from diffusers.utils.logging import disable_progress_bar
 
+from videopure.handler.answers import ModelNames
+from videopure.handler.description import describe
 from videopure.handler.manifest import Manifest
-from videopure.handler.responses import ModelNames
+from videopure.handler.metrics import emit
+from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
 from videopure.handler.settings import HandlerSettings
 from videopure.purifier import DefendedRecogniser, VideoPurePipeline, load_recogniser
@@ -31,6 +35,7 @@ class TorchServeHandler:
 
     def __init__(self) -> None:
         self.service: VideoPureService | None = None
+        self.root = Path()
 
     def initialize(self, context: Any) -> None:
         """Check, load and warm up what the archive holds, on the worker's own device."""
@@ -41,7 +46,8 @@ class TorchServeHandler:
         device = _device(properties.get("gpu_id"))
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        self.service = load_service(Path(properties["model_dir"]), settings, device)
+        self.root = Path(properties["model_dir"])
+        self.service = load_service(self.root, settings, device)
         if settings.warm_up:
             self.service.warm_up()
         logger.info(
@@ -52,24 +58,46 @@ class TorchServeHandler:
             self.service.names.purifier,
         )
 
-    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
-        """One JSON text for each row, with its own status and content type."""
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[str | bytes]:
+        """One JSON text or video for each row, with its own status and content type."""
         if self.service is None:
             raise RuntimeError("handle was called before initialize")
-        request_ids = [context.get_request_id(index) or "" for index in range(len(data))]
-        replies = self.service.answer(data, request_ids)
-        for index, reply in enumerate(replies):
+        # TorchServe asks for descriptions by a header of its own, one at a time.
+        if context.get_request_header(0, "describe") == "True":
+            return [json.dumps(describe(self.service, Manifest.read(self.root)))]
+        start = time.perf_counter()
+        rows = range(len(data))
+        request_ids = [context.get_request_id(index) or "" for index in rows]
+        explain = [context.get_request_header(index, "explain") == "True" for index in rows]
+        batch = self.service.answer(data, request_ids, explain)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        for index, reply in enumerate(batch.replies):
             context.set_response_status(reply.status, reply.phrase, index)
-            context.set_response_content_type(index, "application/json")
-            # Never the headers or the body: they hold keys and private videos.
-            logger.info(
-                "request=%s batch=%d status=%d type=%s",
-                request_ids[index],
-                len(data),
-                reply.status,
-                reply.body.get("type", "answer"),
-            )
-        return [reply.json() for reply in replies]
+            context.set_response_content_type(index, reply.content_type)
+            _log(request_ids[index], reply, len(data), milliseconds)
+        emit(batch, context.metrics)
+        return [reply.content() for reply in batch.replies]
+
+
+def _log(request_id: str, reply: Reply, batch_size: int, milliseconds: float) -> None:
+    """One line of JSON for each request; never headers or bodies: they hold keys and videos."""
+    entry: dict[str, Any] = {
+        "event": "request",
+        "request_id": request_id,
+        "status": reply.status,
+        "batch_size": batch_size,
+        "batch_ms": round(milliseconds, 1),
+    }
+    if reply.status >= 400:
+        entry |= {"error": reply.body["type"], "message": reply.body["message"]}
+    else:
+        entry |= {
+            "clips": reply.clips,
+            "label_ids": [verdict.label_id for verdict in reply.verdicts],
+            "suspicion": [verdict.suspicion for verdict in reply.verdicts],
+            "votes": [len(verdict.votes) for verdict in reply.verdicts],
+        }
+    logger.info(json.dumps(entry))
 
 
 def load_service(root: Path, settings: HandlerSettings, device: torch.device) -> VideoPureService:

@@ -76,6 +76,7 @@ class Verdict:
         agreement: share of the counted votes for `label_id`.
         undefended: [classes], probabilities of the bare recogniser on the clip as it came.
         suspicion: see `suspicion_score`; None where the clip was not purified.
+        purified: the last candidate, [T, 3, H, W] in 0..1 on the CPU, where it was asked for.
     """
 
     label_id: int
@@ -85,6 +86,7 @@ class Verdict:
     agreement: float
     undefended: Tensor
     suspicion: float | None
+    purified: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ class DefendedRecogniser(nn.Module):
         votes: VotesMode | None = None,
         purify: bool = True,
         seeds: Sequence[int | None] | None = None,
+        keep_purified: bool = False,
     ) -> DefendedOutput:
         """Verdicts on a batch of clips.
 
@@ -169,6 +172,8 @@ class DefendedRecogniser(nn.Module):
             inversion_steps, method, votes: instead of the settings, where not None.
             purify: False asks the bare recogniser alone.
             seeds: one per clip for methods that draw noise; None draws fresh entropy.
+            keep_purified: give the last candidate with each verdict, for which denoising goes on
+                to its end even when the votes are decided before.
 
         Raises:
             ValueError: naming what cannot be used.
@@ -185,8 +190,15 @@ class DefendedRecogniser(nn.Module):
         with watch.measure("vote"):
             undefended = self.recogniser.logits(clips).softmax(dim=1)
         if purify:
-            ballot = self._vote(clips, settings, seeds, watch)
+            ballot, last = self._vote(clips, settings, seeds, watch, to_the_end=keep_purified)
             verdicts = ballot.verdicts(undefended)
+            if keep_purified:
+                with watch.measure("vote"):
+                    purified = self.pipeline.decode(last).float().cpu()
+                verdicts = [
+                    replace(verdict, purified=clip)
+                    for verdict, clip in zip(verdicts, purified, strict=True)
+                ]
         else:
             verdicts = [_bare_verdict(p) for p in undefended.cpu()]
         return DefendedOutput(verdicts, watch.milliseconds)
@@ -197,8 +209,13 @@ class DefendedRecogniser(nn.Module):
         settings: PurifySettings,
         seeds: Sequence[int | None] | None,
         watch: _Stopwatch,
-    ) -> _Ballot:
-        """Purify, decode and classify until every clip's label is settled."""
+        *,
+        to_the_end: bool,
+    ) -> tuple[_Ballot, Tensor]:
+        """Purify, decode and classify until every clip's label is settled.
+
+        Also gives the candidate it came to, as latents: the last one of all with `to_the_end`.
+        """
         generator = _generators(seeds, len(clips), clips.device)
         schedule = self._schedule(settings)
         with watch.measure("encode"):
@@ -216,11 +233,13 @@ class DefendedRecogniser(nn.Module):
                 timestep, latents = next(candidates)
             with watch.measure("vote"):
                 voters = ballot.undecided() if settings.votes == "early" else ballot.everyone
-                decoded = self.pipeline.decode(latents[voters])
-                ballot.cast(timestep, voters, self.recogniser.logits(decoded).softmax(dim=1))
-                if settings.votes == "early" and not len(ballot.undecided()):
-                    break
-        return ballot
+                if len(voters):
+                    decoded = self.pipeline.decode(latents[voters])
+                    ballot.cast(timestep, voters, self.recogniser.logits(decoded).softmax(dim=1))
+                settled = settings.votes == "early" and not len(ballot.undecided())
+            if settled and not to_the_end:
+                break
+        return ballot, latents
 
     def _schedule(self, settings: PurifySettings) -> Schedule:
         return self.pipeline.schedule(settings.inversion_steps, settings.num_inference_steps)

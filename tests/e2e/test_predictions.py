@@ -136,9 +136,10 @@ def test_bad_requests_spoil_neither_their_batch_mates_nor_the_worker(
             assert body["code"] == answer.status_code
     # At least one good request really shared a batch with bad ones.
     lines = re.findall(
-        r"request=(\S+) batch=(\d+) status=(\d+)", server.log_file.read_text(errors="replace")
+        r'"request_id": "(\S+)", "status": \d+, "batch_size": (\d+)',
+        server.log_file.read_text(errors="replace"),
     )
-    size = {request: int(batch) for request, batch, _ in lines}
+    size = {request: int(batch) for request, batch in lines}
     shared = [a for a in answers if a.status_code == 200 and size[a.json()["request_id"]] > 1]
     assert shared
     with server.client() as client:

@@ -166,5 +166,5 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
 
 def test_packaged_properties_are_those_of_the_repository() -> None:
     root = Path(__file__).parents[2]
-    packaged = (root / "client" / "config.properties").read_text()
-    assert packaged == (root / "config.properties").read_text()
+    for name in ("config.properties", "metrics.yaml"):
+        assert (root / "client" / name).read_text() == (root / name).read_text()
