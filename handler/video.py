@@ -41,6 +41,8 @@ _SIGNATURES = (
     (0, b"\x30\x26\xb2\x75"),
 )
 _SMALLEST_SIDE = 8
+# Clocks of containers are coarse.
+_RATE_TOLERANCE = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,12 @@ def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits:
     with _open(data) as (container, stream):
         _check_header(container, stream, limits)
         announced = stream.frames
-        packets, total = _count_frames(container, stream, limits, deadline)
+        packets, total, seconds = _count_frames(container, stream, limits, deadline)
     if total == 0:
         raise UnusableVideoError("the video is empty: its video stream holds no frames")
     indices = sample_frame_indices(total, num_frames)
     with _open(data) as (container, stream):
-        fps = float(stream.average_rate) if stream.average_rate else None
+        fps = _frame_rate(stream, total, seconds)
         kept, decoded, size = _decode(container, stream, set(indices), frame_size, limits, deadline)
     # Missing is what the header announces and the file lacks, and what cannot be decoded.
     expected = total + max(0, announced - packets)
@@ -152,7 +154,8 @@ def _video_stream(container: av.container.InputContainer) -> av.VideoStream:
 
 def _check(what: str, value: float, limit: float) -> None:
     if value > limit:
-        raise TooLargeError(f"the video has {value:g} {what}, more than the {limit:g} allowed")
+        shown = f"{value:d}" if isinstance(value, int) else f"{value:g}"
+        raise TooLargeError(f"the video has {shown} {what}, more than the {limit} allowed")
 
 
 def _check_header(
@@ -171,20 +174,41 @@ def _count_frames(
     stream: av.VideoStream,
     limits: Limits,
     deadline: float,
-) -> tuple[int, int]:
-    """Packets of the stream, and how many of them are shown, without decoding them.
+) -> tuple[int, int, float | None]:
+    """Packets of the stream, how many of them are shown and how long, without decoding them.
 
     Headers may lie or be silent. Packets that are not shown are what an edit list cuts away:
     phones trim videos that way.
     """
     packets = shown = 0
+    shown_for: dict[int, int] = {}  # by the time at which a frame begins
     for packet in container.demux(stream):
         if packet.size > 0:
             packets += 1
-            shown += not packet.is_discard
+            if not packet.is_discard:
+                shown += 1
+                if packet.pts is not None:
+                    shown_for[packet.pts] = packet.duration or 0
         _check("frames", packets, limits.max_frames)
         _check_time(deadline, limits)
-    return packets, shown
+    if len(shown_for) < 2 or stream.time_base is None:
+        return packets, shown, None
+    first, last = min(shown_for), max(shown_for)
+    # Some containers do not say how long the last frame is shown: as long as the others, then.
+    last_duration = shown_for[last] or (last - first) / (len(shown_for) - 1)
+    return packets, shown, float((last + last_duration - first) * stream.time_base)
+
+
+def _frame_rate(stream: av.VideoStream, frames: int, seconds: float | None) -> float | None:
+    """Frames a second: what the header says, unless the frames' own times tell otherwise.
+
+    Where frames are shown for different times, headers give the rate of the clock.
+    """
+    announced = float(stream.average_rate) if stream.average_rate else None
+    measured = frames / seconds if seconds and seconds > 0 else None
+    if announced and measured and abs(announced - measured) > _RATE_TOLERANCE * measured:
+        return measured
+    return announced or measured
 
 
 def _decode(

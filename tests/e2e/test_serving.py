@@ -35,6 +35,7 @@ def folder(demo_archive: Path, tmp_path: Path) -> Path:
     kept = [line for line in shipped if line.split("=")[0] not in addresses]
     lines = [*kept, *(f"{key}={value}" for key, value in addresses.items())]
     (tmp_path / "config.properties").write_text("\n".join(lines) + "\n")
+    shutil.copyfile(ROOT / "metrics.yaml", tmp_path / "metrics.yaml")
     (tmp_path / "model_store").mkdir()
     shutil.copyfile(demo_archive, tmp_path / "model_store" / "videopure.mar")
     return tmp_path

@@ -29,7 +29,7 @@ def encode(
     container: str = "mp4",
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
-    fps: int = 8,
+    fps: int | Fraction = 8,
     **options: str,
 ) -> bytes:
     """A video file of frames uint8 [T, H, W, 3]."""
@@ -38,7 +38,7 @@ def encode(
         stream = output.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = pix_fmt
-        stream.time_base = Fraction(1, fps)
+        stream.time_base = 1 / Fraction(fps)
         for image in pixels:
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             output.mux(stream.encode(frame))

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -163,7 +164,8 @@ def test_frames_are_counted_where_the_header_is_silent() -> None:
 
 def test_what_an_edit_list_cuts_away_is_not_missing() -> None:
     """Phones trim a video by its edit list: the frames before stay in the file, unseen."""
-    data = bytearray(encode(frames(40, *SIZE)))
+    untouched = encode(frames(40, *SIZE))
+    data = bytearray(untouched)
     entry = data.index(b"elst") + 12
     duration, start, rate = struct.unpack(">IiI", data[entry : entry + 12])
     (timescale,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
@@ -173,7 +175,7 @@ def test_what_an_edit_list_cuts_away_is_not_missing() -> None:
     assert clip.info.frames == 20
     assert clip.info.duration_s == 2.5
     assert clip.warnings == []
-    whole = read(encode(frames(40, *SIZE)), num_frames=40)
+    whole = read(untouched, num_frames=40)
     seen = [20 + index for index in clip.info.frame_indices]
     np.testing.assert_allclose(clip.frames, whole.frames[seen], atol=0.02)
 
@@ -229,3 +231,59 @@ def test_frames_larger_than_the_header_admits_are_not_decoded() -> None:
     )
     with pytest.raises(UnusableVideoError):
         read(small * 5 + large, max_pixels=2000)
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_frames_of_variable_length_are_sampled_by_number(container: str) -> None:
+    """As recognisers are trained: evenly by the frames there are, however long each is shown."""
+    pixels = frames(8, *SIZE)
+    begins = (0, 40, 80, 120, 1000, 1500, 1510, 1900)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        stream = output.add_stream("libx264", rate=1000)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for image, milliseconds in zip(pixels, begins, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts = milliseconds
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    clip = read(buffer.getvalue())
+    assert clip.info.frames == 8
+    assert clip.info.frame_indices == list(range(8))
+    assert clip.info.duration_s == pytest.approx(1.9, abs=0.3)
+    assert clip.info.fps == pytest.approx(8 / 1.9, rel=0.2)
+    brightness = clip.frames.mean((1, 2, 3)).numpy() * 255
+    np.testing.assert_allclose(brightness, pixels.mean((1, 2, 3)), atol=12)
+
+
+@pytest.mark.parametrize("size", [(33, 47), (32, 49), (101, 64)])
+def test_odd_sizes_are_read(size: tuple[int, int]) -> None:
+    clip = read(encode(frames(4, *size), "matroska", "ffv1", "bgr0"), num_frames=4)
+    assert (clip.info.height, clip.info.width) == size
+    assert clip.frames.shape == (4, 3, *SIZE)
+
+
+def test_what_shines_through_is_black() -> None:
+    """Alpha is dropped as players without a background do; what was coded under it is seen."""
+    pixels = frames(4, *SIZE)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mov") as output:
+        stream = output.add_stream("png", rate=8)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "rgba"
+        for image in pixels:
+            alpha = np.full((*SIZE, 1), 128, np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.concatenate((image, alpha), 2), format="rgba")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    restored = (read(buffer.getvalue(), num_frames=4).frames * 255).round().permute(0, 2, 3, 1)
+    np.testing.assert_allclose(restored.numpy(), pixels, atol=2)
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "avi"])
+def test_hours_are_refused_from_the_header(container: str) -> None:
+    """A picture a quarter of an hour: few bytes, few frames, many hours."""
+    codec = "mpeg4" if container == "avi" else "libx264"
+    data = encode(frames(8, *SIZE), container, codec, fps=Fraction(1, 900))
+    with pytest.raises(TooLargeError, match="7200 seconds, more than the 600"):
+        read(data, max_seconds=600)

@@ -1,0 +1,98 @@
+"""Damaged video files, made by a program: the same ones for the same seed."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+from tests.support.videos import encode, frames
+
+__all__ = ["damaged_files", "resized_gif", "sound_only", "whole_files"]
+
+_FLIPS = (1, 4, 16, 64, 256)
+
+
+def whole_files() -> dict[str, bytes]:
+    """Undamaged files of several containers and codecs, by name."""
+    pixels = frames(12, 32, 48)
+    return {
+        "mp4": encode(pixels),
+        "mp4-faststart": encode(pixels, movflags="faststart"),
+        "mp4-fragmented": encode(pixels, movflags="frag_keyframe+empty_moov"),
+        "mov": encode(pixels, "mov", "mpeg4"),
+        "avi": encode(pixels, "avi", "mpeg4"),
+        "webm": encode(pixels, "webm", "libvpx-vp9"),
+        "mkv": encode(pixels, "matroska", "libx264"),
+        "gif": encode(pixels, "gif", "gif", "rgb8"),
+        "ts": encode(pixels, "mpegts", "mpeg2video", fps=25),
+    }
+
+
+def sound_only(container: str = "mp4") -> bytes:
+    """A second of silence."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container) as output:
+        stream = output.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 44100
+        output.mux(stream.encode(sound))
+        output.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def resized_gif(data: bytes, width: int, height: int) -> bytes:
+    """A GIF whose few bytes announce, and decode to, frames of any size."""
+    lying = bytearray(data)
+    struct.pack_into("<HH", lying, 6, width, height)
+    return bytes(lying)
+
+
+def damaged_files(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Names and contents; what is done to a file depends on its number and the seed alone."""
+    whole = whole_files()
+    names = sorted(whole)
+    yield from _lies(whole["mp4"], whole["gif"])
+    for number in range(count - 8):
+        rng = random.Random(f"{seed}-{number}")
+        name = names[number % len(names)]
+        damage = (_cut, _flip, _splice, _blank)[number // len(names) % 4]
+        other = whole[rng.choice(names)]
+        yield f"{number}-{damage.__name__[1:]}-{name}", damage(whole[name], other, rng)
+
+
+def _lies(mp4: bytes, gif: bytes) -> Iterator[tuple[str, bytes]]:
+    """Eight files whose header does not tell the truth, or that hold no frame."""
+    yield "huge-gif", resized_gif(gif, 10_000, 10_000)
+    yield "flat-gif", resized_gif(gif, 48, 1)
+    yield "sound-mp4", sound_only()
+    yield "sound-mkv", sound_only("matroska")
+    yield "no-frames", mp4.replace(b"stsz", b"free").replace(b"stco", b"free")
+    yield "long-header", mp4.replace(b"mvhd", b"mvhx")
+    yield "only-header", mp4[: mp4.index(b"mdat")]
+    yield "extension-lies", b"RIFF" + mp4
+
+
+def _cut(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(1, len(data))]
+
+
+def _flip(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    flipped = bytearray(data)
+    for _ in range(rng.choice(_FLIPS)):
+        flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+    return bytes(flipped)
+
+
+def _splice(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    return data[: rng.randrange(len(data))] + other[rng.randrange(len(other)) :]
+
+
+def _blank(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    start = rng.randrange(len(data))
+    end = min(len(data), start + rng.randrange(1, 2000))
+    return data[:start] + bytes(end - start) + data[end:]
