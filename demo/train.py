@@ -71,6 +71,7 @@ class Workplace:
     bundle: Path
     device: torch.device
     compiled: bool
+    recogniser_noise: float = RECOGNISER.max_noise_sigma
 
     @property
     def log_file(self) -> Path:
@@ -112,6 +113,7 @@ def train_codec(place: Workplace, clips: TrainingClips) -> None:
 def train_one_recogniser(place: Workplace, clips: TrainingClips, stage: str) -> None:
     """Train a recogniser and write it into the bundle."""
     recipe = RECOGNISER if stage == "recogniser" else TRANSFER
+    recipe = replace(recipe, max_noise_sigma=place.recogniser_noise)
     torch.manual_seed(recipe.seed)
     network: nn.Module
     if stage == "recogniser":
@@ -215,11 +217,23 @@ def main() -> None:
         action="store_true",
         help="compile the UNet for training: needs a C++ compiler, takes a third off every step",
     )
+    parser.add_argument(
+        "--recogniser-noise",
+        type=float,
+        default=RECOGNISER.max_noise_sigma,
+        help="largest sigma of the noise on the recognisers' training clips, in 0..1",
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    place = Workplace(arguments.folder, arguments.bundle, device, arguments.compile)
+    place = Workplace(
+        arguments.folder,
+        arguments.bundle,
+        device,
+        arguments.compile,
+        arguments.recogniser_noise,
+    )
     train(place, tuple(arguments.stages))
 
 
