@@ -58,11 +58,14 @@ def train_recogniser(
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        skipped = not bool(torch.isfinite(norm))
+        if not skipped:  # bfloat16 overflows once in a while; one such step would be the last
+            optimizer.step()
         schedule.step()
         hits = (logits.argmax(1) == labels).float().mean()
-        return {"loss": float(loss.detach()), "accuracy": float(hits)}
+        loss = torch.zeros_like(loss) if skipped else loss.detach()
+        return {"loss": float(loss), "accuracy": float(hits), "skipped": float(skipped)}
 
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     log = train_steps(name, recipe.steps, step, parts, checkpoint)

@@ -123,8 +123,9 @@ def _from_fields(row: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
     names = [name for name in _VIDEO_FIELDS if name in fields]
     if not names:
         raise InvalidRequestError(
-            "the request holds no video: send it as the body, as the multipart field 'video', or "
-            "base64-encoded in JSON"
+            "the request holds no video: send it as the body with a Content-Type such as video/mp4 "
+            "(curl: -T FILE, as --data-binary alone sends a form), as the multipart field 'video', "
+            "or base64-encoded in JSON"
         )
     video = fields.pop(names[0])
     if isinstance(video, str):
