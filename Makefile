@@ -66,8 +66,14 @@ types: $(VENV)/.dev
 parity: $(VENV)/.dev
 	@$(BIN)/python tests/parity.py
 
+# The UNet takes as long as all the rest: one core for it, the other for the recognisers.
+TRAIN := $(BIN)/python -m videopure.demo.train
 train-demo: $(VENV)/.dev
-	$(BIN)/python -m videopure.demo.train
+	$(TRAIN) --stages codec
+	@echo "==> Training the UNet; its progress: tail -f build/train-demo/unet.log"
+	@$(TRAIN) --stages unet --threads 1 > build/train-demo/unet.log 2>&1 & unet=$$!; \
+	$(TRAIN) --stages recogniser transfer --threads 1 && wait $$unet
+	$(TRAIN) --stages calibrate
 
 evaluate-demo: $(VENV)/.dev
 	$(BIN)/python -m videopure.demo.evaluate
