@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -103,7 +103,14 @@ def _ask_all(
         result.add(defence, attack.name, labels, truth)
 
 
-def evaluate(bundle: Path, split: Split, clips: int, ddpm_clips: int, output: Path) -> Evaluation:
+def evaluate(
+    bundle: Path,
+    split: Split,
+    clips: int,
+    ddpm_clips: int,
+    output: Path,
+    only: Sequence[str] = (),
+) -> Evaluation:
     """Attack the bare recogniser on the first clips of a stream and ask every defence.
 
     Args:
@@ -112,8 +119,9 @@ def evaluate(bundle: Path, split: Split, clips: int, ddpm_clips: int, output: Pa
         clips: how many clips.
         ddpm_clips: on how many of them DDPM, by far the slowest, is tried.
         output: JSON file of the results, written after every batch.
+        only: names of the attacks to try beside no attack; by default all.
     """
-    asked = {
+    asked: dict[str, Any] = {
         "split": split,
         "ddpm_clips": ddpm_clips,
         "thresholds": BundleSettings.read(bundle).suspicion_thresholds,
@@ -121,6 +129,9 @@ def evaluate(bundle: Path, split: Split, clips: int, ddpm_clips: int, output: Pa
     }
     defended = load_defended(bundle)
     attacks = attacks_on(defended.recogniser, load_recogniser(bundle / "recogniser_transfer"))
+    if only:
+        asked["only"] = list(only)
+        attacks = [attack for attack in attacks if attack.name in ("clean", *only)]
     result, stream = Evaluation.resume(output, asked), Stream(split)
     columns = (TextColumn("{task.description}"), BarColumn())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
@@ -160,6 +171,7 @@ def main() -> None:
     parser.add_argument("--split", choices=get_args(Split), default="test")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--ddpm-clips", type=int, default=40, help="DDPM takes by far the longest")
+    parser.add_argument("--attacks", nargs="+", default=(), help="names, as the table has them")
     parser.add_argument("--threads", type=int, help="CPU threads to use")
     parser.add_argument("--output", type=Path, default=Path("build/evaluate-demo.json"))
     arguments = parser.parse_args()
@@ -171,6 +183,7 @@ def main() -> None:
         arguments.clips,
         arguments.ddpm_clips,
         arguments.output,
+        arguments.attacks,
     )
     print_summary(result.summary(), Console(width=200))
 
