@@ -2,85 +2,92 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
+import av
+import av.error
 import requests
+from pydantic import ValidationError
 
-__all__ = [
-    "ClientError",
-    "KeyFileError",
-    "RequestFailedError",
-    "ServerUnreachableError",
-    "VideoPureClient",
-]
+from videopure.client.connection import Connection, not_torchserve
+from videopure.client.errors import ClientError, NotTorchServeError, ServerUnreachableError
+from videopure.client.status import MetricSample, ModelStatus, Worker, parse_metrics
+from videopure.handler.answers import Answer
+
+__all__ = ["Evidence", "VideoPureClient"]
 
 _KEY_FILE = "key_file.json"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _POLL_SECONDS = 0.2
 
-
-class ClientError(Exception):
-    """Anything that the client raises."""
+Video = str | Path | bytes
 
 
-class ServerUnreachableError(ClientError):
-    """No server answered at the address."""
-
-
-class KeyFileError(ClientError):
-    """The server's key file cannot be read, or is just being written."""
-
-
-class RequestFailedError(ClientError):
-    """The server answered with an error.
+@dataclass(frozen=True)
+class Evidence:
+    """What purification changed.
 
     Args:
-        status: HTTP status.
-        type: the server's name for the error.
-        message: what is wrong.
+        video: an mp4: the clip as sent, purified, and their difference amplified, side by side.
+        answer: as of a prediction.
     """
 
-    def __init__(self, status: int, type: str, message: str) -> None:
-        super().__init__(f"{status} {type}: {message}")
-        self.status = status
-        self.type = type
-        self.message = message
+    video: bytes = field(repr=False)
+    answer: Answer
+
+    @classmethod
+    def parse(cls, video: bytes) -> Evidence:
+        """From the file, which holds the answer as its `comment`; ValueError where it does not."""
+        try:
+            with av.open(io.BytesIO(video)) as container:
+                comment = container.metadata.get("comment", "")
+        except av.error.FFmpegError as error:
+            raise ValueError(f"the evidence cannot be opened: {error}") from error
+        return cls(video, Answer.model_validate_json(comment))
 
 
 class VideoPureClient:
     """Asks a running server; keeps its connections open and renews its keys.
 
+    May be shared by threads. Options of requests are those of the README's table.
+
     Args:
-        inference_url, management_url: where TorchServe listens.
+        inference_url, management_url, metrics_url: where TorchServe listens.
         model: the model's name.
         key_file: the `key_file.json` that TorchServe writes into the folder it was started in;
             a missing file means that the server asks for no key.
         timeout: seconds to wait for an answer.
+        queue_wait: seconds to go on trying while the server's queue is full; such requests have
+            not been computed.
     """
 
     def __init__(
         self,
         inference_url: str = "http://127.0.0.1:8080",
         management_url: str = "http://127.0.0.1:8081",
+        metrics_url: str = "http://127.0.0.1:8082",
         *,
         model: str = "videopure",
         key_file: str | Path = _KEY_FILE,
         timeout: float = 120.0,
+        queue_wait: float = 0.0,
     ) -> None:
         self.inference_url = inference_url.rstrip("/")
         self.management_url = management_url.rstrip("/")
+        self.metrics_url = metrics_url.rstrip("/")
         self.model = model
         self.key_file = Path(key_file)
-        self.timeout = timeout
-        self._session = requests.Session()
-        # A proxy or a .netrc of the environment is not meant for this machine's own server, and
-        # the latter would replace the key.
-        self._session.trust_env = urlsplit(self.inference_url).hostname not in _LOOPBACK
+        self._connection = Connection(self.management_url, self.key_file, timeout, queue_wait)
+
+    def __repr__(self) -> str:
+        return f"VideoPureClient({self.inference_url!r}, model={self.model!r})"
 
     def __enter__(self) -> VideoPureClient:
         return self
@@ -95,148 +102,140 @@ class VideoPureClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._connection.close()
 
-    def predict(self, video: str | Path | bytes, **options: Any) -> dict[str, Any]:
-        """The server's answer to a video.
+    def predict(self, video: Video, **options: Any) -> Answer:
+        """What a video shows.
 
         Args:
             video: a file, or its bytes.
-            options: `top_k`, `inversion_steps`, `votes`, `seed`, `method`, `purify`.
+            options: `top_k`, `inversion_steps`, `votes`, `seed`, `method`, `clips`, `purify`.
 
         Raises:
             RequestFailedError: with the server's status and message.
             ServerUnreachableError: if there is no server.
+            OSError: if the file cannot be read.
         """
-        data = video if isinstance(video, bytes) else Path(video).read_bytes()
-        url = f"{self.inference_url}/predictions/{self.model}"
-        if options:
-            fields = {
-                name: json.dumps(v) if isinstance(v, bool) else v for name, v in options.items()
-            }
-            answer = self._send("POST", url, "inference", files={"video": data}, data=fields)
-        else:
-            headers = {"Content-Type": "application/octet-stream"}
-            answer = self._send("POST", url, "inference", data=data, headers=headers)
-        result: dict[str, Any] = _json_of(answer)
-        return result
+        answer = self._post(f"{self.inference_url}/predictions/{self.model}", video, options)
+        try:
+            return Answer.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise not_torchserve(answer) from error
+
+    def predict_many(
+        self, videos: Iterable[Video], *, concurrency: int = 4, **options: Any
+    ) -> Iterator[Answer | ClientError | OSError]:
+        """Answers or errors in the order of the videos, asked `concurrency` at a time.
+
+        Several at a time let the server's workers fill their batches.
+        """
+
+        def ask(video: Video) -> Answer | ClientError | OSError:
+            try:
+                return self.predict(video, **options)
+            except (ClientError, OSError) as error:
+                return error
+
+        with ThreadPoolExecutor(concurrency) as pool:
+            yield from pool.map(ask, videos)
+
+    def explain(self, video: Video, **options: Any) -> Evidence:
+        """A video that shows what purification changed, and the answer.
+
+        Args and errors: as of `predict`.
+        """
+        answer = self._post(f"{self.inference_url}/explanations/{self.model}", video, options)
+        try:
+            return Evidence.parse(answer.content)
+        except ValueError as error:
+            raise not_torchserve(answer) from error
+
+    def status(self) -> ModelStatus:
+        """What TorchServe says of the model and its workers."""
+        body = self._connection.json("GET", self._model_url, "management")
+        try:
+            return ModelStatus.parse(body[0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise NotTorchServeError(f"{self._model_url} does not describe a model") from error
+
+    def workers(self) -> tuple[Worker, ...]:
+        """The model's workers."""
+        return self.status().workers
 
     def describe(self) -> dict[str, Any]:
-        """What TorchServe says of the model and its workers."""
-        url = f"{self.management_url}/models/{self.model}"
-        result: list[dict[str, Any]] = _json_of(self._send("GET", url, "management"))
-        return result[0]
+        """The model's own words: recogniser, purifier, labels, options, limits, versions.
+
+        A worker is asked, so that this waits for the requests before it.
+        """
+        url = f"{self._model_url}?customized=true"
+        (body,) = self._connection.json("GET", url, "management")
+        told = body.get("customizedMetadata")
+        description: dict[str, Any] = json.loads(told) if isinstance(told, str) else told
+        return description
+
+    def scale(self, workers: int, *, maximum: int | None = None, timeout: float = 300.0) -> None:
+        """Change the number of workers, and wait until they are ready.
+
+        Args:
+            workers: as many as there shall be; 0 leaves the model without an answer.
+            maximum: TorchServe may go up to here; by default `workers`.
+            timeout: seconds to wait for them.
+        """
+        params = {"min_worker": workers, "max_worker": maximum or workers}
+        self._connection.send("PUT", self._model_url, "management", params=params)
+        deadline = time.monotonic() + timeout
+        while not self._has(workers):
+            self._check_deadline(deadline, timeout)
+
+    def ready(self) -> bool:
+        """Whether the model has its workers and all of them can answer.
+
+        (TorchServe's `/ping` says Healthy even while none can.)
+        """
+        try:
+            return self.status().ready
+        except ClientError:
+            return False  # not listening yet, or its key file is being written
 
     def wait_until_ready(self, timeout: float = 300.0) -> None:
-        """Wait until the model has workers and all of them can answer.
+        """Wait until the model has its workers and all of them can answer.
 
         Raises:
             ServerUnreachableError: if that takes longer than `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        while not self.all_ready():
-            if time.monotonic() > deadline:
-                raise ServerUnreachableError(
-                    f"the workers of {self.model!r} at {self.management_url} were not ready "
-                    f"after {timeout:g} s"
-                )
-            time.sleep(_POLL_SECONDS)
+        while not self.ready():
+            self._check_deadline(deadline, timeout)
 
-    def all_ready(self) -> bool:
-        """Whether the model has workers and all of them can answer."""
+    def metrics(self) -> list[MetricSample]:
+        """What `/metrics` counts, of the server and of this model."""
+        url = f"{self.metrics_url}/metrics"
+        answer = self._connection.send("GET", url, None)
         try:
-            workers = self.describe()["workers"]
-        except ClientError:
-            return False  # not listening yet, or its key file is being written
-        return bool(workers) and all(worker["status"] == "READY" for worker in workers)
+            return list(parse_metrics(answer.text))
+        except ValueError as error:
+            raise NotTorchServeError(f"{url} does not answer in Prometheus' format") from error
 
-    def ready_workers(self) -> int:
-        """Workers that can answer. (`/ping` says Healthy even while none can.)"""
-        return sum(worker["status"] == "READY" for worker in self.describe()["workers"])
+    @property
+    def _model_url(self) -> str:
+        return f"{self.management_url}/models/{self.model}"
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        purpose: str,
-        headers: dict[str, str] | None = None,
-        **kwargs: Any,
-    ) -> requests.Response:
-        """Send with the purpose's key; an expired key is renewed once."""
-        answer = self._attempt(method, url, purpose, headers, **kwargs)
-        if _type_of(answer) == "InvalidKeyException" and self._renew(purpose):
-            answer = self._attempt(method, url, purpose, headers, **kwargs)
-        if answer.status_code >= 400:
-            raise RequestFailedError(
-                answer.status_code,
-                _type_of(answer) or answer.reason or "Error",
-                _message_of(answer),
-            )
-        return answer
+    def _has(self, workers: int) -> bool:
+        status = self.status()
+        return len(status.workers) == workers and all(worker.ready for worker in status.workers)
 
-    def _attempt(
-        self, method: str, url: str, purpose: str, headers: dict[str, str] | None, **kwargs: Any
-    ) -> requests.Response:
-        key = self._keys().get(purpose, {}).get("key")
-        authorization = {"Authorization": f"Bearer {key}"} if key else {}
-        headers = {**authorization, **(headers or {})}
-        return self._request(method, url, headers=headers, **kwargs)
-
-    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
-        try:
-            return self._session.request(method, url, timeout=self.timeout, **kwargs)
-        except requests.ReadTimeout as error:
+    def _check_deadline(self, deadline: float, timeout: float) -> None:
+        if time.monotonic() > deadline:
             raise ServerUnreachableError(
-                f"the server at {url} did not answer in {self.timeout:g} s"
-            ) from error
-        except requests.RequestException as error:
-            reason = type(error).__name__  # its text is the inside of urllib3
-            raise ServerUnreachableError(f"no server answers at {url} ({reason})") from error
+                f"the workers of {self.model!r} at {self.management_url} were not ready after "
+                f"{timeout:g} s"
+            )
+        time.sleep(_POLL_SECONDS)
 
-    def _renew(self, purpose: str) -> bool:
-        """Have the server write a new key into the key file; False without a key file."""
-        key = self._keys().get("API", {}).get("key")
-        if key is None:
-            return False
-        answer = self._request(
-            "GET",
-            f"{self.management_url}/token",
-            params={"type": purpose},
-            headers={"Authorization": f"Bearer {key}"},
-        )
-        return answer.ok
-
-    def _keys(self) -> dict[str, dict[str, str]]:
-        if not self.key_file.is_file():
-            return {}
-        try:
-            keys: dict[str, dict[str, str]] = json.loads(self.key_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise KeyFileError(f"the key file {self.key_file} cannot be read: {error}") from error
-        return keys
-
-
-def _json_of(answer: requests.Response) -> Any:
-    try:
-        return answer.json()
-    except requests.JSONDecodeError as error:
-        what = answer.headers.get("Content-Type", "no content type")
-        raise RequestFailedError(
-            answer.status_code, "NoJson", f"{answer.url} does not answer like TorchServe ({what})"
-        ) from error
-
-
-def _body_of(answer: requests.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except requests.JSONDecodeError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _type_of(answer: requests.Response) -> str | None:
-    return None if answer.ok else _body_of(answer).get("type")
-
-
-def _message_of(answer: requests.Response) -> str:
-    return str(_body_of(answer).get("message") or answer.text[:200] or "no message")
+    def _post(self, url: str, video: Video, options: dict[str, Any]) -> requests.Response:
+        data = video if isinstance(video, bytes) else Path(video).read_bytes()
+        if not options:
+            headers = {"Content-Type": "application/octet-stream"}
+            return self._connection.send("POST", url, "inference", data=data, headers=headers)
+        fields = {n: json.dumps(v) if isinstance(v, bool) else v for n, v in options.items()}
+        return self._connection.send("POST", url, "inference", files={"video": data}, data=fields)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from videopure.client.api import ClientError, VideoPureClient
+from videopure.client.doctor import doctor
+from videopure.client.errors import ClientError
 from videopure.client.java import JavaNotFoundError
+from videopure.client.manage_commands import status, workers
+from videopure.client.options import ARCHIVE
+from videopure.client.predict_command import predict
+from videopure.client.purify_command import purify
 from videopure.client.server import TorchServe
+from videopure.client.terminal import console, fail
 
 __all__ = ["app", "main"]
-
-ARCHIVE = Path("model_store/videopure.mar")
 
 app = typer.Typer(
     help="Serve a video recogniser that adversarial clips cannot fool.",
@@ -29,14 +27,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-console = Console()
-errors = Console(stderr=True)
-
-
-def fail(message: str) -> typer.Exit:
-    """Print an error; raise what this answers."""
-    errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
-    return typer.Exit(1)
 
 
 @app.command()
@@ -116,50 +106,8 @@ def serve(
         server.stop()
 
 
-@app.command()
-def predict(
-    videos: Annotated[list[Path], typer.Argument(help="Video files.", exists=True, dir_okay=False)],
-    url: Annotated[str, typer.Option(help="Where the server listens.")] = "http://127.0.0.1:8080",
-    model: Annotated[str, typer.Option(help="The model's name.")] = "videopure",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON answer a line.")] = False,
-) -> None:
-    """Ask a running server what videos show. Run it where the server's key_file.json lies."""
-    answers: list[tuple[Path, dict[str, Any] | str]] = []
-    with VideoPureClient(url, model=model) as client:
-        for video in videos:
-            try:
-                with errors.status(f"Asking about {video}"):
-                    answers.append((video, client.predict(video)))
-            except ClientError as error:
-                answers.append((video, str(error)))
-    failed = any(isinstance(answer, str) for _, answer in answers)
-    if as_json:
-        for video, answer in answers:
-            body = {"error": answer} if isinstance(answer, str) else answer
-            print(json.dumps({"file": os.fspath(video), **body}))
-    else:
-        console.print(_answer_table(answers))
-    raise typer.Exit(int(failed))
-
-
-def _answer_table(answers: list[tuple[Path, dict[str, Any] | str]]) -> Table:
-    headings = ("video", "VideoPure", "bare recogniser", "votes", "suspicion", "ms")
-    table = Table(*headings, box=SIMPLE, pad_edge=False, collapse_padding=True)
-    for video, answer in answers:
-        if isinstance(answer, str):
-            table.add_row(video.name, f"[red]{escape(answer)}[/red]")
-            continue
-        best, bare = answer["predictions"][0], answer["undefended"]
-        votes, suspicion = answer["votes"], answer["suspicion"]
-        table.add_row(
-            video.name,
-            f"{best['label']} {best['score']:.2f}",
-            f"{bare['label']} {bare['score']:.2f}",
-            f"{votes['counted']} of {votes['of']}" if votes else "",
-            f"{suspicion['score']:.2f}" if suspicion else "",
-            f"{answer['timing_ms']['total']:.0f}",
-        )
-    return table
+for command in (predict, status, workers, purify, doctor):
+    app.command()(command)
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from videopure.client.api import ClientError, VideoPureClient
+from videopure.client.api import VideoPureClient
+from videopure.client.errors import ClientError
 from videopure.client.java import java_home
 from videopure.client.ports import taken_address
 
@@ -94,6 +95,7 @@ class TorchServe:
         return VideoPureClient(
             self._properties.get("inference_address", "http://127.0.0.1:8080"),
             self._properties.get("management_address", "http://127.0.0.1:8081"),
+            self._properties.get("metrics_address", "http://127.0.0.1:8082"),
             model=self.model,
             key_file=self.folder / "key_file.json",
             timeout=timeout,
@@ -161,7 +163,7 @@ class TorchServe:
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
                 raise ServerError(f"TorchServe ended while starting.{self._reason()}")
-            if client.all_ready():
+            if client.ready():
                 return
             if self._log().count("Load model failed") >= _FAILED_LOADS:
                 raise ServerError(f"The workers cannot load {self.archive}.{self._reason()}")

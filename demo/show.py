@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.utils.logging import disable_progress_bar
@@ -24,6 +23,7 @@ from videopure.demo.bundle_files import load_defended
 from videopure.demo.clips import CLASSES, Stream, write_video
 from videopure.demo.dataset import load_split
 from videopure.demo.samples import to_pixels
+from videopure.handler.answers import Answer, Prediction
 from videopure.purifier import Recogniser
 
 __all__ = ["Shown", "attack", "show"]
@@ -39,15 +39,15 @@ class Shown:
     truth: int
     clean: Tensor  # [T, 3, H, W] in 0..1
     attacked: Tensor
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def shows_the_defence(self) -> bool:
         """Whether the attack fooled the bare recogniser and VideoPure answered rightly."""
         answer, truth = self.answers["attacked"], CLASSES[self.truth]
-        fooled = answer["undefended"]["label"] != truth
-        return fooled and answer["predictions"][0]["label"] == truth
+        fooled = answer.undefended.label != truth
+        return fooled and answer.predictions[0].label == truth
 
 
 def attack(
@@ -92,24 +92,26 @@ def table(clips: list[Shown]) -> Table:
     for shown in clips:
         truth = CLASSES[shown.truth]
         for kind, answer in shown.answers.items():
-            votes, suspicion = answer["votes"], answer["suspicion"]
-            agreeing = round(votes["agreement"] * votes["counted"])
+            votes, suspicion = answer.votes, answer.suspicion
+            assert votes is not None  # the demo asks for purified answers only
+            assert suspicion is not None
+            agreeing = round(votes.agreement * votes.counted)
             result.add_row(
                 kind,
                 truth,
-                _answer(answer["undefended"], truth),
-                _answer(answer["predictions"][0], truth),
-                f"{agreeing} of {votes['counted']}",
-                f"{suspicion['score']:.2f}{' !' if suspicion['adversarial'] else ''}",
+                _answer(answer.undefended, truth),
+                _answer(answer.predictions[0], truth),
+                f"{agreeing} of {votes.counted}",
+                f"{suspicion.score:.2f}{' !' if suspicion.adversarial else ''}",
                 f"{shown.milliseconds[kind]:.0f}",
                 end_section=kind == "attacked",
             )
     return result
 
 
-def _answer(prediction: dict[str, Any], truth: str) -> str:
-    colour, mark = ("green", "✓") if prediction["label"] == truth else ("red", "✗")
-    return f"[{colour}]{mark} {prediction['label']}[/{colour}]"
+def _answer(prediction: Prediction, truth: str) -> str:
+    colour, mark = ("green", "✓") if prediction.label == truth else ("red", "✗")
+    return f"[{colour}]{mark} {prediction.label}[/{colour}]"
 
 
 def picture(shown: Shown, purified: Tensor, path: Path) -> Path:
@@ -124,18 +126,18 @@ def picture(shown: Shown, purified: Tensor, path: Path) -> Path:
 
     answers, truth = shown.answers, CLASSES[shown.truth]
     rows = (
-        ("original", shown.clean, "bare recogniser", answers["clean"]["undefended"]),
-        ("attacked", shown.attacked, "bare recogniser", answers["attacked"]["undefended"]),
-        ("purified", purified, "VideoPure", answers["attacked"]["predictions"][0]),
+        ("original", shown.clean, "bare recogniser", answers["clean"].undefended),
+        ("attacked", shown.attacked, "bare recogniser", answers["attacked"].undefended),
+        ("purified", purified, "VideoPure", answers["attacked"].predictions[0]),
     )
     picks = torch.linspace(0, len(shown.clean) - 1, 8).round().long().tolist()
     figure = pyplot.figure(figsize=(9, 5), layout="constrained")
     figure.suptitle(f"The clip shows: {truth}")
     for part, (name, clip, who, prediction) in zip(figure.subfigures(3), rows, strict=True):
         part.suptitle(
-            f"{name}: {who} says “{prediction['label']}” ({prediction['score']:.2f})",
+            f"{name}: {who} says “{prediction.label}” ({prediction.score:.2f})",
             fontsize=10,
-            color="tab:green" if prediction["label"] == truth else "tab:red",
+            color="tab:green" if prediction.label == truth else "tab:red",
         )
         for axis, frame in zip(part.subplots(1, len(picks)), picks, strict=True):
             axis.imshow(clip[frame].permute(1, 2, 0).numpy())  # [H, W, 3]

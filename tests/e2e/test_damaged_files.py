@@ -32,7 +32,7 @@ def server(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def pids(client: VideoPureClient) -> list[int]:
-    return [worker["pid"] for worker in client.describe()["workers"]]
+    return [worker.pid for worker in client.workers()]
 
 
 def post(server: TorchServe, body: bytes, content_type: str) -> tuple[int, dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_no_damaged_file_ever_costs_a_worker_or_a_neighbour(server: TorchServe) 
         assert counts[413] >= 1
         assert counts[415] >= 1
         assert pids(client) == before
-        assert client.all_ready()
+        assert client.ready()
 
 
 values = st.one_of(

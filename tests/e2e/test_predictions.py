@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.support.videos import encode, frames
-from videopure.client.api import RequestFailedError, VideoPureClient
+from videopure.client import RequestFailedError, VideoPureClient
 from videopure.client.server import TorchServe
 from videopure.demo.clips import CLASSES, Stream, write_video
 
@@ -38,13 +38,15 @@ def post(server: TorchServe, data: Any, **kwargs: Any) -> requests.Response:
 def test_a_clean_clip_is_recognised(client: VideoPureClient, clip: tuple[Path, str]) -> None:
     path, truth = clip
     answer = client.predict(path)
-    assert answer["predictions"][0]["label"] == truth
-    assert answer["undefended"]["label"] == truth
-    assert answer["model"]["recogniser"]
-    assert answer["votes"]["counted"] <= answer["votes"]["of"]
-    assert answer["suspicion"]["adversarial"] in (True, False)
-    assert answer["video"]["frames"] == 16
-    assert answer["video"]["fps"] == 8
+    assert answer.predictions[0].label == truth
+    assert answer.undefended.label == truth
+    assert answer.model.recogniser == "motion-resnet3d"
+    assert answer.votes is not None
+    assert answer.votes.counted <= answer.votes.of
+    assert answer.suspicion is not None
+    assert answer.suspicion.adversarial in (True, False)
+    assert answer.video.frames == 16
+    assert answer.video.fps == 8
 
 
 def test_answers_have_a_content_type_and_a_reason(
@@ -64,8 +66,8 @@ def test_options_come_in_multipart_and_in_json(
 ) -> None:
     path, truth = clip
     answer = client.predict(path, top_k=1, purify=False)
-    assert [p["label"] for p in answer["predictions"]] == [truth]
-    assert answer["votes"] is None
+    assert [p.label for p in answer.predictions] == [truth]
+    assert answer.votes is None
     body = {"video": base64.b64encode(path.read_bytes()).decode(), "options": {"votes": "full"}}
     answer = post(server, json.dumps(body), headers={"Content-Type": "application/json"}).json()
     assert answer["predictions"][0]["label"] == truth
@@ -90,7 +92,7 @@ def test_an_expired_key_is_renewed(
     keys["inference"]["key"] = "expired"
     client.key_file.chmod(0o600)
     client.key_file.write_text(json.dumps(keys))
-    assert client.predict(clip[0])["predictions"][0]["label"] == clip[1]
+    assert client.predict(clip[0]).predictions[0].label == clip[1]
 
 
 def bad_bodies(good: bytes) -> dict[str, tuple[bytes, int, str]]:
@@ -119,7 +121,7 @@ def test_bad_requests_spoil_neither_their_batch_mates_nor_the_worker(
     path, truth = clip
     good = path.read_bytes()
     with server.client() as client:
-        before = client.describe()["workers"]
+        before = client.workers()
     bodies = [(good, 200), *((body, status) for body, status, _ in bad_bodies(good).values())]
     # The worker is busy with the first requests while the others queue up to whole batches.
     wave = [(good, 200)] * 2 + bodies * 2 + [(good, 200)]
@@ -143,9 +145,9 @@ def test_bad_requests_spoil_neither_their_batch_mates_nor_the_worker(
     shared = [a for a in answers if a.status_code == 200 and size[a.json()["request_id"]] > 1]
     assert shared
     with server.client() as client:
-        after = client.describe()["workers"]
-    assert [w["pid"] for w in after] == [w["pid"] for w in before]
-    assert all(w["status"] == "READY" for w in after)
+        after = client.workers()
+    assert [w.pid for w in after] == [w.pid for w in before]
+    assert all(w.ready for w in after)
 
 
 def test_neither_keys_nor_bodies_are_logged(server: TorchServe, client: VideoPureClient) -> None:

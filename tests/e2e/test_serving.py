@@ -99,7 +99,7 @@ def test_the_plain_torchserve_command_serves_the_archive(torchserve: Path) -> No
     path, truth = sample(torchserve)
     with client_of(torchserve) as client:
         client.wait_until_ready(timeout=120)
-        assert client.predict(path)["predictions"][0]["label"] == truth
+        assert client.predict(path).predictions[0].label == truth
 
 
 @contextmanager
@@ -129,7 +129,8 @@ def test_serve_runs_in_the_foreground_and_stops_on_ctrl_c(
         ready = next(line for line in process.stdout if line.startswith("Ready"))
         with client_of(folder) as client:
             assert client.inference_url in ready
-            assert client.ready_workers() == 1
+            assert len(client.workers()) == 1
+            assert client.ready()
         run = subprocess.run(
             [VIDEOPURE, "predict", "clip.mp4", "--json", "--url", client.inference_url],
             cwd=folder,

@@ -115,7 +115,7 @@ def test_a_body_beyond_the_servers_own_limit_is_refused(server: TorchServe) -> N
     )
     assert answer.status_code == 413
     with server.client() as client:
-        assert client.all_ready()
+        assert client.ready()
         assert client.predict(VIDEO)
 
 

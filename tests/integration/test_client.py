@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from videopure.client import (
+    ConnectionLostError,
     KeyFileError,
-    RequestFailedError,
+    NotTorchServeError,
     ServerUnreachableError,
     VideoPureClient,
 )
@@ -22,14 +24,16 @@ pytestmark = pytest.mark.integration
 
 
 class _OtherServer(BaseHTTPRequestHandler):
-    """Answers 200 with a page, or with the headers it got at /predictions/echo."""
+    """Answers 200 with a page; keeps the keys that it was shown."""
+
+    keys: ClassVar[list[str | None]] = []
 
     def do_POST(self) -> None:
+        self.keys.append(self.headers["Authorization"])
         self.rfile.read(int(self.headers["Content-Length"]))
-        echo = self.path.endswith("echo")
-        body = json.dumps(dict(self.headers)) if echo else "<html>"
+        body = "<html>"
         self.send_response(200)
-        self.send_header("Content-Type", "application/json" if echo else "text/html")
+        self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
@@ -58,7 +62,7 @@ def key_file(tmp_path: Path) -> Path:
 def test_an_answer_that_is_not_torchserves_is_an_error(other_server: str, key_file: Path) -> None:
     with (
         VideoPureClient(other_server, key_file=key_file) as client,
-        pytest.raises(RequestFailedError, match=r"does not answer like TorchServe .*text/html"),
+        pytest.raises(NotTorchServeError, match=r"does not answer like VideoPure .*text/html"),
     ):
         client.predict(b"video")
 
@@ -72,8 +76,10 @@ def test_proxies_and_netrc_are_not_for_the_own_machine(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://{port_of_nobody()}")
     monkeypatch.setenv("no_proxy", "")
-    with VideoPureClient(other_server, model="echo", key_file=key_file) as client:
-        assert client.predict(b"video")["Authorization"] == "Bearer the-key"
+    with VideoPureClient(other_server, key_file=key_file) as client:
+        with pytest.raises(NotTorchServeError):
+            client.predict(b"video")
+        assert _OtherServer.keys[-1] == "Bearer the-key"
 
 
 def port_of_nobody() -> str:
@@ -86,7 +92,7 @@ def test_no_server_is_said_so(key_file: Path) -> None:
     with VideoPureClient(url, addresses["management_address"], key_file=key_file) as client:
         with pytest.raises(ServerUnreachableError, match=f"no server answers at {url}"):
             client.predict(b"video")
-        assert not client.all_ready()
+        assert not client.ready()
         with pytest.raises(ServerUnreachableError, match="not ready after 0 s"):
             client.wait_until_ready(timeout=0)
 
@@ -122,3 +128,45 @@ def test_a_second_server_disturbs_the_first_in_nothing(
 def test_unix_sockets_are_not_looked_for() -> None:
     addresses = free_addresses() | {"inference_address": "unix:/tmp/videopure.sock"}
     assert taken_address(addresses) is None
+
+
+class _BrokenServer:
+    """Takes connections, reads the beginning of what is sent, and hangs up; counts them."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> "_BrokenServer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            self.connections += 1
+            with connection:
+                connection.recv(100)
+
+
+def test_what_may_have_been_computed_is_not_sent_twice(key_file: Path) -> None:
+    with (
+        _BrokenServer() as server,
+        VideoPureClient(server.url, server.url, key_file=key_file) as client,
+    ):
+        with pytest.raises(ConnectionLostError, match="broke before the answer came"):
+            client.predict(b"video")
+        assert server.connections == 1
+        with pytest.raises(ConnectionLostError):
+            client.status()
+        assert server.connections == 4  # asking again does no harm: two more times

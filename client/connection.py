@@ -1,0 +1,194 @@
+"""Requests to a TorchServe: kept connections, keys, and errors that say what happened."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ProxyError, SSLError
+from urllib3.exceptions import NewConnectionError
+from urllib3.util.retry import Retry
+
+from videopure.client.errors import (
+    ConnectionLostError,
+    KeyFileError,
+    NotTorchServeError,
+    QueueFullError,
+    RequestFailedError,
+    ServerUnreachableError,
+)
+
+__all__ = ["Connection", "Purpose"]
+
+Purpose = Literal["inference", "management"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_CONNECT_SECONDS = 5.0
+_CONNECTIONS = 32
+_QUEUE_POLL_SECONDS = 0.1
+# TorchServe's own 503 for a full queue; a worker's failure has another type.
+_QUEUE_FULL = "ServiceUnavailableException"
+
+
+class Connection:
+    """Sends requests with the key of their purpose; may be shared by threads.
+
+    What is repeated: a GET whose connection broke, and any request whose connection was refused
+    before anything was sent. A prediction that may have been computed is never sent twice.
+
+    Args:
+        management_url: where keys are renewed.
+        key_file: TorchServe's `key_file.json`; where it is missing, no key is sent.
+        timeout: seconds to wait for an answer.
+        queue_wait: seconds to go on trying while the server's queue is full.
+    """
+
+    def __init__(
+        self, management_url: str, key_file: Path, timeout: float, queue_wait: float
+    ) -> None:
+        self.management_url = management_url
+        self.key_file = key_file
+        self.timeout = timeout
+        self.queue_wait = queue_wait
+        self._session = requests.Session()
+        # A proxy or a .netrc of the environment is not meant for this machine's own server, and
+        # the latter would replace the key.
+        self._session.trust_env = urlsplit(management_url).hostname not in _LOOPBACK
+        retry = Retry(total=2, status=0, allowed_methods={"GET"}, backoff_factor=0.1)
+        adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, adapter)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        purpose: Purpose | None,
+        headers: dict[str, str] | None = None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """A good answer; an expired key is renewed once.
+
+        Args:
+            method, url, headers, kwargs: as of `requests`.
+            purpose: whose key to send; None for addresses that ask for none.
+
+        Raises:
+            ClientError: of the kind that says what happened.
+        """
+        deadline = time.monotonic() + self.queue_wait
+        while True:
+            answer = self._attempt(method, url, purpose, headers, **kwargs)
+            if purpose and _type_of(answer) == "InvalidKeyException" and self._renew(purpose):
+                answer = self._attempt(method, url, purpose, headers, **kwargs)
+            if answer.ok:
+                return answer
+            error = _error_of(answer)
+            if not isinstance(error, QueueFullError) or time.monotonic() >= deadline:
+                raise error
+            time.sleep(_QUEUE_POLL_SECONDS)
+
+    def json(self, method: str, url: str, purpose: Purpose, **kwargs: Any) -> Any:
+        """The JSON of a good answer; see `send`."""
+        answer = self.send(method, url, purpose, **kwargs)
+        try:
+            return answer.json()
+        except requests.JSONDecodeError as error:
+            raise not_torchserve(answer) from error
+
+    def _attempt(
+        self,
+        method: str,
+        url: str,
+        purpose: Purpose | None,
+        headers: dict[str, str] | None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        key = self._keys().get(purpose, {}).get("key") if purpose else None
+        authorization = {"Authorization": f"Bearer {key}"} if key else {}
+        return self._request(method, url, headers={**authorization, **(headers or {})}, **kwargs)
+
+    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        kwargs.setdefault("timeout", (min(_CONNECT_SECONDS, self.timeout), self.timeout))
+        try:
+            return self._session.request(method, url, **kwargs)
+        except requests.ReadTimeout as error:
+            raise ConnectionLostError(
+                f"the server at {url} did not answer in {self.timeout:g} s"
+            ) from error
+        except requests.RequestException as error:
+            reason = type(error).__name__  # its text is the inside of urllib3
+            if _was_connected(error):
+                raise ConnectionLostError(
+                    f"the connection to {url} broke before the answer came ({reason})"
+                ) from error
+            raise ServerUnreachableError(f"no server answers at {url} ({reason})") from error
+
+    def _renew(self, purpose: Purpose) -> bool:
+        """Have the server write a new key into the key file; False without a key file."""
+        key = self._keys().get("API", {}).get("key")
+        if key is None:
+            return False
+        answer = self._request(
+            "GET",
+            f"{self.management_url}/token",
+            params={"type": purpose},
+            headers={"Authorization": f"Bearer {key}"},
+        )
+        return answer.ok
+
+    def _keys(self) -> dict[str, dict[str, str]]:
+        if not self.key_file.is_file():
+            return {}
+        try:
+            keys: dict[str, dict[str, str]] = json.loads(self.key_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise KeyFileError(f"the key file {self.key_file} cannot be read: {error}") from error
+        return keys
+
+
+def not_torchserve(answer: requests.Response) -> NotTorchServeError:
+    """The error for an answer that is no TorchServe's, or no VideoPure's."""
+    what = answer.headers.get("Content-Type", "no content type")
+    return NotTorchServeError(f"{answer.url} does not answer like VideoPure in TorchServe ({what})")
+
+
+def _was_connected(error: requests.RequestException) -> bool:
+    """Whether something may have been sent before it failed."""
+    if isinstance(error, requests.ConnectTimeout | ProxyError | SSLError):
+        return False
+    # requests wraps all others of urllib3 in a ConnectionError.
+    cause = error.args[0] if error.args else None
+    return not isinstance(getattr(cause, "reason", None), NewConnectionError)
+
+
+def _error_of(answer: requests.Response) -> RequestFailedError:
+    body = _body_of(answer)
+    kind = str(body.get("type") or answer.reason or "Error")
+    message = str(body.get("message") or answer.text[:200] or "no message")
+    request_id = body.get("request_id") or answer.headers.get("x-request-id")
+    full = answer.status_code == 503 and kind == _QUEUE_FULL
+    return (QueueFullError if full else RequestFailedError)(
+        answer.status_code, kind, message, request_id
+    )
+
+
+def _body_of(answer: requests.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except requests.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _type_of(answer: requests.Response) -> str | None:
+    return None if answer.ok else _body_of(answer).get("type")

@@ -1,0 +1,56 @@
+"""What the client raises: one tree."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ClientError",
+    "ConnectionLostError",
+    "KeyFileError",
+    "NotTorchServeError",
+    "QueueFullError",
+    "RequestFailedError",
+    "ServerUnreachableError",
+]
+
+
+class ClientError(Exception):
+    """Anything that the client raises."""
+
+
+class ServerUnreachableError(ClientError):
+    """No server answered at the address."""
+
+
+class ConnectionLostError(ServerUnreachableError):
+    """No answer came to a request that was sent: it may have been computed."""
+
+
+class KeyFileError(ClientError):
+    """The server's key file cannot be read, or is just being written."""
+
+
+class NotTorchServeError(ClientError):
+    """Something answered, but not as TorchServe or this model does."""
+
+
+class RequestFailedError(ClientError):
+    """The server answered with an error.
+
+    Args:
+        status: HTTP status.
+        type: the server's name for the error.
+        message: what is wrong.
+        request_id: the server's name for the request, to be found in its log; None for those that
+            did not reach a worker.
+    """
+
+    def __init__(self, status: int, type: str, message: str, request_id: str | None = None) -> None:
+        super().__init__(f"{status} {type}: {message}")
+        self.status = status
+        self.type = type
+        self.message = message
+        self.request_id = request_id
+
+
+class QueueFullError(RequestFailedError):
+    """Too many requests wait for a worker, or there is none: nothing was computed."""

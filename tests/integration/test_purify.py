@@ -1,0 +1,82 @@
+"""`videopure purify`: a copy of a video with an archive's models, and no server."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.support.damage import sound_only
+from tests.support.videos import encode, frames
+from videopure.client.cli import app
+
+pytestmark = pytest.mark.integration
+
+
+def purify(archive: Path, source: Path, target: Path, *more: str) -> Result:
+    arguments = ["purify", str(source), str(target), "--archive", str(archive), *more]
+    return CliRunner().invoke(app, arguments)
+
+
+def pixels_of(data: bytes) -> np.ndarray:
+    with av.open(io.BytesIO(data)) as container:
+        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
+@pytest.mark.parametrize(("size", "written"), [((32, 48), (32, 48)), ((35, 51), (36, 52))])
+def test_the_copy_has_the_frames_the_size_and_the_rate(
+    tiny_archive: Path, tmp_path: Path, size: tuple[int, int], written: tuple[int, int]
+) -> None:
+    """H.264 takes even sizes only: odd ones get a row or a column more."""
+    source, target = tmp_path / "in.mkv", tmp_path / "out.mp4"
+    original = frames(11, *size)
+    source.write_bytes(encode(original, "matroska", "ffv1", "bgr0"))
+    result = purify(tiny_archive, source, target, "--window", "4")
+    assert result.exit_code == 0, result.output
+    assert f"11 frames, {written[1]}x{written[0]}, 8 frames a second" in result.output
+    copy = pixels_of(target.read_bytes())
+    assert copy.shape == (11, *written, 3)
+    with av.open(target) as container:
+        assert container.streams.video[0].average_rate == 8
+    # Random weights change the picture; which frame it was still shows, windows included.
+    brightness = copy[:, : size[0], : size[1]].mean((1, 2, 3))
+    assert np.corrcoef(brightness, original.mean((1, 2, 3)))[0, 1] > 0.9
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_an_existing_copy_is_only_replaced_by_force(tiny_archive: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    source.write_bytes(encode(frames(4, 16, 24)))
+    target.write_bytes(b"mine")
+    result = purify(tiny_archive, source, target)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert target.read_bytes() == b"mine"
+    assert purify(tiny_archive, source, target, "--force").exit_code == 0
+    assert len(pixels_of(target.read_bytes())) == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"text", "Invalid data"), (sound_only(), "no video stream")]
+)
+def test_what_is_no_video_is_said(
+    tiny_archive: Path, tmp_path: Path, data: bytes, message: str
+) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(data)
+    result = purify(tiny_archive, source, tmp_path / "out.mp4")
+    assert result.exit_code == 1
+    assert message in " ".join(result.stderr.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:
+    source, archive = tmp_path / "in.mp4", tmp_path / "videopure.mar"
+    source.write_bytes(encode(frames(4, 16, 24)))
+    result = purify(archive, source, tmp_path / "out.mp4")
+    assert (result.exit_code, "videopure build" in result.stderr) == (1, True)
+    archive.write_bytes(b"no archive")
+    result = purify(archive, source, tmp_path / "out.mp4")
+    assert (result.exit_code, "cannot be used" in result.stderr) == (1, True)
