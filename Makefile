@@ -1,6 +1,6 @@
 # Everything on a fresh machine with Python 3.10 to 3.13 and make:
 #   make demo    build the archive, serve it, send it a clean and an attacked clip
-#   make test    run all tests
+#   make test    run the tests
 PYTHON ?= python3
 VENV ?= .venv
 # Installed before everything else: on a machine without a GPU give a CPU build of torch here.
@@ -12,9 +12,10 @@ PACKAGES := handler purifier archive client demo
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo serve test lint types format parity train-demo evaluate-demo clean
+.PHONY: help demo serve test test-all lint types format parity train-demo evaluate-demo clean
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
+#   make test-all   run the slow tests too: load, failures, hundreds of damaged files
 #   make serve   build the archive and leave a server running in the foreground
 #   make lint types format parity train-demo evaluate-demo clean
 
@@ -47,6 +48,9 @@ serve: $(VENV)/.demo
 	@$(BIN)/videopure serve
 
 test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev

@@ -15,7 +15,7 @@ from videopure.client import RequestFailedError, VideoPureClient
 from videopure.client.server import TorchServe
 from videopure.demo.clips import CLASSES, Stream, write_video
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

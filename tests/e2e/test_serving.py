@@ -20,7 +20,7 @@ from videopure.client.ports import free_addresses
 from videopure.client.server import ServerError, TorchServe
 from videopure.demo.clips import CLASSES, Stream, write_video
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
 VIDEOPURE = Path(sys.executable).parent / "videopure"

@@ -31,8 +31,7 @@ def test_the_copy_has_the_frames_the_size_and_the_rate(
 ) -> None:
     """H.264 takes even sizes only: odd ones get a row or a column more."""
     source, target = tmp_path / "in.mkv", tmp_path / "out.mp4"
-    original = frames(11, *size)
-    source.write_bytes(encode(original, "matroska", "ffv1", "bgr0"))
+    source.write_bytes(encode(frames(11, *size), "matroska", "ffv1", "bgr0"))
     result = purify(tiny_archive, source, target, "--window", "4")
     assert result.exit_code == 0, result.output
     assert f"11 frames, {written[1]}x{written[0]}, 8 frames a second" in result.output
@@ -40,9 +39,6 @@ def test_the_copy_has_the_frames_the_size_and_the_rate(
     assert copy.shape == (11, *written, 3)
     with av.open(target) as container:
         assert container.streams.video[0].average_rate == 8
-    # Random weights change the picture; which frame it was still shows, windows included.
-    brightness = copy[:, : size[0], : size[1]].mean((1, 2, 3))
-    assert np.corrcoef(brightness, original.mean((1, 2, 3)))[0, 1] > 0.9
     assert not list(tmp_path.glob("*.part*"))
 
 
