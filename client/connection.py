@@ -30,9 +30,11 @@ Purpose = Literal["inference", "management"]
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECT_SECONDS = 5.0
 _CONNECTIONS = 32
-_QUEUE_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 # TorchServe's own 503 for a full queue; a worker's failure has another type.
 _QUEUE_FULL = "ServiceUnavailableException"
+# TorchServe's 500 to who asks for the workers in the moment in which one comes or goes.
+_SCALING = "ConcurrentModificationException"
 
 
 class Connection:
@@ -93,9 +95,11 @@ class Connection:
             if answer.ok:
                 return answer
             error = _error_of(answer)
-            if not isinstance(error, QueueFullError) or time.monotonic() >= deadline:
+            if method == "GET" and error.type == _SCALING:
+                pass  # a moment later the list of workers holds still
+            elif not isinstance(error, QueueFullError) or time.monotonic() >= deadline:
                 raise error
-            time.sleep(_QUEUE_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def json(self, method: str, url: str, purpose: Purpose, **kwargs: Any) -> Any:
         """The JSON of a good answer; see `send`."""

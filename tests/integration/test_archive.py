@@ -94,7 +94,6 @@ def test_manifest_records_every_file(unpacked: Path) -> None:
                 assert file.relative_to(unpacked).as_posix() in recorded
 
 
-@pytest.mark.slow
 def test_torchserves_own_loader_loads_it_and_it_answers(unpacked: Path, tmp_path: Path) -> None:
     video = tmp_path / "good.mp4"
     video.write_bytes(encode(frames(6, 32, 48)))
