@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,4 +113,6 @@ for command in (predict, status, workers, purify, doctor):
 
 def main() -> None:
     """Entry point of the `videopure` command."""
+    # Its warnings of repeated connections would stand beside our own errors.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     app()
