@@ -55,4 +55,5 @@ class TinyNetwork(nn.Module):
 
 def tiny_recogniser(num_frames: int, frame_size: tuple[int, int]) -> NetworkRecogniser:
     """`TinyNetwork` as a recogniser."""
-    return NetworkRecogniser(TinyNetwork(), "tiny", num_frames, frame_size, LABELS)
+    recogniser = NetworkRecogniser(TinyNetwork(), "tiny", num_frames, frame_size, LABELS)
+    return recogniser.eval().requires_grad_(False)
