@@ -18,6 +18,7 @@ from rich.table import Table
 from videopure.client.api import ClientError, VideoPureClient
 from videopure.client.java import JavaNotFoundError
 from videopure.client.server import TorchServe
+from videopure.evaluation.command import evaluate
 
 __all__ = ["app", "main"]
 
@@ -140,6 +141,9 @@ def predict(
     else:
         console.print(_answer_table(answers))
     raise typer.Exit(int(failed))
+
+
+app.command()(evaluate)
 
 
 def _answer_table(answers: list[tuple[Path, dict[str, Any] | str]]) -> Table:
