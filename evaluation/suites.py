@@ -180,7 +180,8 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     fewer = dict.fromkeys(SLOW, 40)
     forms = tuple(name for name in everyone if name.startswith(f"{VIDEOPURE},"))
     others = tuple(n for n in everyone if n not in forms and n not in (NONE, VIDEOPURE, *SLOW))
-    guessing = tuple(n for n in everyone if isinstance(defences[n], Purified) and n not in SLOW)
+    taken = (VIDEOPURE, *SLOW)
+    guessing = tuple(n for n in everyone if isinstance(defences[n], Purified) and n not in taken)
     main = ("PGD-10", "PGD-50", "APGD-CE", "APGD-margin", "MI-FGSM")
     planned = [Planned(CLEAN, everyone, 200, fewer)]
     planned += [Planned(gray_box(e)["PGD-10"], everyone, 200, fewer) for e in (4, 8)]
