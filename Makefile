@@ -7,7 +7,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PACKAGES := handler purifier archive client demo
+PACKAGES := handler purifier archive client demo evaluation
 
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive

@@ -19,6 +19,7 @@ from videopure.client.predict_command import predict
 from videopure.client.purify_command import purify
 from videopure.client.server import TorchServe
 from videopure.client.terminal import console, fail
+from videopure.evaluation.command import evaluate
 
 __all__ = ["app", "main"]
 
@@ -107,7 +108,7 @@ def serve(
         server.stop()
 
 
-for command in (predict, status, workers, purify, doctor):
+for command in (predict, status, workers, purify, doctor, evaluate):
     app.command()(command)
 
 

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from videopure.demo.filters import gaussian_blur, h264, jpeg, temporal_median, temporal_shuffle
+from videopure.evaluation.filters import (
+    gaussian_blur,
+    h264,
+    jpeg,
+    temporal_median,
+    temporal_shuffle,
+)
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.guidance import Guidance
 from videopure.purifier.pipeline import Method

@@ -22,12 +22,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import Generator, Tensor
 
 from videopure.demo import BUNDLE
-from videopure.demo.attacks import pgd, square
 from videopure.demo.bundle_files import BundleSettings, load_defended
 from videopure.demo.clips import Split, Stream
 from videopure.demo.dataset import load_split
 from videopure.demo.defences import ablations, ddpm, diffusion, filters
 from videopure.demo.results import VIDEOPURE, Evaluation, print_summary
+from videopure.evaluation.attacks import pgd
+from videopure.evaluation.losses import label_loss
+from videopure.evaluation.square import square
 from videopure.handler.manifest import digest_files
 from videopure.purifier import DefendedRecogniser, Recogniser, load_recogniser
 
@@ -60,7 +62,11 @@ def attacks_on(recogniser: Recogniser, transfer: Recogniser) -> list[Attack]:
 
     def gradient(on: Recogniser, epsilon: int, steps: int) -> Method:
         return lambda clips, truth, generator: pgd(
-            on.logits, clips, truth, epsilon=epsilon / 255, steps=steps, generator=generator
+            label_loss(on.logits, truth),
+            clips,
+            epsilon=epsilon / 255,
+            steps=steps,
+            generator=generator,
         )
 
     black_box = partial(square, recogniser.logits, epsilon=8 / 255, queries=SQUARE_QUERIES)

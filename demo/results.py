@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-__all__ = ["VIDEOPURE", "Evaluation", "auc", "print_summary", "wilson_interval"]
+from videopure.evaluation.measures import auc, wilson_interval
+
+__all__ = ["VIDEOPURE", "Evaluation", "print_summary"]
 
 VIDEOPURE = "VideoPure"
 
@@ -94,22 +95,6 @@ class Evaluation:
             both = list(zip(ours, hits, strict=False))  # the slow ones saw only the first clips
             pairs[attack] = (sum(a and not b for a, b in both), sum(b and not a for a, b in both))
         return pairs
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (E. B. Wilson, 1927), in 0..1."""
-    if count < 1 or not 0 <= hits <= count:
-        raise ValueError(f"hits must be in 0..count with count at least 1, got {hits} of {count}")
-    z, share = 1.959964, hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def auc(negative: Tensor, positive: Tensor) -> float:
-    """Probability that a positive score exceeds a negative one; ties count half."""
-    difference = positive[:, None] - negative[None, :]
-    return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())
 
 
 def _share(hits: list[bool]) -> dict[str, float]:

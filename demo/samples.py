@@ -16,9 +16,10 @@ import typer
 from torch import Tensor
 
 from videopure.demo import BUNDLE, SAMPLES
-from videopure.demo.attacks import pgd
 from videopure.demo.clips import CLASSES, Stream, write_video
 from videopure.demo.dataset import load_split
+from videopure.evaluation.attacks import pgd
+from videopure.evaluation.losses import label_loss
 from videopure.purifier import load_recogniser
 
 __all__ = ["to_pixels", "write_samples"]
@@ -45,9 +46,8 @@ def write_samples(folder: Path, bundle: Path, names: tuple[str, ...]) -> list[Pa
     for name in names:
         clip, label = load_split(Stream("test"), FIRST + CLASSES.index(name), 1)
         attacked = pgd(
-            recogniser.logits,
+            label_loss(recogniser.logits, label),
             clip,
-            label,
             epsilon=EPSILON,
             generator=torch.Generator().manual_seed(0),
         )

@@ -18,11 +18,12 @@ from videopure.client.api import VideoPureClient
 from videopure.client.ports import free_addresses
 from videopure.client.server import TorchServe
 from videopure.demo import BUNDLE
-from videopure.demo.attacks import pgd
 from videopure.demo.bundle_files import load_defended
 from videopure.demo.clips import CLASSES, Stream, write_video
 from videopure.demo.dataset import load_split
 from videopure.demo.samples import to_pixels
+from videopure.evaluation.attacks import pgd
+from videopure.evaluation.losses import label_loss
 from videopure.handler.answers import Answer, Prediction
 from videopure.purifier import Recogniser
 
@@ -57,9 +58,8 @@ def attack(
     with Progress(console=console) as progress:
         task = progress.add_task("Attacking the bare recogniser", total=PGD_STEPS)
         attacked = pgd(
-            recogniser.logits,
+            label_loss(recogniser.logits, labels),
             clips,
-            labels,
             epsilon=EPSILON,
             steps=PGD_STEPS,
             generator=torch.Generator().manual_seed(seed),

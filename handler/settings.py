@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from videopure.purifier import PurifySettings
+from videopure.purifier import PurifySettings, Randomisation
 
 __all__ = ["HandlerSettings", "Limits", "Purification", "SettingsError"]
 
@@ -44,10 +44,11 @@ class Purification(_Section):
     method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] = "videopure"
     votes: Literal["early", "full"] = "early"
     suspicion_threshold: float | None = Field(None, ge=0, le=1)
+    randomisation: Randomisation = Randomisation()
 
     def to_settings(self) -> PurifySettings:
         """The purifier's own settings."""
-        return PurifySettings(**self.model_dump())
+        return PurifySettings(**dict(self))
 
 
 class HandlerSettings(_Section):
@@ -67,9 +68,11 @@ class HandlerSettings(_Section):
     @model_validator(mode="after")
     def _check_steps(self) -> HandlerSettings:
         steps = self.purification.num_inference_steps
+        drawn = self.purification.randomisation.step_range
         for name, value in (
             ("max_inversion_steps", self.max_inversion_steps),
             ("purification.inversion_steps", self.purification.inversion_steps),
+            ("purification.randomisation.step_range", drawn[1] if drawn else 0),
         ):
             if value >= steps:
                 raise ValueError(

@@ -11,6 +11,7 @@ from videopure.purifier.defended import (
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import Guidance
 from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoPurePipeline
+from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.recognisers import (
     NetworkRecogniser,
     Recogniser,
@@ -29,6 +30,7 @@ __all__ = [
     "Method",
     "NetworkRecogniser",
     "PurifySettings",
+    "Randomisation",
     "Recogniser",
     "TransformersRecogniser",
     "Verdict",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["prepare_clip", "sample_frame_indices"]
+__all__ = ["prepare_clip", "roll_frames", "sample_frame_indices"]
 
 
 def sample_frame_indices(total: int, num_frames: int) -> list[int]:
@@ -49,3 +51,11 @@ def prepare_clip(frames: np.ndarray, frame_size: tuple[int, int]) -> Tensor:
         clip = F.interpolate(clip, covering, mode="bilinear", antialias=True).clamp(0, 1)
     top, left = (clip.shape[-2] - height) // 2, (clip.shape[-1] - width) // 2
     return clip[..., top : top + height, left : left + width].contiguous()
+
+
+def roll_frames(clips: Tensor, shifts: Sequence[tuple[int, int]]) -> Tensor:
+    """Every frame of each clip rolled by its (down, right) pixels: clips [B, T, 3, H, W]."""
+    if not any(down or right for down, right in shifts):
+        return clips
+    rolled = [clip.roll(shift, (-2, -1)) for clip, shift in zip(clips, shifts, strict=True)]
+    return torch.stack(rolled)

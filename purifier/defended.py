@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from videopure.purifier.ballot import Ballot, Verdict, Vote, bare_verdict
+from videopure.purifier.clip import roll_frames
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance
 from videopure.purifier.pipeline import METHODS, Method, VideoPurePipeline
+from videopure.purifier.randomisation import Randomisation, make_generators
 from videopure.purifier.recognisers import Recogniser
 from videopure.purifier.schedule import Schedule
-from videopure.purifier.suspicion import suspicion_score
-from videopure.purifier.voting import count_votes, is_decided, majority
 
 __all__ = ["DefendedOutput", "DefendedRecogniser", "PurifySettings", "Verdict", "Vote"]
 
 VotesMode = Literal["early", "full"]
+Seeds = Sequence[int | None] | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class PurifySettings:
         method: see `VideoPurePipeline.__call__`.
         votes: `early` stops when no remaining vote can change the label, `full` counts all.
         suspicion_threshold: suspicion above it is called adversarial; None where not calibrated.
+        randomisation: what is drawn for every clip; nothing by default. Its `step_range` takes
+            the place of `inversion_steps`.
     """
 
     inversion_steps: int = 5
@@ -42,6 +47,7 @@ class PurifySettings:
     method: Method = "videopure"
     votes: VotesMode = "early"
     suspicion_threshold: float | None = None
+    randomisation: Randomisation = Randomisation()  # noqa: RUF009  frozen
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -53,40 +59,10 @@ class PurifySettings:
         """These settings with every change that is not None."""
         return replace(self, **{k: v for k, v in changes.items() if v is not None})
 
-
-@dataclass(frozen=True)
-class Vote:
-    """One candidate's label and its probability; `timestep` is 0 for the final latents."""
-
-    timestep: int
-    label_id: int
-    score: float
-
-
-@dataclass(frozen=True, eq=False)
-class Verdict:
-    """The answer for one clip.
-
-    Args:
-        label_id: the voted label.
-        probabilities: [classes], float32 on the CPU: mean over the counted votes; the bare
-            recogniser's where the clip was not purified.
-        votes: those counted, in order; none where the clip was not purified.
-        of: votes that a full count would have.
-        agreement: share of the counted votes for `label_id`.
-        undefended: [classes], probabilities of the bare recogniser on the clip as it came.
-        suspicion: see `suspicion_score`; None where the clip was not purified.
-        purified: the last candidate, [T, 3, H, W] in 0..1 on the CPU, where it was asked for.
-    """
-
-    label_id: int
-    probabilities: Tensor
-    votes: tuple[Vote, ...]
-    of: int
-    agreement: float
-    undefended: Tensor
-    suspicion: float | None
-    purified: Tensor | None = None
+    @property
+    def draws(self) -> Randomisation:
+        """What is drawn for a clip with this method."""
+        return self.randomisation if self.method == "videopure" else Randomisation()
 
 
 @dataclass(frozen=True)
@@ -134,24 +110,42 @@ class DefendedRecogniser(nn.Module):
                 "needs at least 2"
             )
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Logits of every vote, differentiable: [B, T, 3, H, W] in 0..1 -> [B, K + 1, classes]."""
-        settings = self.settings
-        schedule = self._schedule(settings)
-        encoded = self.pipeline.encode(clips)
-        noisy = self.pipeline.add_noise_for(encoded, schedule, settings.method)
-        candidates = self._candidates(clips, encoded, noisy, schedule, settings)
-        votes = [self.recogniser.logits(self.pipeline.decode(c)) for _, c in candidates]
-        return torch.stack(votes, dim=1)
+    def forward(self, clips: Tensor, seeds: Seeds = None) -> Tensor:
+        """Logits of every vote, differentiable: [B, T, 3, H, W] in 0..1 -> [B, V, classes].
+
+        See `votes`; clips that drew another t, and so have another number of votes, are refused.
+        """
+        votes = self.votes(clips, seeds)
+        if len({len(ballot) for ballot in votes}) > 1:
+            raise ValueError(
+                "clips drew different t and have different numbers of votes: call votes() instead"
+            )
+        return torch.stack(votes)
+
+    def votes(self, clips: Tensor, seeds: Seeds = None) -> list[Tensor]:
+        """Logits of every vote on each clip, differentiable: [V, classes] for each.
+
+        Args:
+            clips: [B, T, 3, H, W] in 0..1, of the recogniser's size.
+            seeds: as for `answer`.
+        """
+        return self._on_candidates(clips, seeds, self.recogniser.logits)
+
+    def candidates(self, clips: Tensor, seeds: Seeds = None) -> list[Tensor]:
+        """The purified candidates of each clip, differentiable: [V, T, 3, H, W] in 0..1 for each.
+
+        Arguments as for `votes`.
+        """
+        return self._on_candidates(clips, seeds, lambda frames: frames)
 
     @torch.no_grad()
-    def purify(self, clips: Tensor) -> Tensor:
+    def purify(self, clips: Tensor, seeds: Seeds = None) -> Tensor:
         """The last candidate of each clip: [B, T, 3, H, W] in 0..1, like `clips`."""
-        encoded = self.pipeline.encode(clips)
-        schedule = self._schedule(self.settings)
-        noisy = self.pipeline.add_noise_for(encoded, schedule, self.settings.method)
-        *_, (_, last) = self._candidates(clips, encoded, noisy, schedule, self.settings)
-        return self.pipeline.decode(last)
+        purified = torch.empty_like(clips)
+        for group in self._groups(clips, self.settings, seeds):
+            *_, (_, last) = group.latents()
+            purified[group.rows] = group.decode(last)
+        return purified
 
     @torch.no_grad()
     def answer(
@@ -162,7 +156,7 @@ class DefendedRecogniser(nn.Module):
         method: Method | None = None,
         votes: VotesMode | None = None,
         purify: bool = True,
-        seeds: Sequence[int | None] | None = None,
+        seeds: Seeds = None,
         keep_purified: bool = False,
     ) -> DefendedOutput:
         """Verdicts on a batch of clips.
@@ -171,7 +165,7 @@ class DefendedRecogniser(nn.Module):
             clips: [B, T, 3, H, W] in 0..1, of the recogniser's size.
             inversion_steps, method, votes: instead of the settings, where not None.
             purify: False asks the bare recogniser alone.
-            seeds: one per clip for methods that draw noise; None draws fresh entropy.
+            seeds: one per clip for what is drawn at random; None draws fresh entropy.
             keep_purified: give the last candidate with each verdict, for which denoising goes on
                 to its end even when the votes are decided before.
 
@@ -181,156 +175,163 @@ class DefendedRecogniser(nn.Module):
         settings = self.settings.override(
             inversion_steps=inversion_steps, method=method, votes=votes
         )
-        if seeds is not None and len(seeds) != len(clips):
-            raise ValueError(f"seeds must have one entry per clip ({len(clips)}), got {len(seeds)}")
         clips = clips.to(next(self.purifier.parameters()).device)
         self.recogniser.check_frames(clips)
         self.pipeline.check_inputs(clips, settings.method, "pt")
-        watch = _Stopwatch(clips.device)
+        watch = Stopwatch(clips.device)
         with watch.measure("vote"):
             undefended = self.recogniser.logits(clips).softmax(dim=1)
-        if purify:
-            ballot, last = self._vote(clips, settings, seeds, watch, to_the_end=keep_purified)
-            verdicts = ballot.verdicts(undefended)
+        if not purify:
+            return DefendedOutput([bare_verdict(p) for p in undefended.cpu()], watch.milliseconds)
+        verdicts: dict[int, Verdict] = {}
+        for group in self._groups(clips, settings, seeds, watch):
+            ballot, last = self._vote(group, to_the_end=keep_purified)
+            given = ballot.verdicts(undefended[group.rows])
             if keep_purified:
                 with watch.measure("vote"):
-                    purified = self.pipeline.decode(last).float().cpu()
-                verdicts = [
-                    replace(verdict, purified=clip)
-                    for verdict, clip in zip(verdicts, purified, strict=True)
-                ]
-        else:
-            verdicts = [_bare_verdict(p) for p in undefended.cpu()]
-        return DefendedOutput(verdicts, watch.milliseconds)
+                    purified = group.decode(last).float().cpu()
+                given = [replace(v, purified=p) for v, p in zip(given, purified, strict=True)]
+            verdicts |= zip(group.rows, given, strict=True)
+        return DefendedOutput([verdicts[row] for row in range(len(clips))], watch.milliseconds)
 
-    def _vote(
+    def guidance(self, settings: PurifySettings) -> Guidance:
+        """The guidance that candidates get."""
+        return Guidance(reference=settings.guidance_reference)
+
+    def raise_noise(
         self,
-        clips: Tensor,
+        encoded: Tensor,
+        schedule: Schedule,
         settings: PurifySettings,
-        seeds: Sequence[int | None] | None,
-        watch: _Stopwatch,
-        *,
-        to_the_end: bool,
-    ) -> tuple[_Ballot, Tensor]:
+        generator: list[Generator],
+    ) -> Tensor:
+        """Latents [B, C, T, h, w] brought to the highest noise level."""
+        return self.pipeline.add_noise_for(
+            encoded,
+            schedule,
+            settings.method,
+            generator=generator,
+            randomisation=settings.draws,
+        )
+
+    def _vote(self, group: _Group, *, to_the_end: bool) -> tuple[Ballot, Tensor]:
         """Purify, decode and classify until every clip's label is settled.
 
         Also gives the candidate it came to, as latents: the last one of all with `to_the_end`.
         """
-        generator = _generators(seeds, len(clips), clips.device)
-        schedule = self._schedule(settings)
-        with watch.measure("encode"):
-            encoded = self.pipeline.encode(clips)
-        with watch.measure("invert"):
-            noisy = self.pipeline.add_noise_for(
-                encoded, schedule, settings.method, generator=generator
-            )
-        with watch.measure("flow"):
-            candidates = self._candidates(clips, encoded, noisy, schedule, settings, generator)
-        of = self.pipeline.num_candidates(schedule, settings.method)
-        ballot = _Ballot(len(clips), len(self.recogniser.labels), of, clips.device)
-        for _ in range(of):
-            with watch.measure("denoise"):
+        early = group.settings.votes == "early"
+        candidates = group.latents()
+        ballot = Ballot(len(group.rows), len(self.recogniser.labels), group.of, group.clips.device)
+        for _ in range(group.of):
+            with group.watch.measure("denoise"):
                 timestep, latents = next(candidates)
-            with watch.measure("vote"):
-                voters = ballot.undecided() if settings.votes == "early" else ballot.everyone
+            with group.watch.measure("vote"):
+                voters = ballot.undecided() if early else ballot.everyone
                 if len(voters):
-                    decoded = self.pipeline.decode(latents[voters])
-                    ballot.cast(timestep, voters, self.recogniser.logits(decoded).softmax(dim=1))
-                settled = settings.votes == "early" and not len(ballot.undecided())
+                    logits = self.recogniser.logits(group.decode(latents, voters))
+                    ballot.cast(timestep, voters, logits.softmax(dim=1))
+                settled = early and not len(ballot.undecided())
             if settled and not to_the_end:
                 break
         return ballot, latents
 
-    def _schedule(self, settings: PurifySettings) -> Schedule:
-        return self.pipeline.schedule(settings.inversion_steps, settings.num_inference_steps)
+    def _on_candidates(
+        self, clips: Tensor, seeds: Seeds, read: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """What `read` [B, T, 3, H, W] -> [B, ...] makes of each clip's candidates: [V, ...]."""
+        found: dict[int, Tensor] = {}
+        for group in self._groups(clips, self.settings, seeds):
+            read_latents = partial(_decode_and, read, group)
+            values = [self.pipeline.checkpointed(read_latents, z) for _, z in group.latents()]
+            found |= zip(group.rows, torch.stack(values, dim=1), strict=True)
+        return [found[row] for row in range(len(clips))]
 
-    def _candidates(
+    def _groups(
         self,
         clips: Tensor,
-        encoded: Tensor,
-        noisy: Tensor,
-        schedule: Schedule,
         settings: PurifySettings,
-        generator: list[torch.Generator] | None = None,
-    ) -> Iterator[tuple[int, Tensor]]:
-        flow = self.pipeline.estimate_flow(clips) if settings.method == "videopure" else None
-        return self.pipeline.candidates(
+        seeds: Seeds,
+        watch: Stopwatch | None = None,
+    ) -> list[_Group]:
+        """The clips by the t that they drew: those of one t are purified together."""
+        if seeds is not None and len(seeds) != len(clips):
+            raise ValueError(f"seeds must have one entry per clip ({len(clips)}), got {len(seeds)}")
+        generators = make_generators(seeds, len(clips), clips.device)
+        steps = [settings.draws.draw_steps(settings.inversion_steps, g) for g in generators]
+        groups = []
+        for t in sorted(set(steps)):
+            rows = [row for row, drawn in enumerate(steps) if drawn == t]
+            groups.append(
+                _Group(
+                    self,
+                    rows,
+                    clips if len(rows) == len(clips) else clips[rows],
+                    replace(settings, inversion_steps=t),
+                    [generators[row] for row in rows],
+                    watch or Stopwatch(clips.device),
+                )
+            )
+        return groups
+
+
+class _Group:
+    """Clips [B, T, 3, H, W] of one t on their way through the purifier; `rows` in their batch."""
+
+    def __init__(
+        self,
+        defended: DefendedRecogniser,
+        rows: list[int],
+        clips: Tensor,
+        settings: PurifySettings,
+        generators: list[Generator],
+        watch: Stopwatch,
+    ) -> None:
+        self._defended = defended
+        self.rows = rows
+        self.settings = settings
+        self.watch = watch
+        self._generators = generators
+        self._shifts = settings.draws.draw_shifts(generators)
+        self.clips = roll_frames(clips, self._shifts)
+        pipeline = defended.pipeline
+        self._schedule = pipeline.schedule(settings.inversion_steps, settings.num_inference_steps)
+        self.of = pipeline.num_candidates(self._schedule, settings.method)
+
+    def latents(self) -> Iterator[tuple[int, Tensor]]:
+        """Train step and purified latents [B, C, T, h, w] of one candidate after the other."""
+        defended, settings, schedule = self._defended, self.settings, self._schedule
+        with self.watch.measure("encode"):
+            encoded = defended.pipeline.encode(self.clips)
+        with self.watch.measure("invert"):
+            noisy = defended.raise_noise(encoded, schedule, settings, self._generators)
+        with self.watch.measure("flow"):
+            guided = settings.method == "videopure"
+            flow = defended.pipeline.estimate_flow(self.clips) if guided else None
+        return defended.pipeline.candidates(
             noisy,
             encoded,
             schedule,
             settings.method,
             flow=flow,
-            guidance=Guidance(reference=settings.guidance_reference),
-            generator=generator,
+            guidance=defended.guidance(settings),
+            generator=self._generators,
+            randomisation=settings.draws,
         )
 
-
-class _Ballot:
-    """Votes cast so far for a batch of clips."""
-
-    def __init__(self, clips: int, num_classes: int, of: int, device: torch.device) -> None:
-        self.of = of
-        self.everyone = torch.arange(clips, device=device)
-        self._counts = torch.zeros(clips, num_classes, dtype=torch.long, device=device)
-        self._rounds: list[tuple[int, Tensor, Tensor]] = []
-
-    def undecided(self) -> Tensor:
-        """Indices of the clips whose label the votes to come may still change."""
-        remaining = self.of - len(self._rounds)
-        return self.everyone[~is_decided(self._counts, remaining)]
-
-    def cast(self, timestep: int, voters: Tensor, probabilities: Tensor) -> None:
-        """Count one vote of each clip in `voters`, given its probabilities [V, classes]."""
-        labels = probabilities.argmax(dim=1, keepdim=True)
-        self._counts[voters] += count_votes(labels, self._counts.shape[1])
-        self._rounds.append((timestep, voters, probabilities))
-
-    def verdicts(self, undefended: Tensor) -> list[Verdict]:
-        """The answer for each clip, given the bare recogniser's probabilities [B, classes]."""
-        winners = majority(self._counts).tolist()
-        rounds = [(t, voters.tolist(), p.cpu()) for t, voters, p in self._rounds]
-        result = []
-        for clip, bare in enumerate(undefended.cpu()):
-            cast = [(t, p[voters.index(clip)]) for t, voters, p in rounds if clip in voters]
-            probabilities = torch.stack([p for _, p in cast])
-            votes = tuple(Vote(t, int(p.argmax()), float(p.max())) for t, p in cast)
-            agreeing = sum(vote.label_id == winners[clip] for vote in votes)
-            result.append(
-                Verdict(
-                    label_id=winners[clip],
-                    probabilities=probabilities.mean(dim=0),
-                    votes=votes,
-                    of=self.of,
-                    agreement=agreeing / len(votes),
-                    undefended=bare,
-                    suspicion=suspicion_score(bare, probabilities),
-                )
-            )
-        return result
+    def decode(self, latents: Tensor, clips: Tensor | None = None) -> Tensor:
+        """Clips [B, T, 3, H, W] of latents, of all clips or of some of the group."""
+        wanted = range(len(self.rows)) if clips is None else clips.tolist()
+        chosen = latents if clips is None else latents[clips]
+        back = [(-self._shifts[k][0], -self._shifts[k][1]) for k in wanted]
+        return roll_frames(self._defended.pipeline.decode(chosen), back)
 
 
-def _bare_verdict(probabilities: Tensor) -> Verdict:
-    """The verdict on a clip that was not purified, from its probabilities [classes]."""
-    return Verdict(int(probabilities.argmax()), probabilities, (), 0, 1.0, probabilities, None)
-
-
-def _generators(
-    seeds: Sequence[int | None] | None, clips: int, device: torch.device
-) -> list[torch.Generator]:
-    """One generator per clip, so that a clip's noise does not depend on its batch mates."""
-    generators = []
-    for seed in seeds or [None] * clips:
-        generator = torch.Generator(device)
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        generators.append(generator)
-    return generators
+def _decode_and(read: Callable[[Tensor], Tensor], group: _Group, latents: Tensor) -> Tensor:
+    return read(group.decode(latents))
 
 
 @dataclass
-class _Stopwatch:
+class Stopwatch:
     """Milliseconds by stage; waits for the accelerator at the end of each."""
 
     device: torch.device
@@ -338,6 +339,7 @@ class _Stopwatch:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
+        """Add what is spent inside to a stage."""
         start = time.perf_counter()
         yield
         if self.device.type == "cuda":

@@ -130,7 +130,7 @@ def guide(
         x0 = (latents - (1 - alpha) ** 0.5 * noise) / alpha**0.5
         gradient = (2 * guidance.fidelity / clip_elements) * (x0 - encoded)
         if guidance.consistency:
-            warped = _warp_back(x0.detach(), flow)
+            warped = _warp_back(x0.detach(), flow.to(x0.dtype))
             signs = torch.sign(x0[:, :, :-1] - warped)
             gradient[:, :, :-1] -= (guidance.consistency / frame_elements) * signs
         latents = latents + step * gradient

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_batch", "check_video"]
+__all__ = ["as_batch", "at_least_float32", "check_video"]
 
 
 def as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tensor:
@@ -45,3 +45,8 @@ def check_video(video: Tensor, factor: int) -> None:
     low, high = (float(bound) for bound in torch.aminmax(video.float()))
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise ValueError(f"video must be in 0..1, got values in {low}..{high}")
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision widened to float32; float64, in which gradients are checked, kept."""
+    return values if values.dtype == torch.float64 else values.float()

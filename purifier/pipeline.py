@@ -14,19 +14,25 @@ from diffusers import (
     AutoencoderTiny,
     DDIMInverseScheduler,
     DDIMScheduler,
-    DiffusionPipeline,
     UNet3DConditionModel,
     UNetMotionModel,
 )
 from diffusers.utils import BaseOutput
-from diffusers.utils.torch_utils import randn_tensor
-from torch import Generator, Tensor
+from torch import Tensor
 
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
 from videopure.purifier.inputs import as_batch, check_video
+from videopure.purifier.latents import LatentVideoPipeline
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
+from videopure.purifier.randomisation import (
+    Generators,
+    Randomisation,
+    draw_integers,
+    draw_noise,
+    draw_noise_by_frame,
+)
 from videopure.purifier.sampling import (
     DenoisingStep,
     OnStep,
@@ -44,10 +50,8 @@ __all__ = ["METHODS", "Method", "VideoPureOutput", "VideoPurePipeline"]
 Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-# Frames that pass through the VAE together: enough to keep it busy, few enough for its memory.
-VAE_FRAMES = 16
+DETERMINISTIC = Randomisation()
 
-Generators = Generator | list[Generator] | None
 StepCallback = Callable[["VideoPurePipeline", int, int, dict[str, Tensor]], dict[str, Tensor]]
 
 
@@ -67,7 +71,7 @@ class VideoPureOutput(BaseOutput):
     timesteps: list[int]
 
 
-class VideoPurePipeline(DiffusionPipeline):
+class VideoPurePipeline(LatentVideoPipeline):
     """Purifies clips; loads any text-to-video folder of the supported layouts.
 
     The lifecycle is `encode`, `invert`, `denoise`, `decode`, each usable alone. They keep
@@ -120,15 +124,6 @@ class VideoPurePipeline(DiffusionPipeline):
         )
         self.flow_estimator: FlowEstimator = DISFlow()
 
-    @property
-    def vae_scale_factor(self) -> int:
-        """Pixels along one side of a latent pixel."""
-        config = self.vae.config
-        if "patch_size" in config:
-            return int(config["patch_size"])
-        blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
-        return int(2 ** (len(blocks) - 1))
-
     def schedule(self, inversion_steps: int = 5, num_inference_steps: int = 50) -> Schedule:
         """The noise levels to visit; see `Schedule`."""
         train_steps = self.scheduler.config.num_train_timesteps
@@ -174,47 +169,23 @@ class VideoPurePipeline(DiffusionPipeline):
         full = full.to(device=video.device, dtype=torch.float32)
         return resize_flow(full, (height // factor, width // factor))
 
-    def encode(self, video: Tensor) -> Tensor:
-        """Latents of clips: [B, T, 3, H, W] in 0..1 -> [B, C, T, h, w], float32.
-
-        The mean of the posterior is taken, so encoding is deterministic.
-        """
-        pixels = (video.flatten(0, 1) * 2 - 1).to(self.vae.dtype)  # [B*T, 3, H, W]
-        parts = []
-        for part in pixels.split(VAE_FRAMES):
-            encoded = self.vae.encode(part)
-            parts.append(
-                encoded.latent_dist.mode() if "latent_dist" in encoded else encoded.latents
-            )
-        latents = torch.cat(parts).float() * self._scaling_factor
-        return latents.unflatten(0, video.shape[:2]).transpose(1, 2)  # [B, C, T, h, w]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Clips of latents: [B, C, T, h, w] -> [B, T, 3, H, W] in 0..1, float32."""
-        frames = latents.transpose(1, 2).flatten(0, 1) / self._scaling_factor  # [B*T, C, h, w]
-        parts = [
-            self.vae.decode(part).sample for part in frames.to(self.vae.dtype).split(VAE_FRAMES)
-        ]
-        pixels = (torch.cat(parts).float() / 2 + 0.5).clamp(0, 1)
-        return pixels.unflatten(0, (latents.shape[0], latents.shape[2]))
-
-    def predict_noise(self, latents: Tensor, timestep: int) -> Tensor:
-        """The UNet's noise for whole clips [B, C, T, h, w], float32.
-
-        One unconditional call: the published guidance mixes two calls on the same prompt, which
-        is the same number (bit for bit in float32) at twice the work.
-        """
-        prompt = self.prompt_embedding(latents.shape[0]).to(self.unet.dtype)
-        sample = latents.to(self.unet.dtype)
-        output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
-        return output.float()
-
     def invert(
-        self, latents: Tensor, schedule: Schedule, *, temporal: bool = True, on_step: OnStep = keep
+        self,
+        latents: Tensor,
+        schedule: Schedule,
+        *,
+        temporal: bool = True,
+        anchor: Tensor | None = None,
+        on_step: OnStep = keep,
     ) -> list[Tensor]:
         """Latents [B, C, T, h, w] at each noise level on the way up; see `ddim_inversion`."""
         return ddim_inversion(
-            latents, self.predict_noise, schedule, temporal=temporal, on_step=on_step
+            latents,
+            self.predict_noise,
+            schedule,
+            temporal=temporal,
+            anchor=anchor,
+            on_step=on_step,
         )
 
     def denoise(
@@ -225,6 +196,8 @@ class VideoPurePipeline(DiffusionPipeline):
         schedule: Schedule,
         guidance: Guidance,
         *,
+        eta: float = 0.0,
+        draw: Callable[[], Tensor] | None = None,
         on_step: OnStep = keep,
     ) -> Iterator[DenoisingStep]:
         """Guided candidates on the way down; see `ddim_guided`.
@@ -233,7 +206,15 @@ class VideoPurePipeline(DiffusionPipeline):
         [B, T-1, 2, h, w] in latent pixels.
         """
         return ddim_guided(
-            latents, encoded, flow, self.predict_noise, schedule, guidance, on_step=on_step
+            latents,
+            encoded,
+            flow,
+            self.predict_noise,
+            schedule,
+            guidance,
+            eta=eta,
+            draw=draw,
+            on_step=on_step,
         )
 
     def add_noise_for(
@@ -243,14 +224,20 @@ class VideoPurePipeline(DiffusionPipeline):
         method: Method,
         *,
         generator: Generators = None,
+        randomisation: Randomisation = DETERMINISTIC,
         on_step: OnStep = keep,
     ) -> Tensor:
         """Latents brought to the schedule's highest level, in the way of `method`."""
-        if method == "videopure":
-            return self.invert(encoded, schedule, on_step=on_step)[-1]
+        if method == "videopure" and not randomisation.fresh_noise:
+            anchor = None
+            if randomisation.random_anchor:
+                batch, _, frames, _, _ = encoded.shape
+                anchor = draw_integers(batch, frames, generator, encoded.device)
+            return self.invert(encoded, schedule, anchor=anchor, on_step=on_step)[-1]
         if method == "ddim_inversion":
             return self.invert(encoded, schedule, temporal=False)[-1]
-        return add_noise(encoded, schedule, _draw(encoded, generator))
+        noise = draw_noise(encoded, generator, shared=method == "videopure")
+        return add_noise(encoded, schedule, noise)
 
     def candidates(
         self,
@@ -262,6 +249,7 @@ class VideoPurePipeline(DiffusionPipeline):
         flow: Tensor | None = None,
         guidance: Guidance | None = None,
         generator: Generators = None,
+        randomisation: Randomisation = DETERMINISTIC,
         on_step: OnStep = keep,
     ) -> Iterator[tuple[int, Tensor]]:
         """Purified latents, one candidate after the other: (train step, [B, C, T, h, w]).
@@ -272,11 +260,20 @@ class VideoPurePipeline(DiffusionPipeline):
         if method == "videopure":
             if flow is None:
                 raise ValueError("flow must be given for method 'videopure', got None")
-            guidance = guidance or Guidance()
-            for step in self.denoise(noisy, encoded, flow, schedule, guidance, on_step=on_step):
+            steps = self.denoise(
+                noisy,
+                encoded,
+                flow,
+                schedule,
+                guidance or Guidance(),
+                eta=randomisation.eta,
+                draw=partial(draw_noise, encoded, generator, shared=True),
+                on_step=on_step,
+            )
+            for step in steps:
                 yield step.level.timestep, step.candidate
         elif method == "ddpm":
-            draw = partial(_draw_by_frame, encoded, generator)
+            draw = partial(draw_noise_by_frame, encoded, generator)
             yield 0, ddpm(noisy, self.predict_noise, schedule, draw)
         else:
             yield 0, ddim(noisy, self.predict_noise, schedule)
@@ -297,6 +294,7 @@ class VideoPurePipeline(DiffusionPipeline):
         method: Method = "videopure",
         generator: Generators = None,
         output_type: Literal["pt", "np", "latent"] = "pt",
+        randomisation: Randomisation = DETERMINISTIC,
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
     ) -> VideoPureOutput | tuple[Any, ...]:
@@ -311,9 +309,11 @@ class VideoPurePipeline(DiffusionPipeline):
             guidance_reference: see `Guidance.reference`.
             method: `videopure`, or one of the paper's comparisons `ddim_inversion`, `ddim`,
                 `ddpm`.
-            generator: source of noise for `ddim` and `ddpm`; one, or one per clip. The other
-                methods are deterministic.
+            generator: source of noise for `ddim`, `ddpm` and `randomisation`; one, or one per
+                clip.
             output_type: `pt`, `np` or `latent`.
+            randomisation: `fresh_noise`, `eta` and `random_anchor` of `videopure`; the other ways
+                are for `DefendedRecogniser`, whose clips may differ in them.
             return_dict: False answers a tuple.
             callback_on_step_end: called as `(pipeline, index, timestep, {"latents": ...})` after
                 each step of `videopure`; may answer changed latents.
@@ -324,6 +324,11 @@ class VideoPurePipeline(DiffusionPipeline):
         # 1. Check
         clips = as_batch(video).to(self._execution_device)
         self.check_inputs(clips, method, output_type)
+        if randomisation.step_range is not None or randomisation.max_shift:
+            raise ValueError(
+                "randomisation.step_range and randomisation.max_shift are for DefendedRecogniser, "
+                f"got {randomisation}"
+            )
         schedule = self.schedule(inversion_steps, num_inference_steps)
         guidance = Guidance(reference=guidance_reference)
 
@@ -333,7 +338,14 @@ class VideoPurePipeline(DiffusionPipeline):
 
         # 3. Purify
         on_step = self._on_step(callback_on_step_end)
-        noisy = self.add_noise_for(encoded, schedule, method, generator=generator, on_step=on_step)
+        noisy = self.add_noise_for(
+            encoded,
+            schedule,
+            method,
+            generator=generator,
+            randomisation=randomisation,
+            on_step=on_step,
+        )
         steps = self.candidates(
             noisy,
             encoded,
@@ -342,6 +354,7 @@ class VideoPurePipeline(DiffusionPipeline):
             flow=latent_flow,
             guidance=guidance,
             generator=generator,
+            randomisation=randomisation,
             on_step=on_step,
         )
         candidates, timesteps = [], []
@@ -363,10 +376,6 @@ class VideoPurePipeline(DiffusionPipeline):
             return decoded, latents, timesteps
         return VideoPureOutput(candidates=decoded, latents=latents, timesteps=timesteps)
 
-    @property
-    def _scaling_factor(self) -> float:
-        return float(self.vae.config.scaling_factor)
-
     def _on_step(self, callback: StepCallback | None) -> OnStep:
         if callback is None:
             return keep
@@ -375,15 +384,3 @@ class VideoPurePipeline(DiffusionPipeline):
             return callback(self, index, timestep, {"latents": latents}).get("latents", latents)
 
         return on_step
-
-
-def _draw(latents: Tensor, generator: Generators) -> Tensor:
-    """Noise of the latents' shape [B, C, T, h, w]."""
-    return randn_tensor(latents.shape, generator=generator, device=latents.device)
-
-
-def _draw_by_frame(latents: Tensor, generator: Generators) -> Tensor:
-    """Noise of one ancestral step; the published code draws it frame by frame."""
-    batch, channels, frames, height, width = latents.shape
-    shape = (batch, frames, channels, height, width)
-    return randn_tensor(shape, generator=generator, device=latents.device).transpose(1, 2)

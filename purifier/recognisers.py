@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from videopure.purifier.inputs import at_least_float32
 from videopure.purifier.networks import RECOGNISER_NETWORKS
 
 __all__ = ["NetworkRecogniser", "Recogniser", "TransformersRecogniser", "load_recogniser"]
@@ -82,7 +83,7 @@ class NetworkRecogniser(Recogniser):
         self.check_frames(frames)
         dtype = next(self.network.parameters()).dtype
         output: Tensor = self.network(frames.to(dtype))
-        return output.float()
+        return at_least_float32(output)
 
     @classmethod
     def from_folder(
@@ -141,10 +142,10 @@ class TransformersRecogniser(Recogniser):
     def logits(self, frames: Tensor) -> Tensor:
         """See `Recogniser.logits`."""
         self.check_frames(frames)
-        scaled = frames.float() * self.pixel_scale - self.pixel_shift
+        scaled = at_least_float32(frames) * self.pixel_scale - self.pixel_shift
         pixels = ((scaled - self.mean) / self.std).to(self.model.dtype)
         output: Tensor = self.model(pixel_values=pixels).logits
-        return output.float()
+        return at_least_float32(output)
 
     @classmethod
     def from_folder(

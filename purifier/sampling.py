@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from videopure.purifier.guidance import Guidance, guide
@@ -50,19 +51,23 @@ def ddim_inversion(
     schedule: Schedule,
     *,
     temporal: bool = True,
+    anchor: Tensor | None = None,
     on_step: OnStep = keep,
 ) -> list[Tensor]:
     """Temporal DDIM inversion (arXiv 2501.14999): latents at every level on the way up.
 
-    `temporal` uses the noise predicted for the first frame for all frames: the injected noise is
-    constant in time and the motion survives. False is plain DDIM inversion. Returns K + 1
-    latents: the given ones, then those after each step.
+    `temporal` uses the noise predicted for the first frame, or for the frame that `anchor` [B]
+    names for each clip, for all frames: the injected noise is constant in time and the motion
+    survives. False is plain DDIM inversion. Returns K + 1 latents: the given ones, then those
+    after each step.
     """
     trajectory = [latents]
+    clips = torch.arange(len(latents), device=latents.device)
     for index, timestep in enumerate(schedule.timesteps_up):
         noise = predict_noise(trajectory[-1], timestep)
         if temporal:
-            noise = noise[:, :, :1].expand_as(noise)
+            frame = noise[:, :, 0] if anchor is None else noise[clips, :, anchor]  # [B, C, h, w]
+            noise = frame[:, :, None].expand_as(noise)
         raised = schedule.step_up(noise, timestep, trajectory[-1])
         trajectory.append(on_step(index, timestep, raised))
     return trajectory
@@ -76,19 +81,23 @@ def ddim_guided(
     schedule: Schedule,
     guidance: Guidance,
     *,
+    eta: float = 0.0,
+    draw: Callable[[], Tensor] | None = None,
     on_step: OnStep = keep,
 ) -> Iterator[DenoisingStep]:
     """DDIM denoising with the guided spatial-temporal optimisation (arXiv 2501.14999).
 
     The guided estimates are what is voted on; the trajectory itself stays unguided, as in the
-    published procedure. Yields K + 1 steps, from the highest noise level to the guided final
+    published procedure. With `eta` above 0 every step adds fresh noise, which `draw` answers in
+    the latents' shape. Yields K + 1 steps, from the highest noise level to the guided final
     latents; nothing is computed ahead of what the caller asks for.
     """
     for index, level in enumerate(schedule.levels()):
         noise = predict_noise(latents, level.timestep)
         guided = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)
         yield DenoisingStep(level, latents, noise, predict_x0(guided, noise, level.alpha))
-        lowered = schedule.step_down(noise, level.timestep, latents)
+        fresh = draw() if eta and draw is not None else None
+        lowered = schedule.step_down(noise, level.timestep, latents, eta, fresh)
         latents = on_step(index, level.timestep, lowered)
     # The published procedure guides the final latents with what its last step left over.
     final = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)

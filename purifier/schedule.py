@@ -77,9 +77,17 @@ class Schedule:
         """One DDIM inversion step to the level of `timestep`."""
         return self.up.step(noise, timestep, latents).prev_sample
 
-    def step_down(self, noise: Tensor, timestep: int, latents: Tensor) -> Tensor:
-        """One DDIM denoising step from the level of `timestep`."""
-        return self.down.step(noise, timestep, latents).prev_sample
+    def step_down(
+        self,
+        noise: Tensor,
+        timestep: int,
+        latents: Tensor,
+        eta: float = 0.0,
+        fresh: Tensor | None = None,
+    ) -> Tensor:
+        """One DDIM denoising step from the level of `timestep`, with `eta` of `fresh` noise."""
+        step = self.down.step(noise, timestep, latents, eta=eta, variance_noise=fresh)
+        return step.prev_sample
 
 
 def predict_x0(latents: Tensor, noise: Tensor, alpha: float) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("archive", "client", "demo", "handler", "purifier")
+PACKAGES = ("archive", "client", "demo", "evaluation", "handler", "purifier")
 
 pytestmark = pytest.mark.integration
 

@@ -18,7 +18,13 @@ from videopure.demo.clips import (
     make_clip,
     write_video,
 )
-from videopure.demo.filters import gaussian_blur, h264, jpeg, temporal_median, temporal_shuffle
+from videopure.evaluation.filters import (
+    gaussian_blur,
+    h264,
+    jpeg,
+    temporal_median,
+    temporal_shuffle,
+)
 
 pytestmark = pytest.mark.unit
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.parity import FIXTURE, load_pipeline
+from tests.support.models import TinyNetwork
 from videopure.purifier import (
     DefendedRecogniser,
     NetworkRecogniser,
@@ -19,23 +20,9 @@ pytestmark = pytest.mark.unit
 SIZE, FRAMES, CLASSES = (16, 16), 3, 4
 
 
-class TinyNetwork(nn.Module):
-    """A real little 3D convolution whose answers differ between random clips."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(1)
-        self.features = nn.Conv3d(3, 8, 3, stride=2, padding=1)
-        self.head = nn.Linear(8, CLASSES)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        features = self.features(frames.transpose(1, 2) * 40 - 20)  # [B, 3, T, H, W]
-        return self.head(features.relu().mean((2, 3, 4)))
-
-
 @pytest.fixture(scope="module")
 def defended() -> DefendedRecogniser:
-    recogniser = NetworkRecogniser(TinyNetwork(), "tiny", FRAMES, SIZE, list("abcd"))
+    recogniser = NetworkRecogniser(TinyNetwork(CLASSES), "tiny", FRAMES, SIZE, list("abcd"))
     return DefendedRecogniser(load_pipeline(FIXTURE), recogniser, PurifySettings(inversion_steps=2))
 
 
@@ -150,9 +137,9 @@ def test_bad_arguments_are_named(
 
 
 def test_a_recogniser_that_does_not_fit_is_refused(defended: DefendedRecogniser) -> None:
-    odd = NetworkRecogniser(TinyNetwork(), "odd", FRAMES, (20, 16), list("abcd"))
+    odd = NetworkRecogniser(TinyNetwork(CLASSES), "odd", FRAMES, (20, 16), list("abcd"))
     with pytest.raises(ValueError, match=r"'odd' takes frames of \(20, 16\).*multiples of 8"):
         DefendedRecogniser(defended.pipeline, odd)
-    still = NetworkRecogniser(TinyNetwork(), "still", 1, SIZE, list("abcd"))
+    still = NetworkRecogniser(TinyNetwork(CLASSES), "still", 1, SIZE, list("abcd"))
     with pytest.raises(ValueError, match="'still' takes 1 frame"):
         DefendedRecogniser(defended.pipeline, still)

@@ -13,7 +13,6 @@ from videopure.demo.bundle_files import BundleSettings, make_scheduler, save_rec
 from videopure.demo.clips import CLASSES, Stream
 from videopure.demo.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise
 from videopure.demo.loop import step_generator, train_steps
-from videopure.demo.results import wilson_interval
 from videopure.demo.train_unet import encode_clips, fit_codec, latent_noise
 from videopure.purifier.networks import MotionResNet3d, MotionTransformer, PatchCodec
 from videopure.purifier.recognisers import load_recogniser
@@ -153,11 +152,3 @@ def test_the_scheduler_is_the_one_purification_needs() -> None:
     config = make_scheduler().config
     assert config.steps_offset == 1
     assert config.set_alpha_to_one is False
-
-
-def test_the_wilson_interval_of_the_textbook() -> None:
-    low, high = wilson_interval(8, 10)
-    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
-    assert wilson_interval(0, 5)[0] == 0
-    with pytest.raises(ValueError, match="got 6 of 5"):
-        wilson_interval(6, 5)

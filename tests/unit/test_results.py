@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from videopure.demo.results import VIDEOPURE, Evaluation, auc, print_summary, wilson_interval
+from videopure.demo.results import VIDEOPURE, Evaluation, print_summary
 
 pytestmark = pytest.mark.unit
 
@@ -25,21 +25,6 @@ def evaluation() -> Evaluation:
         result.add("slow", attack, torch.tensor([0, 0]), truth[:2])
     result.suspicion = {"clean": [0.0, 0.1, 0.2, 0.6], "PGD": [0.9, 0.6, 0.1, 0.7]}
     return result
-
-
-def test_wilson_interval_of_known_shares() -> None:
-    # Textbook values of the interval without continuity correction.
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-    with pytest.raises(ValueError, match="got 3 of 2"):
-        wilson_interval(3, 2)
-
-
-def test_auc_counts_ties_by_halves() -> None:
-    assert auc(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0])) == 1
-    assert auc(torch.tensor([0.0, 1.0]), torch.tensor([1.0])) == 0.75
-    assert auc(torch.tensor([1.0]), torch.tensor([0.0])) == 0
 
 
 def test_summary_counts_shares_pairs_and_alarms() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videopure.handler.settings import HandlerSettings, SettingsError
-from videopure.purifier import PurifySettings
+from videopure.purifier import PurifySettings, Randomisation
 
 pytestmark = pytest.mark.unit
 
@@ -19,12 +19,17 @@ def test_yaml_values_are_taken() -> None:
     section = {
         "max_clips_per_forward": 2,
         "limits": {"max_seconds": 10},
-        "purification": {"guidance_reference": [1, 2, 3, 4]},
+        "purification": {
+            "guidance_reference": [1, 2, 3, 4],
+            "randomisation": {"eta": 1.0, "step_range": [1, 3]},
+        },
     }
     settings = HandlerSettings.parse(section)
     assert settings.max_clips_per_forward == 2
     assert settings.limits.max_seconds == 10
     assert settings.purification.to_settings().guidance_reference == (1, 2, 3, 4)
+    drawn = settings.purification.to_settings().randomisation
+    assert drawn == Randomisation(eta=1.0, step_range=(1, 3))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,11 @@ def test_yaml_values_are_taken() -> None:
         (
             {"purification": {"num_inference_steps": 8}},
             r"videopure: .*max_inversion_steps must be below .*num_inference_steps \(8\), got 10",
+        ),
+        ({"purification": {"randomisation": {"eta": 2}}}, r"eta must be in 0\.\.1, got 2"),
+        (
+            {"purification": {"randomisation": {"step_range": [1, 50]}}},
+            r"step_range must be below .*num_inference_steps \(50\), got 50",
         ),
         ({"dtype": "int8"}, r"videopure\.dtype: .*'float16'.*got 'int8'"),
         ({"purification": {"votes": "x"}}, r"videopure\.purification\.votes: .*got 'x'"),

@@ -18,21 +18,21 @@ def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
     """Every frame of clips [B, T, 3, H, W] in 0..1 through JPEG and back."""
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must be in 1..100, got {quality}")
-    frames = (clips * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1).numpy()  # [N, H, W, 3]
+    frames = (clips * 255).round().byte().flatten(0, 1).permute(0, 2, 3, 1).cpu()  # [N, H, W, 3]
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     coded = [
         np.asarray(cv2.imdecode(cv2.imencode(".jpg", f[..., ::-1], options)[1], cv2.IMREAD_COLOR))
-        for f in frames
+        for f in frames.numpy()
     ]
     decoded = torch.from_numpy(np.stack(coded)[..., ::-1].copy()).permute(0, 3, 1, 2)
-    return (decoded.float() / 255).unflatten(0, clips.shape[:2])
+    return (decoded.to(clips) / 255).unflatten(0, clips.shape[:2])
 
 
 def h264(clips: Tensor, crf: int = 35) -> Tensor:
     """Clips [B, T, 3, H, W] in 0..1 through an H.264 file of constant quality `crf` and back."""
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be in 0..51, got {crf}")
-    pixels = (clips * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()  # [B, T, H, W, 3]
+    pixels = (clips * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()  # [B, T, H, W, 3]
     decoded = []
     for frames in pixels:
         file = io.BytesIO()
@@ -48,7 +48,7 @@ def h264(clips: Tensor, crf: int = 35) -> Tensor:
         with av.open(file) as container:
             back = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
         decoded.append(np.stack(back))
-    return torch.from_numpy(np.stack(decoded)).permute(0, 1, 4, 2, 3).float() / 255
+    return torch.from_numpy(np.stack(decoded)).permute(0, 1, 4, 2, 3).to(clips) / 255
 
 
 def gaussian_blur(clips: Tensor, sigma: float = 2.0) -> Tensor:
@@ -56,7 +56,7 @@ def gaussian_blur(clips: Tensor, sigma: float = 2.0) -> Tensor:
     if sigma <= 0:
         raise ValueError(f"sigma must be positive, got {sigma}")
     radius = int(3 * sigma + 0.5)
-    x = torch.arange(-radius, radius + 1, dtype=clips.dtype)
+    x = torch.arange(-radius, radius + 1).to(clips)
     kernel = torch.exp(-0.5 * (x / sigma) ** 2)
     kernel = kernel / kernel.sum()
     frames = F.pad(clips.flatten(0, 1), (radius,) * 4, mode="reflect")

@@ -1,4 +1,4 @@
-"""Attacks on the bare recogniser: with its gradients (PGD) and with its answers alone (Square)."""
+"""Square Attack for clips: random search with the model's answers alone (arXiv 1912.00049)."""
 
 from __future__ import annotations
 
@@ -6,48 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-__all__ = ["pgd", "square"]
+from videopure.evaluation.losses import lead
 
-
-def pgd(
-    logits: Callable[[Tensor], Tensor],
-    clips: Tensor,
-    labels: Tensor,
-    *,
-    epsilon: float,
-    steps: int = 10,
-    step_size: float = 2 / 255,
-    generator: torch.Generator | None = None,
-    on_step: Callable[[], object] | None = None,
-) -> Tensor:
-    """Untargeted PGD with a random start (Madry et al., arXiv 1706.06083).
-
-    Args:
-        logits: the model under attack, clips -> [B, classes].
-        clips: [B, T, 3, H, W] in 0..1.
-        labels: true classes, [B].
-        epsilon: largest change of a pixel (L-inf), in 0..1.
-        steps: gradient steps.
-        step_size: change of a pixel in one step.
-        generator: of the random start.
-        on_step: called after every step, for progress.
-
-    Returns:
-        Attacked clips, like `clips`, within `epsilon` of them and in 0..1.
-    """
-    start = torch.rand(clips.shape, generator=generator).to(clips) * 2 - 1
-    attacked = (clips + epsilon * start).clamp(0, 1)
-    for _ in range(steps):
-        attacked = attacked.detach().requires_grad_()
-        loss = F.cross_entropy(logits(attacked), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, attacked)
-        moved = attacked + step_size * gradient.sign()
-        attacked = torch.clamp(moved, clips - epsilon, clips + epsilon).clamp(0, 1)
-        if on_step is not None:
-            on_step()
-    return attacked.detach()
+__all__ = ["square"]
 
 
 @torch.no_grad()
@@ -61,7 +23,7 @@ def square(
     initial_share: float = 0.3,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Square Attack for clips: random search that needs no gradients (arXiv 1912.00049).
+    """Lower the true class's lead by repainting boxes, keeping what helps.
 
     As published for images, but what changes in a step is a box of neighbouring frames, rows and
     columns. Clips that are misclassified already are left alone.
@@ -80,7 +42,7 @@ def square(
     """
     stripes = torch.randint(2, (*clips.shape[:3], 1, clips.shape[4]), generator=generator)
     best = (clips + epsilon * (2 * stripes - 1)).clamp(0, 1)
-    margins = _margin(logits(best), labels)
+    margins = lead(logits(best), labels)
     for query in range(1, queries):
         active = (margins > 0).nonzero().flatten()
         if not len(active):
@@ -89,18 +51,11 @@ def square(
         candidates = best[active].clone()
         for candidate, clip in zip(candidates, clips[active], strict=True):
             _repaint_box(candidate, clip, epsilon, share, generator)
-        changed = _margin(logits(candidates), labels[active])
+        changed = lead(logits(candidates), labels[active])
         better = changed < margins[active]
         best[active[better]] = candidates[better]
         margins[active[better]] = changed[better]
     return best
-
-
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far the true class leads, [B]; negative where the clip is misclassified."""
-    true = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return (true - others.max(dim=1, keepdim=True).values).flatten()
 
 
 def _share_left(progress: float) -> float:

@@ -1,0 +1,1 @@
+"""How much purification really helps: attacks, other defences, measures, tables and a report."""

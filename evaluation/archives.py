@@ -1,0 +1,101 @@
+"""The defended recogniser of an archive, exactly as TorchServe's workers load it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import yaml
+
+from videopure.evaluation.store import EvaluationError
+from videopure.handler.manifest import Manifest, ManifestError
+from videopure.handler.settings import HandlerSettings, SettingsError
+from videopure.handler.torchserve import load_service
+from videopure.purifier.defended import DefendedRecogniser
+from videopure.purifier.recognisers import Recogniser, load_recogniser
+
+__all__ = ["digest", "open_archive", "second_recogniser"]
+
+
+def digest(archive: Path) -> str:
+    """SHA-256 of the models and settings in an archive, whenever it was built."""
+    with _unpacked(archive) as root:
+        total = hashlib.sha256((root / "model-config.yaml").read_bytes())
+        for name, record in sorted(Manifest.read(root).files.items()):
+            if not name.startswith("videopure/"):  # the code
+                total.update(f"{name} {record.sha256}\n".encode())
+    return total.hexdigest()
+
+
+def open_archive(archive: Path, device: torch.device) -> DefendedRecogniser:
+    """Load what an archive serves, with its settings, in float32.
+
+    Half precision rounds gradients to zero, and an attack that fails for that reason says nothing.
+
+    Raises:
+        EvaluationError: if it is no archive of ours, or damaged.
+    """
+    with _unpacked(archive) as root:
+        try:
+            config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
+            settings = HandlerSettings.parse(config.get("videopure"))
+            settings = settings.model_copy(update={"dtype": "float32"})
+            return load_service(root, settings, device).defended
+        except (ManifestError, SettingsError) as error:
+            raise EvaluationError(f"{archive}: {error}") from error
+
+
+def second_recogniser(
+    folder: Path | None, first: Recogniser, device: torch.device
+) -> Recogniser | None:
+    """The recogniser that attacks are transferred from; by default the demo's, for its classes.
+
+    Raises:
+        EvaluationError: if it does not fit the recogniser of the archive.
+    """
+    if folder is None:
+        # The demo builds on this package; only the place of its models is asked for here.
+        from videopure.demo import BUNDLE
+        from videopure.demo.clips import CLASSES
+
+        if tuple(first.labels) != CLASSES:
+            return None
+        folder = BUNDLE / "recogniser_transfer"
+    try:
+        second = load_recogniser(folder).to(device)
+    except ValueError as error:
+        raise EvaluationError(f"--transfer: {error}") from error
+    wanted = (first.labels, first.num_frames, tuple(first.frame_size))
+    if (second.labels, second.num_frames, tuple(second.frame_size)) != wanted:
+        raise EvaluationError(
+            f"--transfer: {folder} takes other frames or names other classes than the archive's "
+            "recogniser"
+        )
+    return second
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    """The archive's files in a folder that is removed afterwards."""
+    if not archive.is_file():
+        raise EvaluationError(
+            f"there is no archive {archive}: build one with `videopure build`, or name another "
+            "with --archive"
+        )
+    root = Path(tempfile.mkdtemp(prefix="videopure-evaluate-"))
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            if "videopure.json" not in packed.namelist():
+                raise EvaluationError(f"{archive} was not built by `videopure build`")
+            packed.extractall(root)
+        yield root
+    except zipfile.BadZipFile as error:
+        raise EvaluationError(f"{archive} is no archive: {error}") from error
+    finally:
+        shutil.rmtree(root)

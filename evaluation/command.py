@@ -1,0 +1,159 @@
+"""`videopure evaluate`: how robust the served pipeline is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+__all__ = ["evaluate"]
+
+ARCHIVE = Path("model_store/videopure.mar")
+STOPPED = 130
+
+console = Console()
+errors = Console(stderr=True)
+
+Archive = Annotated[Path, typer.Option(help="Archive to evaluate.")]
+SuiteOption = Annotated[str, typer.Option(help="quick, paper or full.")]
+Data = Annotated[
+    str,
+    typer.Option(help="`demo`, a folder with a folder of videos for each class, or a CSV."),
+]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the results [default: evaluation-out/ARCHIVE-SUITE]")
+]
+Transfer = Annotated[
+    Path | None,
+    typer.Option(help="Folder of a second recogniser, to transfer attacks from."),
+]
+Clips = Annotated[int | None, typer.Option(min=1, help="No more clips than these per attack.")]
+Only = Annotated[list[str] | None, typer.Option("--threat", help="Only this one; repeatable.")]
+OnlyDefences = Annotated[
+    list[str] | None, typer.Option("--defence", help="Only this one; repeatable.")
+]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
+
+
+def evaluate(
+    archive: Archive = ARCHIVE,
+    suite: SuiteOption = "quick",
+    data: Data = "demo",
+    out: Out = None,
+    transfer: Transfer = None,
+    clips: Clips = None,
+    threats: Only = None,
+    defences: OnlyDefences = None,
+    seed: Seed = 0,
+    threads: Threads = 2,
+) -> None:
+    """Attack what an archive serves and write tables and a report.
+
+    A run that was stopped goes on where it was when the same command is given again. Start it with
+    `accelerate launch --num_processes N` for several processes or GPUs.
+    """
+    with errors.status("Loading torch"):
+        from videopure.evaluation.store import EvaluationError
+    folder = out or Path("evaluation-out") / f"{archive.stem}-{suite}"
+    try:
+        _run(
+            archive,
+            suite,
+            data,
+            folder,
+            transfer,
+            {"clips": clips, "only_threats": threats or (), "only_defences": defences or ()},
+            seed,
+            threads,
+        )
+    except EvaluationError as error:
+        errors.print(f"[bold red]Error:[/bold red] {escape(str(error))}", highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        errors.print(f"Stopped. What is finished is in {folder}: run the same command to go on.")
+        raise typer.Exit(STOPPED) from None
+
+
+def _run(
+    archive: Path,
+    suite_name: str,
+    data: str,
+    folder: Path,
+    transfer: Path | None,
+    limits: dict[str, Any],
+    seed: int,
+    threads: int,
+) -> None:
+    import torch
+    from accelerate import PartialState
+
+    from videopure.evaluation.archives import digest, open_archive, second_recogniser
+    from videopure.evaluation.data import open_source
+    from videopure.evaluation.line_up import line_up
+    from videopure.evaluation.runner import Evaluator, run_suite
+    from videopure.evaluation.store import EvaluationError, Store
+    from videopure.evaluation.suites import SUITES, make_suite
+    from videopure.evaluation.tables import print_tables, write_tables
+
+    if suite_name not in SUITES:
+        raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {suite_name!r}")
+    torch.set_num_threads(threads)
+    # Processes wait for the slowest one at the end, however long that takes.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
+    defended = open_archive(archive, state.device)
+    source = open_source(data, defended.recogniser)
+    other = second_recogniser(transfer, defended.recogniser, state.device)
+    line = line_up(defended)
+    suite = make_suite(suite_name, line, transfer=other is not None, **limits)
+    source.check(suite.clips)
+    question = {
+        "archive": digest(archive),
+        "data": source.describe(),
+        "transfer": other.name if other is not None else None,
+        "seed": seed,
+        "threads": threads,
+        "device": state.device.type,
+        "torch": torch.__version__,
+    }
+    with state.main_process_first():
+        store = Store(folder, question, state.process_index)
+    evaluator = Evaluator(line, defended.recogniser, source, other, seed, state.device)
+    units = suite.units()[state.process_index :: state.num_processes]
+    with _progress(state.is_main_process) as progress:
+        task = progress.add_task("evaluating", total=sum(u.count * len(u.defences) for u in units))
+        run_suite(
+            evaluator,
+            suite,
+            store,
+            process=state.process_index,
+            processes=state.num_processes,
+            on_unit=lambda unit: progress.update(
+                task,
+                advance=unit.count * len(unit.defences),
+                description=unit.threat.name,
+            ),
+        )
+    state.wait_for_everyone()
+    if state.is_main_process:
+        summary = write_tables(
+            store, defended.recogniser.labels, defended.settings.suspicion_threshold
+        )
+        print_tables(summary, console)
+        console.print(f"Report: {folder / 'report.html'}")
+
+
+def _progress(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not shown,
+    )

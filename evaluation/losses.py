@@ -1,0 +1,143 @@
+"""What attacks raise: losses of clips, through any defence and any randomness.
+
+A `Loss` takes clips [B, T, 3, H, W] in 0..1 and answers one number for each, [B], differentiable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import log
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+__all__ = [
+    "Loss",
+    "SeededLoss",
+    "Votes",
+    "bpda",
+    "cross_entropy",
+    "evasion",
+    "expectation",
+    "gradient",
+    "label_loss",
+    "lead",
+    "margin",
+    "soft_vote",
+]
+
+Loss = Callable[[Tensor], Tensor]
+# The same for one draw of the defence's randomness: a seed for each clip.
+SeededLoss = Callable[[Tensor, Sequence[int]], Tensor]
+# Clips and their seeds -> for each clip the logits of its votes, [V, classes].
+Votes = Callable[[Tensor, Sequence[int]], Sequence[Tensor]]
+
+
+def soft_vote(votes: Sequence[Tensor]) -> Tensor:
+    """Log of the votes' mean probabilities: logits [V, classes] of each clip -> [B, classes].
+
+    The hard vote counts labels and has no gradient. Of the mean probability, votes that are lost
+    already have next to none, so that the gradient works on those still to be turned.
+    """
+    means = [ballot.log_softmax(dim=1).logsumexp(dim=0) - log(len(ballot)) for ballot in votes]
+    return torch.stack(means)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy [B] of logits [B, classes] with the true classes [B]."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def label_loss(
+    logits: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    kind: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+) -> Loss:
+    """The `kind` of loss of a model, clips -> logits [B, classes], with the true classes [B]."""
+    return lambda clips: kind(logits(clips), labels)
+
+
+def lead(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the true class leads, [B]; negative where the clip is misclassified."""
+    true = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return (true - others.max(dim=1, keepdim=True).values).flatten()
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The margin loss [B] (Carlini and Wagner, arXiv 1608.04644): how far the true class trails.
+
+    Unlike cross-entropy it does not vanish where the model is sure.
+    """
+    return -lead(logits, labels)
+
+
+def evasion(
+    bare: Tensor, votes: Sequence[Tensor], labels: Tensor, *, confidence: float = 1.0
+) -> Tensor:
+    """A wrong label first, a low suspicion then, [B].
+
+    Where the soft vote trails by less than `confidence` (in log probability), that counts; beyond
+    it only the suspicion does, the mean total variation distance between the bare answer and the
+    votes (`videopure.purifier.suspicion`).
+
+    Args:
+        bare: the bare recogniser's logits, [B, classes].
+        votes: logits of the votes of each clip, [V, classes].
+        labels: true classes, [B].
+        confidence: the lead of a wrong class that is enough.
+    """
+    missing = F.relu(lead(soft_vote(votes), labels) + confidence)
+    pairs = zip(bare.softmax(1), votes, strict=True)
+    suspicion = torch.stack([(v.softmax(1) - b).abs().sum(1).div(2).mean() for b, v in pairs])
+    return -missing - suspicion
+
+
+def expectation(
+    loss: SeededLoss, draws: int, generator: Generator | None = None
+) -> Callable[[Tensor], Tensor]:
+    """The mean loss over `draws` of the defence's randomness, drawn anew at every call.
+
+    (Expectation over transformation, EOT: arXiv 1707.07397.)
+    """
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+
+    def mean(clips: Tensor) -> Tensor:
+        seeds = torch.randint(2**62, (draws, len(clips)), generator=generator)
+        return torch.stack([loss(clips, row) for row in seeds.tolist()]).mean(dim=0)
+
+    return mean
+
+
+def bpda(
+    candidates: Callable[[Tensor, Sequence[int]], Sequence[Tensor]],
+    logits: Callable[[Tensor], Tensor],
+) -> Votes:
+    """Votes whose gradient takes the purifier for the identity (BPDA, arXiv 1802.00420).
+
+    Args:
+        candidates: clips and seeds -> the purified candidates of each clip, [V, T, 3, H, W].
+        logits: the recogniser, [V, T, 3, H, W] -> [V, classes].
+    """
+
+    def votes(clips: Tensor, seeds: Sequence[int]) -> list[Tensor]:
+        with torch.no_grad():
+            purified = candidates(clips, seeds)
+        # The value of the candidate, the gradient of the clip.
+        return [
+            logits(clip + (shown - clip).detach())
+            for clip, shown in zip(clips, purified, strict=True)
+        ]
+
+    return votes
+
+
+def gradient(loss: Loss, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each clip [B] and its gradient, like `clips`."""
+    clips = clips.detach().requires_grad_()
+    with torch.enable_grad():
+        values = loss(clips)
+        (slope,) = torch.autograd.grad(values.sum(), clips)
+    return values.detach(), slope

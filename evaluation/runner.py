@@ -1,0 +1,193 @@
+"""Runs a suite: attacks the clips, asks the defences, stores every unit as it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from videopure.evaluation.data import ClipSource
+from videopure.evaluation.defences import Answer, Defence, Purified
+from videopure.evaluation.examples import Example, save_example
+from videopure.evaluation.line_up import VIDEOPURE
+from videopure.evaluation.measures import psnr, ssim, warping_error
+from videopure.evaluation.store import Record, Store
+from videopure.evaluation.suites import Suite, Unit
+from videopure.evaluation.threats import Task
+from videopure.purifier.flow import DISFlow
+from videopure.purifier.recognisers import Recogniser
+
+__all__ = ["Evaluator", "run_suite"]
+
+OnUnit = Callable[[Unit], object]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """What all units share.
+
+    Args:
+        defences: by name.
+        recogniser: the one behind them.
+        source: the clips.
+        transfer: a second recogniser, to transfer attacks from.
+        seed: of everything that is drawn.
+        device: where the models are.
+    """
+
+    defences: dict[str, Defence]
+    recogniser: Recogniser
+    source: ClipSource
+    transfer: Recogniser | None = None
+    seed: int = 0
+    device: torch.device = torch.device("cpu")  # noqa: RUF009
+
+    def evaluate(self, unit: Unit, store: Store) -> list[Record]:
+        """Attack the unit's clips and ask its defences.
+
+        Everything that is drawn depends on the unit and the seed alone, so a unit gives the same
+        numbers in whatever run and process it is computed.
+        """
+        clips, labels, names = self.source.load(unit.start, unit.count)
+        clips, labels = clips.to(self.device), labels.to(self.device)
+        target = self.defences[unit.target] if unit.target else None
+        start = time.perf_counter()
+        attacked = unit.threat(
+            Task(
+                clips,
+                labels,
+                self.recogniser,
+                unit.threat.epsilon / 255,
+                self._generator(unit.key),
+                self.transfer,
+                target,
+            )
+        )
+        attack_seconds = (time.perf_counter() - start) / unit.count
+        change = (attacked - clips).abs().flatten(1).max(dim=1).values.tolist()
+        records = []
+        for name in unit.defences:
+            defence = self.defences[name]
+            seeds = self._seeds(f"{unit.key}|{name}", unit.count)
+            start = time.perf_counter()
+            answers = defence.answer(attacked, seeds)
+            seconds = (time.perf_counter() - start) / unit.count
+            fidelity: Sequence[dict[str, float] | None] = [None] * unit.count
+            if unit.threat.knowledge == "clean":
+                fidelity = _fidelity(defence, clips, seeds)
+            for k, answer in enumerate(answers):
+                records.append(
+                    Record(
+                        threat=unit.threat.name,
+                        family=unit.threat.family,
+                        knowledge=unit.threat.knowledge,
+                        epsilon=unit.threat.epsilon,
+                        defence=name,
+                        clip=unit.start + k,
+                        name=names[k],
+                        truth=int(labels[k]),
+                        label=answer.label_id,
+                        votes=list(answer.votes),
+                        timesteps=list(answer.timesteps),
+                        suspicion=answer.suspicion,
+                        seconds=round(seconds, 4),
+                        attack_seconds=round(attack_seconds, 4),
+                        largest_change=round(change[k], 6),
+                        fidelity=fidelity[k],
+                    )
+                )
+            if name == VIDEOPURE and unit.threat.knowledge != "clean":
+                self._show(unit, store, clips, attacked, labels, answers)
+        return records
+
+    def _show(
+        self,
+        unit: Unit,
+        store: Store,
+        clips: Tensor,
+        attacked: Tensor,
+        labels: Tensor,
+        answers: Sequence[Answer],
+    ) -> None:
+        """Keep frames of the batch's first success and first failure of VideoPure."""
+        defence = self.defences[VIDEOPURE]
+        right = [answer.label_id == int(y) for answer, y in zip(answers, labels, strict=True)]
+        for k in {right.index(outcome) for outcome in (True, False) if outcome in right}:
+            with torch.no_grad():
+                bare = int(self.recogniser.logits(attacked[k : k + 1]).argmax())
+                purified = defence.candidates(attacked[k : k + 1], [0])[0][-1]
+            save_example(
+                store,
+                Example(
+                    threat=unit.threat.name,
+                    clip=unit.start + k,
+                    truth=int(labels[k]),
+                    bare=bare,
+                    label=answers[k].label_id,
+                    frames=torch.stack((clips[k], attacked[k], purified)).cpu(),
+                ),
+            )
+
+    def _generator(self, key: str) -> Generator:
+        """Randomness of an attack, always drawn on the CPU."""
+        return Generator().manual_seed(self._number(key))
+
+    def _seeds(self, key: str, count: int) -> list[int]:
+        return [self._number(f"{key}|{k}") for k in range(count)]
+
+    def _number(self, key: str) -> int:
+        digest = hashlib.sha256(f"{self.seed}|{key}".encode()).digest()
+        return int.from_bytes(digest[:7], "big")
+
+
+def run_suite(
+    evaluator: Evaluator,
+    suite: Suite,
+    store: Store,
+    *,
+    process: int = 0,
+    processes: int = 1,
+    on_unit: OnUnit | None = None,
+) -> None:
+    """Compute what is not stored yet; of several processes each takes its turn.
+
+    Args:
+        evaluator: what all units share.
+        suite: the work.
+        store: where finished units go.
+        process, processes: this process's number, and how many there are.
+        on_unit: called with every unit of this process, also those found finished.
+    """
+    done = store.done()
+    for unit in suite.units()[process::processes]:
+        missing = tuple(d for d in unit.defences if (unit.key, d) not in done)
+        if missing:
+            store.add(unit.key, evaluator.evaluate(replace(unit, defences=missing), store))
+        if on_unit is not None:
+            on_unit(unit)
+
+
+@torch.no_grad()
+def _fidelity(
+    defence: Defence, clips: Tensor, seeds: Sequence[int]
+) -> list[dict[str, float] | None]:
+    """What a purifier does to clean clips; nothing for other defences."""
+    if not isinstance(defence, Purified) or min(clips.shape[-2:]) < 11:
+        return [None] * len(clips)
+    flow = DISFlow()(clips)
+    measured: list[dict[str, float] | None] = []
+    for clip, shown, motion in zip(clips, defence.candidates(clips, seeds), flow, strict=True):
+        purified = shown[-1]
+        measured.append(
+            {
+                "psnr": psnr(purified, clip),
+                "ssim": ssim(purified, clip),
+                "warping_error_before": warping_error(clip, motion),
+                "warping_error_after": warping_error(purified, motion),
+            }
+        )
+    return measured

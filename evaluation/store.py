@@ -1,0 +1,160 @@
+"""Stored results: every finished unit adds a line to a file, so that a kill loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EvaluationError", "Record", "Store"]
+
+QUESTION = "question.json"
+
+
+class EvaluationError(ValueError):
+    """The evaluation cannot go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one defence answered to one clip under one threat.
+
+    Args:
+        threat: name of the threat, such as "PGD-10 4/255".
+        family, knowledge, epsilon: of the threat.
+        defence: name of the defence.
+        clip: number of the clip.
+        name: where the clip comes from.
+        truth, label: class ids.
+        votes, timesteps: the votes that were counted.
+        suspicion: where the defence has such a score.
+        seconds: that the answer took, the mean over its batch.
+        attack_seconds: that the attack took, the mean over its batch.
+        largest_change: of a pixel, in 0..1.
+        fidelity: of clean clips that were purified: psnr, ssim, and the warping error of the clip
+            as it came and purified.
+    """
+
+    threat: str
+    family: str
+    knowledge: str
+    epsilon: int
+    defence: str
+    clip: int
+    name: str
+    truth: int
+    label: int
+    votes: list[int]
+    timesteps: list[int]
+    suspicion: float | None
+    seconds: float
+    attack_seconds: float
+    largest_change: float
+    fidelity: dict[str, float] | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is the true class."""
+        return self.label == self.truth
+
+
+class Store:
+    """The results in a folder, which all belong to one question.
+
+    Args:
+        folder: made if it does not exist.
+        question: what is evaluated and how. A folder that holds another one's results is refused.
+        writer: number of the process that adds lines; each has a file of its own.
+
+    Raises:
+        EvaluationError: if the folder holds the results of another question.
+    """
+
+    def __init__(self, folder: Path, question: dict[str, Any], writer: int = 0) -> None:
+        self.folder = folder
+        self._file = folder / f"units-{writer}.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = folder / QUESTION
+        question = json.loads(json.dumps(question))
+        if asked.is_file():
+            stored = json.loads(asked.read_text(encoding="utf-8"))
+            changed = [k for k in {**stored, **question} if stored.get(k) != question.get(k)]
+            if changed:
+                raise EvaluationError(
+                    f"{folder} holds the results of another evaluation, with other "
+                    f"{', '.join(sorted(changed))}: choose another folder with --out"
+                )
+        elif writer == 0:
+            self.write(QUESTION, json.dumps(question, indent=1) + "\n")
+        self._mend()
+
+    def done(self) -> dict[tuple[str, str], list[Record]]:
+        """What all processes have finished: (unit, defence) -> records, one for each clip."""
+        finished: dict[tuple[str, str], list[Record]] = {}
+        for file in sorted(self.folder.glob("units-*.jsonl")):
+            for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("\n"):  # else a kill cut it
+                    unit = json.loads(line)
+                    for content in unit["records"]:
+                        record = Record(**content)
+                        finished.setdefault((unit["unit"], record.defence), []).append(record)
+        return finished
+
+    def records(self) -> list[Record]:
+        """All answers, one for each threat, defence and clip, in the order of the clips.
+
+        Batches of runs on fewer clips may overlap with later ones; the larger batch counts.
+        """
+        units = sorted(self.done().values(), key=len)
+        found = {(r.threat, r.defence, r.clip): r for unit in units for r in unit}
+        return sorted(found.values(), key=lambda record: record.clip)
+
+    def add(self, unit: str, records: list[Record]) -> None:
+        """Add a finished unit.
+
+        Raises:
+            EvaluationError: if the disk is full; what was stored before stays readable.
+        """
+        line = json.dumps({"unit": unit, "records": [asdict(record) for record in records]}) + "\n"
+        with _disk(self.folder), self._file.open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write a whole file; a kill leaves the old one or the new one."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        with _disk(self.folder):
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+            part.replace(path)
+        return path
+
+    def _mend(self) -> None:
+        """Cut off a line that a kill or a full disk left unfinished."""
+        if self._file.is_file():
+            content = self._file.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                with self._file.open("r+b") as file:
+                    file.truncate(whole)
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """Turn a full disk into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise EvaluationError(
+                f"the disk of {folder} is full: make room and run the same command again; what "
+                "was finished is kept"
+            ) from error
+        raise

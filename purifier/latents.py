@@ -1,0 +1,93 @@
+"""A video diffusion model on latents: its codec and its noise predictor, called on whole clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from videopure.purifier.inputs import at_least_float32
+
+__all__ = ["LatentVideoPipeline"]
+
+# Frames that pass through the VAE together: enough to keep it busy, few enough for its memory.
+VAE_FRAMES = 16
+
+
+class LatentVideoPipeline(DiffusionPipeline):
+    """What `encode`, `decode` and `predict_noise` need of a pipeline: its components."""
+
+    vae: Any
+    unet: Any
+    prompt_embedding: Any
+
+    # Attacks that compute gradients through everything fit into memory when the activations of
+    # each call of a network are computed again on the way back instead of being kept.
+    gradient_checkpointing: bool = False
+
+    @property
+    def vae_scale_factor(self) -> int:
+        """Pixels along one side of a latent pixel."""
+        config = self.vae.config
+        if "patch_size" in config:
+            return int(config["patch_size"])
+        blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
+        return int(2 ** (len(blocks) - 1))
+
+    def encode(self, video: Tensor) -> Tensor:
+        """Latents of clips: [B, T, 3, H, W] in 0..1 -> [B, C, T, h, w], float32.
+
+        The mean of the posterior is taken, so encoding is deterministic.
+        """
+        pixels = (video.flatten(0, 1) * 2 - 1).to(self.vae.dtype)  # [B*T, 3, H, W]
+        parts = [self.checkpointed(self._encode, part) for part in pixels.split(VAE_FRAMES)]
+        latents = at_least_float32(torch.cat(parts)) * self._scaling_factor
+        return latents.unflatten(0, video.shape[:2]).transpose(1, 2)  # [B, C, T, h, w]
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """Unscaled latents [N, C, h, w] of frames [N, 3, H, W] in -1..1."""
+        encoded = self.vae.encode(pixels)
+        if "latent_dist" in encoded:
+            mode: Tensor = encoded.latent_dist.mode()
+            return mode
+        latents: Tensor = encoded.latents
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Clips of latents: [B, C, T, h, w] -> [B, T, 3, H, W] in 0..1, float32."""
+        frames = latents.transpose(1, 2).flatten(0, 1) / self._scaling_factor  # [B*T, C, h, w]
+        parts = [
+            self.checkpointed(lambda latents: self.vae.decode(latents).sample, part)
+            for part in frames.to(self.vae.dtype).split(VAE_FRAMES)
+        ]
+        pixels = (at_least_float32(torch.cat(parts)) / 2 + 0.5).clamp(0, 1)
+        return pixels.unflatten(0, (latents.shape[0], latents.shape[2]))
+
+    def predict_noise(self, latents: Tensor, timestep: int) -> Tensor:
+        """The UNet's noise for whole clips [B, C, T, h, w], float32.
+
+        One unconditional call: the published guidance mixes two calls on the same prompt, which
+        is the same number (bit for bit in float32) at twice the work.
+        """
+        prompt = self.prompt_embedding(latents.shape[0]).to(self.unet.dtype)
+
+        def predict(sample: Tensor) -> Tensor:
+            output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
+            return output
+
+        return at_least_float32(self.checkpointed(predict, latents.to(self.unet.dtype)))
+
+    def checkpointed(self, call: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
+        """`call(argument)`; with `gradient_checkpointing` its activations are not kept."""
+        if self.gradient_checkpointing and torch.is_grad_enabled() and argument.requires_grad:
+            result: Tensor = checkpoint(call, argument, use_reentrant=False)
+            return result
+        return call(argument)
+
+    @property
+    def _scaling_factor(self) -> float:
+        return float(self.vae.config.scaling_factor)

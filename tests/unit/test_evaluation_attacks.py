@@ -1,0 +1,139 @@
+"""Attacks with and without gradients, on toys with a known answer and on a small network."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.models import tiny_recogniser
+from videopure.evaluation.apgd import apgd
+from videopure.evaluation.attacks import flickering, mi_fgsm, pgd, sparse_frames
+from videopure.evaluation.losses import cross_entropy, label_loss, lead, margin
+from videopure.evaluation.square import square
+
+pytestmark = pytest.mark.unit
+
+EPSILON = 0.05
+
+
+def brightness_logits(clips: Tensor) -> Tensor:
+    """Class 1 where the mean pixel exceeds one half: the best attack moves every pixel alike."""
+    mean = clips.mean(dim=(1, 2, 3, 4))
+    return torch.stack((0.5 - mean, mean - 0.5), dim=1) * 20
+
+
+def clips_at(*means: float) -> Tensor:
+    return torch.stack([torch.full((4, 3, 8, 8), mean) for mean in means])
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+ATTACKS: dict[str, Callable[..., Tensor]] = {
+    "pgd": lambda loss, clips: pgd(loss, clips, epsilon=EPSILON, steps=60, generator=seeded()),
+    "mi_fgsm": lambda loss, clips: mi_fgsm(loss, clips, epsilon=EPSILON),
+    "apgd": lambda loss, clips: apgd(loss, clips, epsilon=EPSILON, generator=seeded()),
+    "flickering": lambda loss, clips: flickering(loss, clips, epsilon=EPSILON, generator=seeded()),
+    "sparse_frames": lambda loss, clips: sparse_frames(
+        loss, clips, epsilon=EPSILON, frames=2, generator=seeded()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["pgd", "mi_fgsm", "apgd", "flickering"])
+def test_attacks_find_the_worst_case(name: str) -> None:
+    clips = clips_at(0.53, 0.60)
+    attacked = ATTACKS[name](label_loss(brightness_logits, torch.tensor([1, 1])), clips)
+    # The optimum is the clip minus epsilon everywhere.
+    torch.testing.assert_close(attacked, clips - EPSILON, rtol=0, atol=1e-6)
+    assert brightness_logits(attacked).argmax(1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacked_clips_stay_pixels_within_the_budget(name: str) -> None:
+    clips = torch.rand(2, 4, 3, 8, 8, generator=seeded()).round()
+    attacked = ATTACKS[name](label_loss(brightness_logits, torch.tensor([0, 1])), clips)
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    assert 0 < (attacked - clips).abs().max().item() <= EPSILON + 1e-6
+    assert not attacked.requires_grad
+
+
+def test_flickering_changes_every_frame_as_a_whole() -> None:
+    clips = torch.rand(2, 4, 3, 8, 8, generator=seeded()) * 0.5 + 0.25
+    change = ATTACKS["flickering"](label_loss(brightness_logits, torch.tensor([1, 1])), clips)
+    change = change - clips
+    torch.testing.assert_close(change, change[..., :1, :1].expand_as(change), rtol=0, atol=1e-6)
+
+
+def test_sparse_frames_finds_the_frames_that_matter() -> None:
+    weights = torch.tensor([0.1, 1.0, 0.2, 2.0])[:, None, None, None]
+    clips = clips_at(0.5, 0.5)
+    attacked = ATTACKS["sparse_frames"](
+        label_loss(lambda x: brightness_logits(x * weights), torch.tensor([1, 1])), clips
+    )
+    changed = (attacked != clips).flatten(2).any(2)
+    assert changed.tolist() == [[False, True, False, True]] * 2
+    with pytest.raises(ValueError, match=r"frames must be in 1\.\.4, got 5"):
+        sparse_frames(lambda x: x.sum(), clips, epsilon=0.1, frames=5)
+
+
+@pytest.mark.parametrize("kind", [cross_entropy, margin])
+def test_apgd_reaches_at_least_the_loss_of_pgd(kind: Callable[..., Tensor]) -> None:
+    recogniser = tiny_recogniser(4, (8, 8))
+    clips = torch.rand(200, 4, 3, 8, 8, generator=seeded())
+    labels = recogniser.logits(clips).argmax(1)
+    loss = label_loss(recogniser.logits, labels, kind)
+    plain = pgd(loss, clips, epsilon=4 / 255, steps=50, step_size=0.5 / 255, generator=seeded())
+    own = apgd(loss, clips, epsilon=4 / 255, steps=50, generator=seeded())
+    assert loss(own).mean() >= loss(plain).mean()
+    survivors = [int((recogniser.logits(c).argmax(1) == labels).sum()) for c in (own, plain)]
+    assert survivors[0] <= survivors[1] < 100
+
+
+def test_a_warm_start_goes_on_where_it_is_told() -> None:
+    clips = clips_at(0.6)
+    loss = label_loss(brightness_logits, torch.tensor([1]))
+    start = clips - 0.04
+    attacked = pgd(loss, clips, epsilon=EPSILON, steps=1, step_size=0.002, start=start)
+    torch.testing.assert_close(attacked, clips - 0.042)
+    outside = pgd(loss, clips, epsilon=EPSILON, steps=1, step_size=0.0, start=clips - 0.3)
+    torch.testing.assert_close(outside, clips - EPSILON)
+
+
+def test_the_best_clips_on_the_way_may_be_kept() -> None:
+    """A step that is far too long jumps to and fro over the optimum, which lies at -0.01."""
+
+    def loss(clips: Tensor) -> Tensor:
+        return -(clips.mean(dim=(1, 2, 3, 4)) - 0.59).abs()
+
+    budget = {"epsilon": EPSILON, "steps": 3, "step_size": 0.03, "start": clips_at(0.585)}
+    kept = pgd(loss, clips_at(0.6), keep_best=True, **budget)  # type: ignore[arg-type]
+    last = pgd(loss, clips_at(0.6), **budget)  # type: ignore[arg-type]
+    torch.testing.assert_close(kept, clips_at(0.585))
+    assert loss(last).item() < loss(kept).item()
+
+
+def test_square_fools_what_can_be_fooled_and_keeps_the_budget() -> None:
+    clips = clips_at(0.51, 0.60, 0.40)
+    labels = torch.tensor([1, 1, 1])
+    attacked = square(
+        brightness_logits, clips, labels, epsilon=0.05, queries=300, generator=seeded()
+    )
+    assert (attacked - clips).abs().max().item() <= 0.05 + 1e-6
+    assert brightness_logits(attacked).argmax(1).tolist() == [0, 1, 0]
+
+
+def test_square_only_ever_lowers_the_lead() -> None:
+    clips = clips_at(0.60)
+    labels = torch.tensor([1])
+    leads = []
+    for queries in (1, 50, 200):
+        attacked = square(
+            brightness_logits, clips, labels, epsilon=0.05, queries=queries, generator=seeded()
+        )
+        leads.append(lead(brightness_logits(attacked), labels).item())
+    assert leads[0] >= leads[1] >= leads[2]
+    assert leads[0] > leads[2]

@@ -1,0 +1,166 @@
+"""Gradients through the whole defence: exact ones, BPDA, and expectations over what is drawn."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.parity import FIXTURE, load_pipeline
+from tests.support.models import tiny_recogniser
+from videopure.evaluation.attacks import pgd
+from videopure.evaluation.losses import (
+    bpda,
+    cross_entropy,
+    evasion,
+    expectation,
+    gradient,
+    lead,
+    soft_vote,
+)
+from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation
+
+pytestmark = pytest.mark.unit
+
+FORMS = {
+    "published": Randomisation(),
+    "fresh": Randomisation(fresh_noise=True, eta=1.0),
+    "all": Randomisation(eta=1.0, random_anchor=True, step_range=(0, 1), max_shift=3),
+}
+LABELS = torch.tensor([0, 2])
+
+
+def defend(randomisation: Randomisation, dtype: torch.dtype = torch.float32) -> DefendedRecogniser:
+    pipeline = load_pipeline(FIXTURE)
+    recogniser = tiny_recogniser(3, (16, 24))
+    pipeline.to(dtype)
+    settings = PurifySettings(inversion_steps=1, randomisation=randomisation)
+    return DefendedRecogniser(pipeline, recogniser.to(dtype), settings)
+
+
+def clips(dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(4)
+    return torch.rand(2, 3, 3, 16, 24, generator=generator).to(dtype)
+
+
+def loss_of(defended: DefendedRecogniser, video: Tensor, seeds: list[int]) -> Tensor:
+    return cross_entropy(soft_vote(defended.votes(video, seeds)), LABELS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_exact_gradients_are_those_of_finite_differences(form: str) -> None:
+    """Float64, through encoding, inversion, guidance, denoising, decoding and the soft vote."""
+    defended = defend(FORMS[form], torch.float64)
+    defended.pipeline.gradient_checkpointing = True
+    video, seeds = clips(torch.float64) * 0.9 + 0.05, [3, 4]
+    _, slope = gradient(lambda x: loss_of(defended, x, seeds), video)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        direction = torch.randn(video.shape, generator=generator, dtype=torch.float64)
+        expected = (slope * direction).flatten(1).sum(1)
+        step = 1e-8
+        with torch.no_grad():
+            above = loss_of(defended, video + step * direction, seeds)
+            below = loss_of(defended, video - step * direction, seeds)
+        torch.testing.assert_close((above - below) / (2 * step), expected, rtol=1e-5, atol=1e-7)
+    assert slope.abs().max() > 0
+
+
+def test_checkpointing_changes_no_gradient_and_keeps_fewer_activations() -> None:
+    defended, video = defend(FORMS["published"]), clips()
+    kept: dict[bool, int] = {}
+    slopes: dict[bool, Tensor] = {}
+    for checkpointing in (False, True):
+        defended.pipeline.gradient_checkpointing = checkpointing
+        kept[checkpointing] = 0
+
+        def count(tensor: Tensor, on: bool = checkpointing) -> Tensor:
+            kept[on] += tensor.nbytes
+            return tensor
+
+        leaf = video.clone().requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = loss_of(defended, leaf, [1, 2]).sum()
+        (slopes[checkpointing],) = torch.autograd.grad(loss, leaf)
+    torch.testing.assert_close(slopes[True], slopes[False], rtol=1e-5, atol=1e-7)
+    assert kept[True] * 10 < kept[False]
+
+
+def test_bpda_takes_the_mean_gradient_of_the_candidates() -> None:
+    defended, video = defend(FORMS["published"]), clips()
+    votes = bpda(defended.candidates, defended.recogniser.logits)
+    leaf = video.clone().requires_grad_()
+    sum(cross_entropy(v, LABELS[k].expand(3)).mean() for k, v in enumerate(votes(leaf, [0, 0]))
+        ).backward()  # fmt: skip
+    with torch.no_grad():
+        candidates = defended.candidates(video, [0, 0])
+    for k, shown in enumerate(candidates):
+        apart = shown.clone().requires_grad_()
+        cross_entropy(defended.recogniser.logits(apart), LABELS[k].expand(3)).mean().backward()
+        assert apart.grad is not None
+        assert leaf.grad is not None
+        torch.testing.assert_close(leaf.grad[k], apart.grad.sum(0), rtol=1e-3, atol=1e-6)
+
+
+def test_bpda_votes_are_the_true_ones() -> None:
+    defended, video = defend(FORMS["fresh"]), clips()
+    votes = bpda(defended.candidates, defended.recogniser.logits)(video, [5, 6])
+    with torch.no_grad():
+        expected = defended.votes(video, [5, 6])
+    for ours, theirs in zip(votes, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_expectation_is_the_mean_over_fresh_draws() -> None:
+    seen: list[list[int]] = []
+
+    def loss(video: Tensor, seeds: list[int]) -> Tensor:
+        seen.append(list(seeds))
+        return video.flatten(1).sum(1) * torch.tensor([seed % 7 for seed in seeds])
+
+    mean = expectation(loss, 3, torch.Generator().manual_seed(0))
+    values, slope = gradient(mean, clips())
+    assert len({tuple(seeds) for seeds in seen}) == 3
+    factor = torch.tensor([[s % 7 for s in seeds] for seeds in seen]).float().mean(0)
+    torch.testing.assert_close(slope, factor[:, None, None, None, None].expand_as(slope))
+    torch.testing.assert_close(values, clips().flatten(1).sum(1) * factor)
+    gradient(mean, clips())
+    assert len({tuple(seeds) for seeds in seen}) == 6
+    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+        expectation(loss, 0)
+
+
+def test_soft_vote_is_the_mean_probability() -> None:
+    votes = [torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 3.0]])]
+    expected = torch.stack([ballot.softmax(1).mean(0) for ballot in votes])
+    torch.testing.assert_close(soft_vote(votes).exp(), expected)
+
+
+def test_evasion_asks_for_the_label_first_and_for_low_suspicion_then() -> None:
+    labels = torch.tensor([0])
+    sure_right, sure_wrong = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 9.0]])
+    undecided = torch.tensor([[0.1, 0.0]])
+    order = [
+        evasion(sure_right, [sure_right], labels),
+        evasion(sure_right, [undecided], labels),
+        evasion(sure_right, [sure_wrong], labels),  # wrong, and suspicious
+        evasion(sure_wrong, [sure_wrong], labels),  # wrong, and nobody sees it
+    ]
+    values = torch.cat(order).tolist()
+    assert values == sorted(values)
+    assert len(set(values)) == 4
+    assert values[-1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("form", ["published", "fresh"])
+def test_an_unbounded_attack_leaves_nothing(form: str) -> None:
+    defended, video = defend(FORMS[form]), clips()
+    labels = torch.tensor([v.label_id for v in defended.answer(video, seeds=[1, 2]).verdicts])
+    draws = torch.Generator().manual_seed(0)
+
+    def loss(x: Tensor, seeds: list[int]) -> Tensor:
+        return -lead(soft_vote(defended.votes(x, seeds)), labels)
+
+    start = torch.rand(video.shape, generator=draws)
+    mean = expectation(loss, 1, draws)
+    attacked = pgd(mean, video, epsilon=1.0, steps=12, step_size=0.2, start=start)
+    answers = defended.answer(attacked, seeds=[7, 8]).verdicts
+    assert all(a.label_id != t for a, t in zip(answers, labels.tolist(), strict=True))

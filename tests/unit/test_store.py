@@ -1,0 +1,95 @@
+"""Stored results survive kills, full disks and other questions."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from videopure.evaluation.store import EvaluationError, Record, Store
+
+pytestmark = pytest.mark.unit
+
+QUESTION = {"archive": "abc", "seed": 0}
+RECORD = Record(
+    threat="PGD-10 4/255",
+    family="PGD-10",
+    knowledge="gray-box",
+    epsilon=4,
+    defence="none",
+    clip=0,
+    name="test 0",
+    truth=1,
+    label=2,
+    votes=[2],
+    timesteps=[],
+    suspicion=None,
+    seconds=0.1,
+    attack_seconds=0.2,
+    largest_change=0.0157,
+)
+
+
+def test_units_of_all_processes_are_read_back(tmp_path: Path) -> None:
+    first, second = (Store(tmp_path, QUESTION, writer) for writer in (0, 1))
+    first.add("a", [RECORD, replace(RECORD, defence="other")])
+    second.add("b", [replace(RECORD, clip=1)])
+    again = Store(tmp_path, QUESTION)
+    assert set(again.done()) == {("a", "none"), ("a", "other"), ("b", "none")}
+    assert again.done()["a", "none"] == [RECORD]
+    assert not again.done()["a", "none"][0].right
+
+
+def test_a_line_cut_by_a_kill_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path, QUESTION)
+    store.add("a", [RECORD])
+    store.add("b", [RECORD])
+    file = tmp_path / "units-0.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert set(store.done()) == {("a", "none")}
+    mended = Store(tmp_path, QUESTION)
+    mended.add("c", [RECORD])
+    assert set(mended.done()) == {("a", "none"), ("c", "none")}
+
+
+def test_larger_batches_replace_overlapping_smaller_ones(tmp_path: Path) -> None:
+    store = Store(tmp_path, QUESTION)
+    store.add("0+2", [replace(RECORD, clip=clip, label=5) for clip in (0, 1)])
+    store.add("0+1", [replace(RECORD, clip=0, label=6)])
+    assert [(r.clip, r.label) for r in store.records()] == [(0, 5), (1, 5)]
+
+
+def test_the_results_of_another_question_are_refused_and_kept(tmp_path: Path) -> None:
+    Store(tmp_path, QUESTION).add("a", [RECORD])
+    with pytest.raises(EvaluationError, match=r"another evaluation, with other seed: choose"):
+        Store(tmp_path, {**QUESTION, "seed": 1})
+    assert Store(tmp_path, QUESTION).done()
+
+
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
+    """/dev/full is the system's own full disk."""
+    store = Store(tmp_path, QUESTION)
+    store.add("a", [RECORD])
+    full = Store(tmp_path, QUESTION, writer=1)
+    (tmp_path / "units-1.jsonl").symlink_to("/dev/full")
+    with pytest.raises(EvaluationError, match=r"disk of .* is full: make room and run the same"):
+        full.add("b", [RECORD])
+    os.unlink(tmp_path / "units-1.jsonl")
+    assert set(Store(tmp_path, QUESTION).done()) == {("a", "none")}
+
+
+def test_other_faults_of_the_disk_stay_what_they_are(tmp_path: Path) -> None:
+    store = Store(tmp_path, QUESTION)
+    (tmp_path / "units-0.jsonl").mkdir()
+    with pytest.raises(IsADirectoryError):
+        store.add("a", [RECORD])
+
+
+def test_whole_files_are_replaced_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path, QUESTION)
+    path = store.write("examples/a.txt", "one")
+    store.write("examples/a.txt", b"two")
+    assert path.read_bytes() == b"two"
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+    assert json.loads((tmp_path / "question.json").read_text()) == QUESTION

@@ -1,0 +1,128 @@
+"""Figures of an evaluation whose answers are known."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from videopure.evaluation.store import Record
+from videopure.evaluation.summary import summarise
+from videopure.evaluation.tables import print_tables
+
+pytestmark = pytest.mark.unit
+
+
+def answers(
+    defence: str,
+    threat: str,
+    right: str,
+    *,
+    knowledge: str = "gray-box",
+    suspicion: list[float] | None = None,
+) -> list[Record]:
+    """One record for each character of `right`: "1" is a right answer."""
+    family, _, budget = threat.partition(" ")
+    epsilon = int(budget.split("/")[0]) if budget else {"clean": 0, "unbounded": 255}[threat]
+    return [
+        Record(
+            threat=threat,
+            family=family,
+            knowledge=knowledge,
+            epsilon=epsilon,
+            defence=defence,
+            clip=clip,
+            name=f"test {clip}",
+            truth=1,
+            label=int(outcome),
+            votes=[int(outcome)],
+            timesteps=[1],
+            suspicion=suspicion[clip] if suspicion else None,
+            seconds=0.5,
+            attack_seconds=2.0,
+            largest_change=epsilon / 255,
+            fidelity={"psnr": 30.0 + clip, "ssim": 0.9} if threat == "clean" else None,
+        )
+        for clip, outcome in enumerate(right)
+    ]
+
+
+RECORDS = [
+    *answers("none", "clean", "1111", knowledge="clean"),
+    *answers("none", "PGD-10 4/255", "0100"),
+    *answers("none", "PGD-50 4/255", "0110"),
+    *answers("VideoPure", "clean", "1111", knowledge="clean", suspicion=[0.0, 0.1, 0.2, 0.6]),
+    *answers("VideoPure", "PGD-10 4/255", "1110", suspicion=[0.9, 0.6, 0.1, 0.05]),
+    *answers("VideoPure", "PGD-10 8/255", "1111"),
+    *answers("VideoPure", "BPDA-20 4/255", "011", knowledge="adaptive"),
+    *answers("VideoPure", "exact-20 4/255", "001", knowledge="adaptive"),
+    *answers("VideoPure", "unbounded", "01", knowledge="adaptive"),
+]
+
+
+def test_shares_have_intervals_and_counts() -> None:
+    share = summarise(RECORDS, None)["accuracy"]["VideoPure"]["PGD-10 4/255"]
+    assert (share["share"], share["right"], share["clips"]) == (0.75, 3, 4)
+    assert share["low"] == pytest.approx(0.3006, abs=1e-4)
+
+
+def test_the_worst_case_takes_every_attack_on_the_clips_that_met_all() -> None:
+    worst = summarise(RECORDS, None)["worst_case"]
+    at_4 = worst["VideoPure"]["4"]
+    # Clips 0..2 met everything of up to 4/255: 0 falls to BPDA, 1 to the exact gradient.
+    assert (at_4["right"], at_4["clips"], at_4["attacks"], at_4["adaptive"]) == (1, 3, 3, True)
+    assert (worst["VideoPure"]["8"]["right"], worst["VideoPure"]["8"]["clips"]) == (1, 3)
+    assert (worst["none"]["4"]["right"], worst["none"]["4"]["adaptive"]) == (1, False)
+    assert "255" not in worst["VideoPure"]
+
+
+def test_pairs_are_those_of_mcnemar() -> None:
+    pairs = summarise(RECORDS, None)["paired"]["none"]
+    assert pairs["PGD-10 4/255"] == {"only_videopure": 2, "only_this": 0, "p": 0.5}
+    assert pairs["clean"] == {"only_videopure": 0, "only_this": 0, "p": 1.0}
+    assert "exact-20 4/255" not in pairs
+
+
+def test_suspicion_tells_attacked_from_clean_clips() -> None:
+    found = summarise(RECORDS, 0.5)["suspicion"]["VideoPure"]["PGD-10 4/255"]
+    # Of the 16 pairs the attacked clip's score is higher in 9 and equal in 2.
+    assert found["auc"] == (9 + 0.5 * 2) / 16
+    assert found["alarms_at_1_percent"] == 0.25  # above 0.6, the highest of the clean ones
+    # Clip 3 alone is wrong, and its score is below the threshold.
+    assert found["fooled_and_silent"]["right"] == 1
+    assert (
+        "fooled_and_silent"
+        not in summarise(RECORDS, None)["suspicion"]["VideoPure"]["PGD-10 4/255"]
+    )
+
+
+def test_sanity_checks_find_what_is_wrong() -> None:
+    checks = {(c["check"], c["detail"]): c["holds"] for c in summarise(RECORDS, None)["sanity"]}
+    assert checks == {
+        ("more budget helps", "VideoPure, PGD-10 at 4, 8/255: 3, 4 of 4 left"): False,
+        ("more steps help", "none: PGD-50 4/255 leaves 2, PGD-10 4/255 1 of 4"): False,
+        (
+            "the exact gradient beats BPDA",
+            "VideoPure: exact-20 4/255 leaves 1, BPDA-20 4/255 2 of 3",
+        ): True,
+        (
+            "knowing the defence helps",
+            "VideoPure: exact-20 4/255 leaves 1, PGD-10 4/255 3 of 3",
+        ): True,
+        ("an unbounded attack leaves nothing", "VideoPure: 1 of 2 clips left"): False,
+    }
+
+
+def test_fidelity_and_seconds_are_averaged() -> None:
+    summary = summarise(RECORDS, None)
+    assert summary["fidelity"]["VideoPure"] == {"psnr": 31.5, "ssim": 0.9}
+    assert summary["seconds"]["none"] == 0.5
+    assert summary["attack_seconds"]["PGD-10 4/255"] == {"recogniser": 2.0}
+    assert summary["attack_seconds"]["exact-20 4/255"] == {"VideoPure": 2.0}
+
+
+def test_tables_are_markdown() -> None:
+    text = StringIO()
+    print_tables(summarise(RECORDS, 0.5), Console(file=text, width=240))
+    rows = [" ".join(line.split()) for line in text.getvalue().splitlines()]
+    assert any(row.startswith("| none | 100% (51%–100%, n=4) | 25% (5%–70%, n=4)") for row in rows)
+    assert any("NO" in row and "more steps help" in row for row in rows)
