@@ -1,0 +1,18 @@
+"""What all commands print to."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+__all__ = ["console", "errors", "fail"]
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def fail(message: str) -> typer.Exit:
+    """Print an error; raise what this answers."""
+    errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
+    return typer.Exit(1)
