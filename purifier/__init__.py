@@ -1,6 +1,6 @@
 """Purification of video clips with a video diffusion model (VideoPure, arXiv 2501.14999)."""
 
-from videopure.purifier.clip import prepare_clip, sample_frame_indices
+from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
 from videopure.purifier.defended import (
     DefendedOutput,
     DefendedRecogniser,
@@ -13,7 +13,9 @@ from videopure.purifier.guidance import Guidance
 from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoPurePipeline
 from videopure.purifier.recognisers import (
     NetworkRecogniser,
+    ProgramRecogniser,
     Recogniser,
+    TorchvisionRecogniser,
     TransformersRecogniser,
     load_recogniser,
 )
@@ -25,11 +27,14 @@ __all__ = [
     "DefendedOutput",
     "DefendedRecogniser",
     "FlowEstimator",
+    "Framing",
     "Guidance",
     "Method",
     "NetworkRecogniser",
+    "ProgramRecogniser",
     "PurifySettings",
     "Recogniser",
+    "TorchvisionRecogniser",
     "TransformersRecogniser",
     "Verdict",
     "VideoPureOutput",
