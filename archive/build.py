@@ -12,12 +12,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
+from videopure.archive.hub import Source, find_source
 from videopure.archive.licences import find_licence, is_restricted
 from videopure.archive.model_config import render_model_config
 from videopure.archive.pack import copy_code, pack
-from videopure.archive.pipelines import store_pipeline
-from videopure.archive.recognisers import store_recogniser
+from videopure.archive.pipelines import FOLDERS, store_pipeline
+from videopure.archive.recognisers import (
+    StoredRecogniser,
+    find_recogniser,
+    store_recogniser,
+)
 from videopure.archive.spec import BuildError, BuildSpec, Report
 from videopure.handler import __version__
 from videopure.handler.contents import (
@@ -47,8 +53,8 @@ LIBRARIES = ("torch", "diffusers", "numpy", "av", "opencv-python-headless")
 
 
 def build_archive(
-    recogniser: Path,
-    pipeline: Path,
+    recogniser: str | Path,
+    pipeline: str | Path,
     out: Path,
     *,
     name: str = "videopure",
@@ -85,7 +91,9 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         SettingsError: if a key of model-config.yaml is not known.
     """
     config = spec.check()
-    accepted = check_licences(spec, report)
+    recogniser = find_recogniser(spec)
+    pipeline = find_source("pipeline", spec.pipeline, FOLDERS)
+    accepted = check_licences({"recogniser": recogniser, "pipeline": pipeline}, spec, report)
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the archive: the place that has room for it, and moving it is then no copy.
     with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:
@@ -95,11 +103,11 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         report("Copying the code")
         copy_code(staging)
         report("Storing the purifier")
-        store_pipeline(spec.pipeline, staging / "pipeline")
+        store_pipeline(pipeline.path, staging / "pipeline")
         report("Storing the recogniser")
-        store_recogniser(spec.recogniser, staging / "recogniser")
+        stored = store_recogniser(spec, recogniser, staging / "recogniser", report)
         report("Recording every file")
-        manifest = make_manifest(staging, spec, accepted)
+        manifest = make_manifest(staging, spec, recogniser, stored, pipeline, accepted)
         (staging / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
         report("Checking that the parts fit together")
         _try_out(staging, config.videopure)
@@ -111,45 +119,57 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
     return spec.out
 
 
-def check_licences(spec: BuildSpec, report: Report) -> list[str]:
+def check_licences(sources: Mapping[str, Source], spec: BuildSpec, report: Report) -> list[str]:
     """Report the licences found; the accepted ones among them that restrict use.
 
     Raises:
         BuildError: if one restricts use and was not accepted.
     """
     accepted = []
-    for part, folder in (("recogniser", spec.recogniser), ("pipeline", spec.pipeline)):
-        licence = find_licence(folder)
-        report(f"Licence of the {part}: {licence or 'none found in ' + str(folder)}")
+    for part, source in sources.items():
+        licence = find_licence(source.path)
+        report(f"Licence of the {part}: {licence or f'none found in {source.path}'}")
         if licence is not None and is_restricted(licence):
             if not spec.accept_licence:
                 raise BuildError(
-                    f"the {part} {folder} comes under {licence}, which restricts its use: read "
-                    "it, and give --accept-licence if your use is allowed"
+                    f"the {part} {source.origin} comes under {licence}, which restricts its use: "
+                    "read it, and give --accept-licence if your use is allowed"
                 )
             accepted.append(f"{part}: {licence}")
     return accepted
 
 
-def make_manifest(staging: Path, spec: BuildSpec, accepted: list[str]) -> Manifest:
+def make_manifest(
+    staging: Path,
+    spec: BuildSpec,
+    recogniser: Source,
+    stored: StoredRecogniser,
+    pipeline: Source,
+    accepted: list[str],
+) -> Manifest:
     """The manifest of what lies in the staging folder."""
     try:
-        recogniser = load_recogniser(staging / "recogniser")
+        loaded = load_recogniser(staging / "recogniser", trusted_program=stored.program)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BuildError(f"recogniser {spec.recogniser} cannot be loaded: {error}") from error
+        raise BuildError(f"recogniser {recogniser.origin} cannot be loaded: {error}") from error
     return Manifest(
         name=spec.name,
         version=spec.version,
         videopure_version=__version__,
-        recogniser=_component(
-            staging, "recogniser", recogniser.name, type(recogniser).__name__, spec.recogniser
+        recogniser=Component(
+            name=stored.name,
+            kind=type(loaded).__name__,
+            licence=find_licence(recogniser.path),
+            source=recogniser.origin,
+            program=stored.program,
+            **_contents(staging, "recogniser", loaded),
         ),
-        purifier=_component(
-            staging,
-            "pipeline",
-            spec.purifier_name or spec.pipeline.resolve().name,
-            "VideoPurePipeline",
-            spec.pipeline,
+        purifier=Component(
+            name=spec.purifier_name or pipeline.name,
+            kind="VideoPurePipeline",
+            licence=find_licence(pipeline.path),
+            source=pipeline.origin,
+            **_contents(staging, "pipeline"),
         ),
         accepted_licences=accepted,
         libraries={library: library_version(library) for library in LIBRARIES},
@@ -157,21 +177,24 @@ def make_manifest(staging: Path, spec: BuildSpec, accepted: list[str]) -> Manife
     )
 
 
-def _component(staging: Path, folder: str, name: str, kind: str, source: Path) -> Component:
+def _contents(staging: Path, folder: str, program: nn.Module | None = None) -> dict[str, Any]:
+    """Dtype, parameters and classes of what a folder holds.
+
+    They are read from the safetensors; `program` is asked where there are none.
+    """
     files = FolderFiles(staging)
     names = [file for file in files.names() if file.startswith(f"{folder}/")]
-    dtypes: set[str] = set()
-    for file in names:
-        dtypes |= weight_dtypes(files, file)
-    return Component(
-        name=name,
-        kind=kind,
-        licence=find_licence(source),
-        source=source.resolve().name,
-        dtype="+".join(sorted(dtypes)),
-        parameters=sum(prod(shape) for file in names for _, shape in weight_shapes(files, file)),
-        classes=read_classes(files, folder, names),
-    )
+    shapes = [shape for file in names for _, shape in weight_shapes(files, file)]
+    dtypes = {dtype for file in names for dtype in weight_dtypes(files, file)}
+    parameters = sum(map(prod, shapes))
+    if not shapes and program is not None:
+        parameters = sum(parameter.numel() for parameter in program.parameters())
+        dtypes = {str(p.dtype).removeprefix("torch.") for p in program.parameters()}
+    return {
+        "dtype": "+".join(sorted(dtypes)),
+        "parameters": parameters,
+        "classes": read_classes(files, folder, names),
+    }
 
 
 def _try_out(staging: Path, settings: HandlerSettings) -> None:

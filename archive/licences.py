@@ -30,13 +30,15 @@ _RESTRICTED = re.compile(
 )
 
 
-def find_licence(folder: Path) -> str | None:
+def find_licence(place: Path) -> str | None:
     """What the model card says, else the licence that lies in the folder, else None.
 
-    A folder inside a model's folder (such as `pipeline/`) is spoken for by the one above it.
+    A folder inside a model's folder (such as `pipeline/`) is spoken for by the one above it, and a
+    file by the folder it lies in.
     """
-    for place in (folder, folder.parent):
-        found = _from_card(place / "README.md")
+    folder = place if place.is_dir() else place.parent
+    for speaker in (folder, folder.parent) if place.is_dir() else (folder,):
+        found = _from_card(speaker / "README.md")
         if found is not None:
             return found
     for pattern in _TEXTS:

@@ -11,10 +11,14 @@ from videopure.archive.sources import check_weights, read_config, stored_dtype
 from videopure.archive.spec import BuildError
 from videopure.purifier import VideoPurePipeline
 
-__all__ = ["store_pipeline"]
+__all__ = ["FOLDERS", "store_pipeline"]
 
 UNETS = ("UNet3DConditionModel", "UNetMotionModel")
 CODECS = ("AutoencoderKL", "AutoencoderTiny", "PatchCodec")
+
+
+# Of a repository on the hub.
+FOLDERS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer", "prompt_embedding")
 
 
 def store_pipeline(source: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from videopure.archive.spec import BuildError
 from videopure.handler.contents import FolderFiles, is_pickle, weight_shapes
 
-__all__ = ["check_weights", "read_config", "stored_dtype"]
+__all__ = ["check_file", "check_weights", "read_config", "stored_dtype"]
 
 # Names that safetensors gives them, to those that torch does.
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -30,7 +30,7 @@ def check_weights(part: str, folder: Path) -> None:
     if not files:
         raise BuildError(f"{part} {folder} holds no safetensors: pickled weights are not loaded")
     for file in files:
-        _check_file(part, file)
+        check_file(part, file)
     for index in folder.glob("*.safetensors.index.json"):
         _check_shards(part, index)
 
@@ -62,7 +62,8 @@ def read_config(part: str, file: Path) -> dict[str, Any]:
     return config
 
 
-def _check_file(part: str, file: Path) -> None:
+def check_file(part: str, file: Path) -> None:
+    """Check one safetensors file; see `check_weights`."""
     files = FolderFiles(file.parent)
     if is_pickle(files, file.name):
         raise BuildError(

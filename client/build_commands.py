@@ -29,8 +29,29 @@ def register(app: typer.Typer) -> None:
 
 def build(
     demo: Annotated[bool, typer.Option("--demo", help="Use the demo's models.")] = False,
-    recogniser: Annotated[Path | None, typer.Option(help="Folder of the recogniser.")] = None,
-    pipeline: Annotated[Path | None, typer.Option(help="Folder of the diffusion model.")] = None,
+    recogniser: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id, torchvision:NAME, or a .pt2, .pt or .ts program."),
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Diffusers folder or hub id.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of a torchvision model: .safetensors or .pth.")
+    ] = None,
+    recogniser_config: Annotated[
+        Path | None, typer.Option(help="YAML that describes a program or a torchvision model.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Class names: one a line, or a JSON list.")
+    ] = None,
+    trust_program: Annotated[
+        bool, typer.Option("--trust-program", help="Let in a program, which is code.")
+    ] = False,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Agree to licences that restrict use.")
+    ] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="Convert weights to float16, bfloat16 or float32.")
+    ] = None,
     settings: Annotated[
         Path | None, typer.Option(help="YAML file with the archive's `videopure` settings.")
     ] = None,
@@ -38,9 +59,12 @@ def build(
         Path | None,
         typer.Option(help="YAML file with all of model-config.yaml, instead of --settings."),
     ] = None,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Agree to licences that restrict use.")
-    ] = False,
+    recogniser_name: Annotated[
+        str | None, typer.Option(help="What the answers call the recogniser.")
+    ] = None,
+    purifier_name: Annotated[
+        str | None, typer.Option(help="What the answers call the purifier.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Archive to write.")] = ARCHIVE,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0",
 ) -> None:
@@ -56,10 +80,10 @@ def build(
     if settings is not None and model_config is not None:
         raise fail("give either --settings or --model-config")
     config: dict[str, Any] = {}
-    purifier_name = None
     if demo:
-        purifier_name = "demo-unet3d"
-        recogniser, pipeline = demo_bundle() / "recogniser", demo_bundle() / "pipeline"
+        purifier_name = purifier_name or "demo-unet3d"
+        recogniser = str(demo_bundle() / "recogniser")
+        pipeline = str(demo_bundle() / "pipeline")
         config = {"videopure": demo_settings()}
     if recogniser is None or pipeline is None:
         raise fail("--recogniser and --pipeline are needed together")
@@ -74,9 +98,15 @@ def build(
             out=out,
             name=out.stem,
             version=version,
+            recogniser_name=recogniser_name,
             purifier_name=purifier_name,
             config=config,
+            weights=weights,
+            recogniser_config=recogniser_config,
+            labels=labels,
+            trust_program=trust_program,
             accept_licence=accept_licence,
+            dtype=dtype,
         )
         with console.status("Building") as status:
             built = build_archive(spec, lambda step: _show(step, status.update))
@@ -87,7 +117,7 @@ def build(
 
 def _show(step: str, update: Any) -> None:
     """Steps come and go in the status line; what is found stays."""
-    if step.startswith("Licence"):
+    if step.startswith(("Converting", "Licence", "Note")):
         console.print(escape(step))
     else:
         update(step)

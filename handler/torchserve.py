@@ -114,7 +114,17 @@ def load_service(root: Path, settings: HandlerSettings, device: torch.device) ->
         root / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
     )
     pipeline.set_progress_bar_config(disable=True)
-    recogniser = load_recogniser(root / "recogniser", dtype=dtype)
+    program = manifest.recogniser.program
+    if program is not None:
+        logger.warning(
+            "The recogniser %s is a program, which is code; it was let in with --trust-program "
+            "when the archive was built and is the same file (SHA-256 %s)",
+            program,
+            manifest.files[f"recogniser/{program}"].sha256,
+        )
+    recogniser = load_recogniser(
+        root / "recogniser", dtype=dtype, device=device, trusted_program=program
+    )
     defended = DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
     names = ModelNames(
         name=manifest.name,

@@ -6,6 +6,7 @@ operator, so one is only loaded when the caller names it as trusted.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,5 +107,7 @@ def load(folder: RecogniserFolder) -> ProgramRecogniser:
             exported = move_to_device_pass(exported, folder.device)
         program = exported.module()
     else:
-        program = torch.jit.load(file, map_location=folder.device)
+        with warnings.catch_warnings():  # deprecated, but what many models exist as
+            warnings.simplefilter("ignore", DeprecationWarning)
+            program = torch.jit.load(file, map_location=folder.device)
     return ProgramRecogniser(program, config)
