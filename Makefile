@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Installed before everything else: on a machine without a GPU give a CPU build of torch here.
 TORCH ?= torch==2.13.0
+# For the tests alone, beside the environment: see tests/support/torchvision_operators.py.
+TORCHVISION ?= torchvision==0.28.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := handler purifier archive client demo evaluation
@@ -36,6 +38,7 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@echo "==> Installing the packages that the tests need"
 	$(PIP) install --editable '.[dev]'
+	$(PIP) install --quiet --no-deps --upgrade --target build/torchvision '$(TORCHVISION)'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo

@@ -2,53 +2,59 @@
 
 from __future__ import annotations
 
-import importlib.resources
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version as library_version
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from diffusers.utils.logging import disable_progress_bar
-from safetensors import safe_open
+from safetensors import SafetensorError
+from torch import nn
 
-from videopure import handler, purifier
+from videopure.archive.hub import Source, find_source
+from videopure.archive.licences import find_licence, is_restricted
+from videopure.archive.model_config import render_model_config
+from videopure.archive.pack import copy_code, pack
+from videopure.archive.pipelines import FOLDERS, store_pipeline
+from videopure.archive.recognisers import (
+    StoredRecogniser,
+    find_recogniser,
+    store_recogniser,
+)
+from videopure.archive.spec import BuildError, BuildSpec, Report
 from videopure.handler import __version__
-from videopure.handler.manifest import MANIFEST_NAME, Component, Manifest, digest_files
+from videopure.handler.contents import (
+    FolderFiles,
+    read_classes,
+    weight_dtypes,
+    weight_shapes,
+)
+from videopure.handler.manifest import (
+    MANIFEST_NAME,
+    Component,
+    Manifest,
+    ManifestError,
+    digest_files,
+)
 from videopure.handler.settings import HandlerSettings
 from videopure.handler.torchserve import load_service
-from videopure.purifier import VideoPurePipeline, load_recogniser
+from videopure.purifier import load_recogniser
 
-__all__ = ["BuildError", "build_archive"]
+__all__ = ["BuildError", "build", "build_archive"]
 
-# What TorchServe reads of model-config.yaml; our own section stands beside it. The number of
-# workers is left to config.properties: what stands here could not be changed there.
-SERVING_DEFAULTS: dict[str, Any] = {
-    "batchSize": 4,
-    "maxBatchDelay": 50,
-    "responseTimeout": 120,
-    "startupTimeout": 300,
-}
+_NOT_FINITE = (
+    "answers a grey clip with numbers that are not finite: its weights are damaged, or too large "
+    "for their dtype"
+)
 LIBRARIES = ("torch", "diffusers", "numpy", "av", "opencv-python-headless")
-_RECOGNISER_FILES = ("*.json", "*.safetensors", "README.md", "LICENSE*")
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-Report = Callable[[str], object]
-
-
-class BuildError(ValueError):
-    """The archive cannot be built; the message says what to do."""
 
 
 def build_archive(
-    recogniser: Path,
-    pipeline: Path,
+    recogniser: str | Path,
+    pipeline: str | Path,
     out: Path,
     *,
     name: str = "videopure",
@@ -57,175 +63,152 @@ def build_archive(
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda step: None,
 ) -> Path:
-    """Write a zip-store archive that TorchServe serves as it is.
+    """Build an archive in the plainest case; see `BuildSpec` and `build`.
+
+    `settings` is the `videopure` section of model-config.yaml.
+    """
+    spec = BuildSpec(
+        recogniser=recogniser,
+        pipeline=pipeline,
+        out=out,
+        name=name,
+        version=version,
+        purifier_name=purifier_name,
+        config={"videopure": dict(settings)} if settings else {},
+    )
+    return build(spec, report)
+
+
+def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
+    """Write an archive that TorchServe serves as it is.
 
     Args:
-        recogniser: folder that `load_recogniser` reads.
-        pipeline: folder that `VideoPurePipeline.from_pretrained` reads; a text encoder in it is
-            used once, for the prompt embedding, and left out.
-        out: the archive to write, ending in `.mar`; an older one is replaced.
-        name: the model's name in TorchServe; by default that of `out` must be the same.
-        version: of the model.
-        purifier_name: what the answers call the purifier; by default the pipeline folder's name.
-        settings: the `videopure` section of model-config.yaml; see `HandlerSettings`.
+        spec: what goes in.
         report: told each step as it begins.
 
     Raises:
-        BuildError: if something is missing or does not fit.
+        BuildError: if something is missing, damaged or does not fit.
+        SettingsError: if a key of model-config.yaml is not known.
     """
-    if out.suffix != ".mar":
-        raise BuildError(f"out must end in .mar, got {out}")
-    for argument, folder in (("recogniser", recogniser), ("pipeline", pipeline)):
-        if not folder.is_dir():
-            raise BuildError(f"{argument} {folder} is not a folder")
-    checked = HandlerSettings.parse(settings)
-    with tempfile.TemporaryDirectory(prefix="videopure-build-") as scratch:
-        staging = Path(scratch) / "staging"
+    config = spec.check()
+    recogniser = find_recogniser(spec)
+    pipeline = find_source("pipeline", spec.pipeline, FOLDERS)
+    accepted = check_licences({"recogniser": recogniser, "pipeline": pipeline}, spec, report)
+    spec.out.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the archive: the place that has room for it, and moving it is then no copy.
+    with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:
+        scratch = Path(folder)
+        staging = scratch / "staging"
         staging.mkdir()
         report("Copying the code")
-        _copy_code(staging / "videopure")
+        copy_code(staging)
         report("Storing the purifier")
-        _store_pipeline(pipeline, staging / "pipeline")
+        store_pipeline(pipeline.path, staging / "pipeline")
         report("Storing the recogniser")
-        _store_recogniser(recogniser, staging / "recogniser")
-        purifier_name = purifier_name or pipeline.resolve().name
-        _write_manifest(staging, name, version, recogniser, pipeline, purifier_name)
+        stored = store_recogniser(spec, recogniser, staging / "recogniser", report)
+        report("Recording every file")
+        manifest = make_manifest(staging, spec, recogniser, stored, pipeline, accepted)
+        (staging / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
         report("Checking that the parts fit together")
-        _try_out(staging, checked)
-        config = Path(scratch) / "model-config.yaml"
-        section = dict(settings or {})
-        config.write_text(
-            yaml.safe_dump({**SERVING_DEFAULTS, "videopure": section}, sort_keys=False),
-            encoding="utf-8",
-        )
+        _try_out(staging, config.videopure)
+        config_file = scratch / "model-config.yaml"
+        config_file.write_text(render_model_config(spec.config), encoding="utf-8")
         report("Packing the archive")
-        packed = _pack(staging, config, Path(scratch), name, version)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(packed, out)
-    return out
+        packed = pack(staging, config_file, scratch, spec.name, spec.version)
+        shutil.move(packed, spec.out)
+    return spec.out
 
 
-def _copy_code(target: Path) -> None:
-    """The packages that serve, as a regular package that shadows any installed one."""
-    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for package in (handler, purifier):
-        (source,) = package.__path__
-        shutil.copytree(source, target / Path(source).name, ignore=ignore)
-    (target / "__init__.py").write_text(
-        f'"""VideoPure as it was when the archive was built."""\n\n__version__ = "{__version__}"\n',
-        encoding="utf-8",
-    )
+def check_licences(sources: Mapping[str, Source], spec: BuildSpec, report: Report) -> list[str]:
+    """Report the licences found; the accepted ones among them that restrict use.
+
+    Raises:
+        BuildError: if one restricts use and was not accepted.
+    """
+    accepted = []
+    for part, source in sources.items():
+        licence = find_licence(source.path)
+        report(f"Licence of the {part}: {licence or f'none found in {source.path}'}")
+        if licence is not None and is_restricted(licence):
+            if not spec.accept_licence:
+                raise BuildError(
+                    f"the {part} {source.origin} comes under {licence}, which restricts its use: "
+                    "read it, and give --accept-licence if your use is allowed"
+                )
+            accepted.append(f"{part}: {licence}")
+    return accepted
 
 
-def _store_pipeline(source: Path, target: Path) -> None:
-    """Save the pipeline in the serving layout, in the dtype that its weights have."""
-    disable_progress_bar()  # of diffusers: the build reports its own steps
-    try:
-        pipeline = VideoPurePipeline.from_pretrained(
-            source,
-            dtype=_stored_dtype(source / "unet"),
-            local_files_only=True,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError) as error:
-        raise BuildError(f"pipeline {source} cannot be loaded: {error}") from error
-    pipeline.save_pretrained(target, safe_serialization=True)
-
-
-def _stored_dtype(folder: Path) -> torch.dtype:
-    """The dtype of a model's first weight."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise BuildError(f"{folder} holds no safetensors: pickled weights are not loaded")
-    with safe_open(files[0], framework="pt") as weights:
-        name = weights.get_slice(next(iter(weights.keys()))).get_dtype()
-    if name not in _DTYPES:
-        raise BuildError(f"{files[0]} holds {name} weights; use one of {', '.join(_DTYPES)}")
-    return _DTYPES[name]
-
-
-def _store_recogniser(source: Path, target: Path) -> None:
-    """Copy what a recogniser needs; pickles and code stay behind."""
-    if not list(source.glob("*.safetensors")):
-        raise BuildError(
-            f"recogniser {source} holds no safetensors: pickled weights are not loaded"
-        )
-    target.mkdir()
-    for pattern in _RECOGNISER_FILES:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, target / file.name)
-
-
-def _write_manifest(
+def make_manifest(
     staging: Path,
-    name: str,
-    version: str,
-    recogniser: Path,
-    pipeline: Path,
-    purifier_name: str,
-) -> None:
-    loaded = load_recogniser(staging / "recogniser")
-    manifest = Manifest(
-        name=name,
-        version=version,
+    spec: BuildSpec,
+    recogniser: Source,
+    stored: StoredRecogniser,
+    pipeline: Source,
+    accepted: list[str],
+) -> Manifest:
+    """The manifest of what lies in the staging folder."""
+    try:
+        loaded = load_recogniser(staging / "recogniser", trusted_program=stored.program)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BuildError(f"recogniser {recogniser.origin} cannot be loaded: {error}") from error
+    return Manifest(
+        name=spec.name,
+        version=spec.version,
         videopure_version=__version__,
         recogniser=Component(
-            name=loaded.name, kind=type(loaded).__name__, licence=_licence(recogniser)
+            name=stored.name,
+            kind=type(loaded).__name__,
+            licence=find_licence(recogniser.path),
+            source=recogniser.origin,
+            program=stored.program,
+            **_contents(staging, "recogniser", loaded),
         ),
         purifier=Component(
-            name=purifier_name, kind="VideoPurePipeline", licence=_licence(pipeline)
+            name=spec.purifier_name or pipeline.name,
+            kind="VideoPurePipeline",
+            licence=find_licence(pipeline.path),
+            source=pipeline.origin,
+            **_contents(staging, "pipeline"),
         ),
+        accepted_licences=accepted,
         libraries={library: library_version(library) for library in LIBRARIES},
         files=digest_files(staging),
     )
-    (staging / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
 
-def _licence(folder: Path) -> str | None:
-    """The `license` of the model card's front matter, in the folder or the one above it."""
-    for card in (folder / "README.md", folder.parent / "README.md"):
-        if card.is_file():
-            text = card.read_text(encoding="utf-8")
-            if text.startswith("---") and text.count("---") >= 2:
-                front_matter = yaml.safe_load(text.split("---")[1])
-                if isinstance(front_matter, dict) and "license" in front_matter:
-                    return str(front_matter["license"])
-    return None
+def _contents(staging: Path, folder: str, program: nn.Module | None = None) -> dict[str, Any]:
+    """Dtype, parameters and classes of what a folder holds.
+
+    They are read from the safetensors; `program` is asked where there are none.
+    """
+    files = FolderFiles(staging)
+    names = [file for file in files.names() if file.startswith(f"{folder}/")]
+    shapes = [shape for file in names for _, shape in weight_shapes(files, file)]
+    dtypes = {dtype for file in names for dtype in weight_dtypes(files, file)}
+    parameters = sum(map(prod, shapes))
+    if not shapes and program is not None:
+        parameters = sum(parameter.numel() for parameter in program.parameters())
+        dtypes = {str(p.dtype).removeprefix("torch.") for p in program.parameters()}
+    return {
+        "dtype": "+".join(sorted(dtypes)),
+        "parameters": parameters,
+        "classes": read_classes(files, folder, names),
+    }
 
 
 def _try_out(staging: Path, settings: HandlerSettings) -> None:
     """Load the parts as a worker will and answer one clip."""
     try:
-        load_service(staging, settings, torch.device("cpu")).warm_up()
+        service = load_service(staging, settings, torch.device("cpu"))
+        recogniser = service.defended.recogniser
+        clip = torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5)
+        (verdict,) = service.defended.answer(clip).verdicts
+    except ManifestError as error:
+        raise BuildError(str(error)) from error
     except ValueError as error:
         raise BuildError(f"the recogniser and the purifier do not fit together: {error}") from error
-
-
-def _pack(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
-    """Run torch-model-archiver in a folder of its own: it deletes `$TMPDIR/NAME` when it starts."""
-    entry = importlib.resources.files("videopure.archive") / "templates" / "videopure_handler.py"
-    export = scratch / "export"
-    own_tmp = scratch / "tmp"
-    export.mkdir()
-    own_tmp.mkdir()
-    with importlib.resources.as_file(entry) as handler_file:
-        command = [
-            sys.executable,
-            "-c",
-            "from model_archiver.model_packaging import generate_model_archive as main; main()",
-            *("--model-name", name, "--version", version),
-            *("--handler", str(handler_file), "--extra-files", str(staging)),
-            *("--config-file", str(config), "--export-path", str(export)),
-            *("--archive-format", "zip-store"),
-        ]
-        run = subprocess.run(
-            command,
-            env={**os.environ, "TMPDIR": str(own_tmp)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    packed = export / f"{name}.mar"
-    if run.returncode or not packed.is_file():
-        raise BuildError(f"torch-model-archiver failed: {run.stderr.strip() or run.stdout.strip()}")
-    return packed
+    if not torch.isfinite(verdict.undefended).all():
+        raise BuildError(f"recogniser {recogniser.name!r} {_NOT_FINITE}")
+    if not torch.isfinite(verdict.probabilities).all():
+        raise BuildError(f"the purifier {_NOT_FINITE}")

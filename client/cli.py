@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
+from videopure.client import build_commands
 from videopure.client.doctor import doctor
 from videopure.client.errors import ClientError
 from videopure.client.java import JavaNotFoundError
@@ -29,52 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-
-
-@app.command()
-def build(
-    demo: Annotated[bool, typer.Option("--demo", help="Use the demo's models.")] = False,
-    recogniser: Annotated[Path | None, typer.Option(help="Folder of the recogniser.")] = None,
-    pipeline: Annotated[Path | None, typer.Option(help="Folder of the diffusion model.")] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="YAML file with the archive's `videopure` settings.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Archive to write.")] = ARCHIVE,
-    version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0",
-) -> None:
-    """Build the archive that TorchServe serves."""
-    # torch and diffusers take seconds to import: only here, so that --help stays quick.
-    with console.status("Loading torch"):
-        from videopure.archive import BuildError, build_archive, demo_bundle, demo_settings
-        from videopure.handler.settings import SettingsError
-
-    if demo == (recogniser is not None or pipeline is not None):
-        raise fail("give either --demo, or both --recogniser and --pipeline")
-    section: dict[str, Any] = {}
-    purifier_name = None
-    if demo:
-        purifier_name = "demo-unet3d"
-        recogniser, pipeline = demo_bundle() / "recogniser", demo_bundle() / "pipeline"
-        section = demo_settings()
-    if recogniser is None or pipeline is None:
-        raise fail("--recogniser and --pipeline are needed together")
-    if settings is not None:
-        section = yaml.safe_load(settings.read_text(encoding="utf-8"))
-    try:
-        with console.status("Building") as status:
-            built = build_archive(
-                recogniser,
-                pipeline,
-                out,
-                name=out.stem,
-                version=version,
-                purifier_name=purifier_name,
-                settings=section,
-                report=lambda step: status.update(step),
-            )
-    except (BuildError, SettingsError) as error:
-        raise fail(str(error)) from error
-    console.print(f"Built {built} ({built.stat().st_size / 1e6:.1f} MB)")
+build_commands.register(app)
 
 
 @app.command()

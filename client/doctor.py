@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-import yaml
 from rich.markup import escape
 
 from videopure.client.java import JavaNotFoundError, java_home
@@ -156,19 +155,13 @@ def _archive(path: Path) -> Iterator[Finding]:
         return
     if _version("torch") is None:
         return
-    from zipfile import BadZipFile
-
-    from videopure.client.purify_command import unpacked
-    from videopure.handler.manifest import Manifest, ManifestError
-    from videopure.handler.settings import HandlerSettings, SettingsError
+    from videopure.archive import verify_archive
+    from videopure.handler.manifest import ManifestError
+    from videopure.handler.settings import SettingsError
 
     try:
-        with unpacked(path) as root:
-            manifest = Manifest.read(root)
-            manifest.verify(root)
-            config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
-            HandlerSettings.parse(config.get("videopure"))
-    except (BadZipFile, ManifestError, SettingsError, OSError, yaml.YAMLError) as error:
+        manifest = verify_archive(path).manifest
+    except (ManifestError, SettingsError, OSError) as error:
         yield Finding("archive", "fault", f"{path}: {error}", "build it anew: videopure build")
         return
     parts = f"{manifest.recogniser.name} behind {manifest.purifier.name}"

@@ -154,7 +154,7 @@ class VideoPureService:
         # Frames spread evenly over the whole video, cut into runs of equal length, are what each
         # of as many equal parts of it would give.
         num_frames = request.options.clips * recogniser.num_frames
-        clip = read_clip(request.video, num_frames, recogniser.frame_size, self.settings.limits)
+        clip = read_clip(request.video, num_frames, recogniser.framing, self.settings.limits)
         spent = 1000 * (time.perf_counter() - start)
         return _Job(request_id, request.options, clip, spent, explain)
 

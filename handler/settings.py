@@ -1,15 +1,23 @@
-"""The `videopure` section of model-config.yaml."""
+"""model-config.yaml: TorchServe's own keys and the `videopure` section, checked as a whole."""
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from videopure.purifier import PurifySettings, Randomisation
 
-__all__ = ["HandlerSettings", "Limits", "Purification", "SettingsError"]
+__all__ = ["HandlerSettings", "Limits", "ModelConfig", "Purification", "SettingsError"]
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -21,6 +29,11 @@ class SettingsError(ValueError):
 class _Section(BaseModel):
     # TorchServe ignores a misspelt key in silence; we do not.
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _defaults_for_none(section: Any) -> Any:
+    """A section whose lines are all comments is None in YAML and stands for the defaults."""
+    return {} if section is None else section
 
 
 class Limits(_Section):
@@ -65,6 +78,8 @@ class HandlerSettings(_Section):
     purification: Purification = Purification()
     limits: Limits = Limits()
 
+    _empty = field_validator("purification", "limits", mode="before")(_defaults_for_none)
+
     @model_validator(mode="after")
     def _check_steps(self) -> HandlerSettings:
         steps = self.purification.num_inference_steps
@@ -87,11 +102,7 @@ class HandlerSettings(_Section):
         Raises:
             SettingsError: naming every wrong key and its value.
         """
-        try:
-            return cls.model_validate(section or {})
-        except ValidationError as error:
-            faults = "; ".join(map(_fault, error.errors()))
-            raise SettingsError(f"model-config.yaml: {faults}") from None
+        return ModelConfig.parse({"videopure": section}).videopure
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype that the models compute in on a device."""
@@ -104,7 +115,60 @@ class HandlerSettings(_Section):
         }[self.dtype]
 
 
+class ModelConfig(_Section):
+    """The whole of model-config.yaml.
+
+    The first keys are those of TorchServe 0.12 that have a meaning for this handler, named and
+    typed as TorchServe reads them; it ignores a misspelt or mistyped key in silence. Those for
+    several devices per worker, streams and sequences are left out: this handler has none of them.
+    """
+
+    # TorchServe takes no "4" for 4.
+    model_config = ConfigDict(strict=True)
+
+    batchSize: int = Field(4, ge=1)
+    maxBatchDelay: int = Field(50, ge=0)
+    responseTimeout: int = Field(120, ge=1)
+    startupTimeout: int = Field(300, ge=1)
+    maxRetryTimeoutInSec: int = Field(300, ge=1)
+    jobQueueSize: int | None = Field(None, ge=1)
+    useJobTicket: bool = False
+    minWorkers: int | None = Field(None, ge=0)
+    maxWorkers: int | None = Field(None, ge=0)
+    deviceType: Literal["cpu", "gpu"] | None = None
+    deviceIds: list[int] | None = None
+    videopure: HandlerSettings = HandlerSettings()
+
+    _empty = field_validator("videopure", mode="before")(_defaults_for_none)
+
+    @classmethod
+    def parse(cls, config: Any) -> ModelConfig:
+        """Check the file's content as YAML gives it; None stands for the defaults.
+
+        Raises:
+            SettingsError: naming every wrong key and its value.
+        """
+        try:
+            return cls.model_validate({} if config is None else config)
+        except ValidationError as error:
+            faults = "; ".join(map(_fault, error.errors()))
+            raise SettingsError(f"model-config.yaml: {faults}") from None
+
+
 def _fault(fault: Any) -> str:
-    if not fault["loc"]:  # of several keys together; the message names them
-        return f"videopure: {fault['msg']}"
-    return f"videopure.{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}"
+    message = fault["msg"]
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        message += _near_miss(fault["loc"])
+    if fault["type"] == "value_error":  # of several keys together; the message names them
+        return f"{key}: {message}"
+    return f"{key}: {message}, got {fault['input']!r}" if key else message
+
+
+def _near_miss(location: tuple[int | str, ...]) -> str:
+    """The known key that a misspelt one may stand for."""
+    section: Any = ModelConfig
+    for name in location[:-1]:
+        section = section.model_fields[name].annotation
+    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

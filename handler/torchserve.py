@@ -13,12 +13,13 @@ import torch
 from diffusers.utils.logging import disable_progress_bar
 
 from videopure.handler.answers import ModelNames
+from videopure.handler.contents import FolderFiles, verify_contents
 from videopure.handler.description import describe
 from videopure.handler.manifest import Manifest
 from videopure.handler.metrics import emit
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
-from videopure.handler.settings import HandlerSettings
+from videopure.handler.settings import HandlerSettings, ModelConfig
 from videopure.purifier import DefendedRecogniser, VideoPurePipeline, load_recogniser
 
 __all__ = ["TorchServeHandler", "load_service"]
@@ -40,8 +41,7 @@ class TorchServeHandler:
     def initialize(self, context: Any) -> None:
         """Check, load and warm up what the archive holds, on the worker's own device."""
         start = time.monotonic()
-        config: Mapping[str, Any] = context.model_yaml_config or {}
-        settings = HandlerSettings.parse(config.get("videopure"))
+        settings = ModelConfig.parse(context.model_yaml_config).videopure
         properties = context.system_properties
         device = _device(properties.get("gpu_id"))
         if settings.threads is not None:
@@ -108,13 +108,23 @@ def load_service(root: Path, settings: HandlerSettings, device: torch.device) ->
     """
     disable_progress_bar()  # of loading: a server's log is no terminal
     manifest = Manifest.read(root)
-    manifest.verify(root)
+    verify_contents(FolderFiles(root), manifest)
     dtype = settings.torch_dtype(device)
     pipeline = VideoPurePipeline.from_pretrained(
         root / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
     )
     pipeline.set_progress_bar_config(disable=True)
-    recogniser = load_recogniser(root / "recogniser", dtype=dtype)
+    program = manifest.recogniser.program
+    if program is not None:
+        logger.warning(
+            "The recogniser %s is a program, which is code; it was let in with --trust-program "
+            "when the archive was built and is the same file (SHA-256 %s)",
+            program,
+            manifest.files[f"recogniser/{program}"].sha256,
+        )
+    recogniser = load_recogniser(
+        root / "recogniser", dtype=dtype, device=device, trusted_program=program
+    )
     defended = DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
     names = ModelNames(
         name=manifest.name,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
 from videopure.handler.settings import Limits
-from videopure.purifier import prepare_clip, sample_frame_indices
+from videopure.purifier import Framing, prepare_clip, sample_frame_indices
 
 __all__ = ["Clip", "VideoInfo", "read_clip"]
 
@@ -66,7 +66,9 @@ class Clip:
     warnings: list[str]
 
 
-def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits: Limits) -> Clip:
+def read_clip(
+    data: bytes, num_frames: int, framing: Framing | tuple[int, int], limits: Limits
+) -> Clip:
     """Decode a video and keep `num_frames` frames spread evenly over it.
 
     Frames are scaled and cropped as they are decoded, so that memory does not grow with the
@@ -75,7 +77,7 @@ def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits:
     Args:
         data: the file.
         num_frames: frames to sample; see `sample_frame_indices`.
-        frame_size: (height, width) of the clip; see `prepare_clip`.
+        framing: of the clip, or its (height, width); see `prepare_clip`.
         limits: refused beyond them, from the header where it tells.
 
     Raises:
@@ -91,10 +93,11 @@ def read_clip(data: bytes, num_frames: int, frame_size: tuple[int, int], limits:
         packets, total, seconds = _count_frames(container, stream, limits, deadline)
     if total == 0:
         raise UnusableVideoError("the video is empty: its video stream holds no frames")
-    indices = sample_frame_indices(total, num_frames)
+    framing = framing if isinstance(framing, Framing) else Framing(framing)
+    indices = sample_frame_indices(total, num_frames, framing.sampling)
     with _open(data) as (container, stream):
         fps = _frame_rate(stream, total, seconds)
-        kept, decoded, size = _decode(container, stream, set(indices), frame_size, limits, deadline)
+        kept, decoded, size = _decode(container, stream, set(indices), framing, limits, deadline)
     # Missing is what the header announces and the file lacks, and what cannot be decoded.
     expected = total + max(0, announced - packets)
     if decoded * 10 < expected * 9:
@@ -215,7 +218,7 @@ def _decode(
     container: av.container.InputContainer,
     stream: av.VideoStream,
     wanted: set[int],
-    frame_size: tuple[int, int],
+    framing: Framing,
     limits: Limits,
     deadline: float,
 ) -> tuple[dict[int, Tensor], int, tuple[int, int]]:
@@ -229,17 +232,17 @@ def _decode(
         _check("pixels a frame", frame.width * frame.height, limits.max_pixels)
         _check_time(deadline, limits)
         if count in wanted:
-            kept[count], size = _prepare(frame, frame_size)
+            kept[count], size = _prepare(frame, framing)
         last = frame
         count += 1
     if last is None:
         raise UnusableVideoError("the video holds no frame that can be decoded")
     if count - 1 not in kept:
-        kept[count - 1], size = _prepare(last, frame_size)
+        kept[count - 1], size = _prepare(last, framing)
     return kept, count, size
 
 
-def _prepare(frame: av.VideoFrame, frame_size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+def _prepare(frame: av.VideoFrame, framing: Framing) -> tuple[Tensor, tuple[int, int]]:
     """One frame upright, scaled and cropped, [3, H, W] in 0..1, and its own (width, height)."""
     pixels = frame.to_ndarray(format="rgb24")  # [H, W, 3]
     quarter_turns = round(frame.rotation / 90) % 4
@@ -250,7 +253,7 @@ def _prepare(frame: av.VideoFrame, frame_size: tuple[int, int]) -> tuple[Tensor,
             f"the video is too small to recognise anything in: {width}x{height} pixels, at least "
             f"{_SMALLEST_SIDE}x{_SMALLEST_SIDE} are needed"
         )
-    return prepare_clip(pixels[None], frame_size)[0], (width, height)
+    return prepare_clip(pixels[None], framing)[0], (width, height)
 
 
 def _check_time(deadline: float, limits: Limits) -> None:

@@ -1,6 +1,6 @@
 """Purification of video clips with a video diffusion model (VideoPure, arXiv 2501.14999)."""
 
-from videopure.purifier.clip import prepare_clip, sample_frame_indices
+from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
 from videopure.purifier.defended import (
     DefendedOutput,
     DefendedRecogniser,
@@ -14,7 +14,9 @@ from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoP
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.recognisers import (
     NetworkRecogniser,
+    ProgramRecogniser,
     Recogniser,
+    TorchvisionRecogniser,
     TransformersRecogniser,
     load_recogniser,
 )
@@ -26,12 +28,15 @@ __all__ = [
     "DefendedOutput",
     "DefendedRecogniser",
     "FlowEstimator",
+    "Framing",
     "Guidance",
     "Method",
     "NetworkRecogniser",
+    "ProgramRecogniser",
     "PurifySettings",
     "Randomisation",
     "Recogniser",
+    "TorchvisionRecogniser",
     "TransformersRecogniser",
     "Verdict",
     "VideoPureOutput",

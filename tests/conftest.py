@@ -4,9 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity import FIXTURE
-from tests.support.models import save_recogniser
-from videopure.archive import build_archive
+from tests.support import torchvision_operators
+
+# Before transformers is imported, which looks for a torchvision once.
+TORCHVISION = torchvision_operators.allow()
+
+from tests.parity import FIXTURE  # noqa: E402
+from tests.support.models import save_recogniser  # noqa: E402
+from videopure.archive import build_archive  # noqa: E402
+
+
+@pytest.fixture
+def torchvision() -> None:
+    """Skips a test where there is no torchvision; `make test` installs one for the tests."""
+    if not TORCHVISION:
+        pytest.skip("there is no torchvision: see tests/support/torchvision_operators.py")
 
 
 @pytest.fixture(scope="session")

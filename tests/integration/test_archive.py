@@ -13,6 +13,7 @@ from tests.parity import FIXTURE
 from tests.support.models import save_recogniser
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, build_archive
+from videopure.handler.contents import FolderFiles, verify_contents
 from videopure.handler.manifest import Manifest, ManifestError
 from videopure.handler.settings import SettingsError
 
@@ -85,7 +86,7 @@ def test_archive_holds_all_it_needs_and_nothing_more(tiny_archive: Path) -> None
 
 def test_manifest_records_every_file(unpacked: Path) -> None:
     manifest = Manifest.read(unpacked)
-    manifest.verify(unpacked)
+    verify_contents(FolderFiles(unpacked), manifest)
     assert manifest.recogniser.name == "tiny"
     recorded = set(manifest.files)
     for folder in ("pipeline", "recogniser", "videopure"):
@@ -119,13 +120,13 @@ def test_a_changed_file_is_named(unpacked: Path, name: str) -> None:
     with (unpacked / name).open("ab") as file:
         file.write(b" ")
     with pytest.raises(ManifestError, match=f"{name} has changed since the archive was built"):
-        Manifest.read(unpacked).verify(unpacked)
+        verify_contents(FolderFiles(unpacked), Manifest.read(unpacked))
 
 
 def test_a_missing_file_is_named(unpacked: Path) -> None:
     (unpacked / "recogniser" / "config.json").unlink()
     with pytest.raises(ManifestError, match=r"recogniser/config\.json is missing"):
-        Manifest.read(unpacked).verify(unpacked)
+        verify_contents(FolderFiles(unpacked), Manifest.read(unpacked))
 
 
 def test_a_missing_manifest_is_an_error(tmp_path: Path) -> None:

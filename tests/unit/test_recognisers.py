@@ -6,82 +6,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    TimesformerConfig,
-    TimesformerForVideoClassification,
-    VideoMAEConfig,
-    VideoMAEForVideoClassification,
-    VivitConfig,
-    VivitForVideoClassification,
-)
 
+from tests.support.recognisers import FAMILIES, LABELS, processor_settings, save_transformers
 from videopure.purifier import TransformersRecogniser, load_recogniser
+from videopure.purifier.recognisers import families
 
 pytestmark = pytest.mark.unit
-
-LABELS = {0: "wave", 1: "jump", 2: "run"}
-SMALL = {
-    "image_size": 16,
-    "patch_size": 8,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "num_frames": 4,
-    "id2label": LABELS,
-    "label2id": {name: index for index, name in LABELS.items()},
-}
-IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-FAMILIES = {
-    "videomae": (VideoMAEForVideoClassification, VideoMAEConfig(**SMALL), IMAGENET),
-    "timesformer": (TimesformerForVideoClassification, TimesformerConfig(**SMALL), IMAGENET),
-    "vivit": (
-        VivitForVideoClassification,
-        VivitConfig(**SMALL, tubelet_size=[2, 8, 8]),
-        # ViViT's processor maps 0..255 to -1..1 before it normalises.
-        {
-            "image_mean": [0.5] * 3,
-            "image_std": [0.5] * 3,
-            "rescale_factor": 1 / 127.5,
-            "offset": True,
-        },
-    ),
-}
-
-
-def save(
-    family: str, folder: Path, processor_file: str = "preprocessor_config.json"
-) -> torch.nn.Module:
-    model_class, config, processor = FAMILIES[family]
-    torch.manual_seed(0)
-    model = model_class(config).eval()
-    model.save_pretrained(folder)
-    (folder / processor_file).write_text(json.dumps(processor))
-    return model
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_the_library_on_normalised_frames(family: str, tmp_path: Path) -> None:
-    model = save(family, tmp_path)
+    model = save_transformers(family, tmp_path)
     recogniser = load_recogniser(tmp_path)
     assert isinstance(recogniser, TransformersRecogniser)
     assert recogniser.labels == list(LABELS.values())
     assert (recogniser.num_frames, recogniser.frame_size) == (4, (16, 16))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 3, 16, 16)).astype(np.float32)
-    processor = FAMILIES[family][2]
+    processor = processor_settings(family)
     scaled = pixels * processor.get("rescale_factor", 1 / 255) - (1 if "offset" in processor else 0)
     mean, std = (
         np.array(processor[key], dtype=np.float32).reshape(3, 1, 1)
         for key in ("image_mean", "image_std")
     )
+    normalised = torch.from_numpy((scaled - mean) / std).float()
     with torch.no_grad():
-        expected = model(pixel_values=torch.from_numpy((scaled - mean) / std).float()).logits
+        expected = model(normalised).logits
         ours = recogniser.logits(torch.from_numpy(pixels) / 255)
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    assert ours.std() > 0
 
 
-def test_logits_are_differentiable(tmp_path: Path) -> None:
-    save("videomae", tmp_path)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_differentiable(family: str, tmp_path: Path) -> None:
+    save_transformers(family, tmp_path)
     frames = torch.rand(1, 4, 3, 16, 16, requires_grad=True)
     load_recogniser(tmp_path).logits(frames).sum().backward()
     assert frames.grad is not None
@@ -89,24 +46,44 @@ def test_logits_are_differentiable(tmp_path: Path) -> None:
 
 
 def test_processor_of_transformers_5_is_read(tmp_path: Path) -> None:
-    save("videomae", tmp_path, "processor_config.json")
-    config = tmp_path / "processor_config.json"
-    config.write_text(json.dumps({"video_processor": {**IMAGENET, "image_mean": [0.1, 0.2, 0.3]}}))
+    settings = processor_settings("videomae") | {"image_mean": [0.1, 0.2, 0.3]}
+    save_transformers("videomae", tmp_path, {"video_processor": settings}, "processor_config.json")
     recogniser = load_recogniser(tmp_path)
     assert isinstance(recogniser, TransformersRecogniser)
-    torch.testing.assert_close(recogniser.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    mean = recogniser.normalise.mean.flatten()
+    torch.testing.assert_close(mean, torch.tensor([0.1, 0.2, 0.3]))
 
 
 def test_wrong_shape_is_named(tmp_path: Path) -> None:
-    save("videomae", tmp_path)
+    save_transformers("videomae", tmp_path)
     with pytest.raises(ValueError, match=r"\[B, 4, 3, 16, 16\].*got \[1, 5, 3, 16, 16\]"):
         load_recogniser(tmp_path).logits(torch.rand(1, 5, 3, 16, 16))
 
 
 def test_missing_processor_says_what_to_do(tmp_path: Path) -> None:
-    save("videomae", tmp_path)
+    save_transformers("videomae", tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(ValueError, match=r"none of .*preprocessor_config\.json.*save the"):
+        load_recogniser(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"crop_size": 32, "size": 32}, r"prepares frames of \(32, 32\), but the model .*\(16, 16"),
+        ({"resample": 1}, "resample must be 2 .*got 1"),
+        ({"do_sample_frames": True, "fps": 4}, "samples frames by fps.*do_sample_frames to false"),
+        ({"image_std": [0, 1, 1]}, r"std must be above 0, got \[0\.0, 1\.0, 1\.0\]"),
+        ({"size": {"longest_edge": 9}}, r"size and crop_size must hold .*got \{'longest_edge': 9"),
+        ({"size": {"shortest_edge": 8}}, r"resize must be at least .*\(16, 16\), got 8"),
+        ({"video_processor_type": "OtherProcessor"}, "'OtherProcessor' is none of .*videomae"),
+    ],
+)
+def test_a_processor_that_cannot_be_followed_is_named(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    save_transformers("videomae", tmp_path, processor_settings("videomae") | change)
+    with pytest.raises(ValueError, match=message):
         load_recogniser(tmp_path)
 
 
@@ -119,7 +96,7 @@ def test_a_folder_without_a_config_is_named(tmp_path: Path) -> None:
     ("config", "message"),
     [
         ({}, "names neither a kind nor a model_type"),
-        ({"kind": "x"}, "kind in .* must be one of.*'x'"),
+        ({"kind": "x"}, "kind in .* of one of the families .*videopure, got 'x'"),
     ],
 )
 def test_an_unknown_recogniser_is_named(
@@ -130,8 +107,12 @@ def test_an_unknown_recogniser_is_named(
         load_recogniser(tmp_path)
 
 
+def test_every_family_is_one_module() -> None:
+    assert families() == ["program", "torchvision", "transformers", "videopure"]
+
+
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    model = save("videomae", tmp_path)
+    model = save_transformers("videomae", tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):

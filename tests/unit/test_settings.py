@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videopure.handler.settings import HandlerSettings, SettingsError
+from videopure.handler.settings import HandlerSettings, ModelConfig, SettingsError
 from videopure.purifier import PurifySettings, Randomisation
 
 pytestmark = pytest.mark.unit
@@ -54,6 +54,27 @@ def test_yaml_values_are_taken() -> None:
 def test_wrong_keys_and_values_are_named(section: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         HandlerSettings.parse(section)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"batchsize": 2}, r"batchsize: Extra inputs.*did you mean 'batchSize'\?\), got 2"),
+        ({"batchSize": "2"}, r"batchSize: .*valid integer, got '2'"),
+        ({"useJobTicket": "yes"}, r"useJobTicket: .*valid boolean, got 'yes'"),
+        ({"videopure": {"limits": {"max_byts": 1}}}, r"limits\.max_byts: .*mean 'max_bytes'"),
+        ({"continuousBatching": True}, r"continuousBatching: Extra inputs"),
+        ({"videopure": 3}, r"videopure: .*dictionary.*got 3"),
+        ([1], r"model-config\.yaml: .*dictionary"),
+    ],
+)
+def test_torchserves_own_keys_are_checked_as_well(config: object, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        ModelConfig.parse(config)
+
+
+def test_an_empty_section_means_the_defaults() -> None:
+    assert ModelConfig.parse({"batchSize": 1, "videopure": None}) == ModelConfig(batchSize=1)
 
 
 def test_auto_dtype_is_half_on_an_accelerator_only() -> None:

@@ -1,0 +1,121 @@
+"""Finds the folder that a model lies in: a local one, or a snapshot of one on the Hugging Face hub.
+
+The hub is asked at build time only; what is served never asks for anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from videopure.archive.spec import BuildError
+
+__all__ = ["Source", "find_source", "wanted_files"]
+
+# Owner and name, and after an @ the branch, tag or commit.
+_HUB_ID = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?$")
+_TEXTS = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*", "LICENCE*")
+_PICKLES = ("*pytorch_model*.bin",)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model was found.
+
+    Args:
+        path: the local folder.
+        name: what it may be called.
+        origin: for the record: a folder's name, or hub id and commit.
+        repo, commit: on the hub; None for a folder.
+    """
+
+    path: Path
+    name: str
+    origin: str
+    repo: str | None = None
+    commit: str | None = None
+
+
+def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> Source:
+    """The folder of a model, fetched from the hub where `where` is an id such as `owner/name`.
+
+    Args:
+        part: what the model is, for messages.
+        where: a folder, or a hub id, with `@revision` or without.
+        folders: of the repository that are needed; none stands for its top.
+
+    Raises:
+        BuildError: if it is neither, or cannot be fetched.
+    """
+    path = Path(where)
+    if path.is_dir():
+        name = path.resolve().name
+        return Source(path, name, name)
+    found = _HUB_ID.match(str(where))
+    if found is None or path.is_absolute() or str(where).startswith("."):
+        raise BuildError(f"{part} {where} is not a folder")
+    folder = _snapshot(part, found["repo"], found["revision"], folders)
+    commit = folder.name  # snapshots are kept under the commit's name
+    repo = found["repo"]
+    return Source(folder, repo.split("/")[1], f"{repo}@{commit}", repo, commit)
+
+
+def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]) -> Path:
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    what = f"{part} {repo}" + (f"@{revision}" if revision else "")
+    try:
+        if constants.HF_HUB_OFFLINE:
+            return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+        info = HfApi().model_info(repo, revision=revision)
+        names = wanted_files([file.rfilename for file in info.siblings or []], folders)
+        return Path(snapshot_download(repo, revision=info.sha, allow_patterns=names))
+    except LocalEntryNotFoundError as error:
+        raise BuildError(
+            f"{what} is neither a folder nor in the hub's local cache: {error}"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:  # no such repository, gated, no connection
+        raise BuildError(f"{what} is not a folder, and the hub did not give it: {error}") from error
+
+
+def wanted_files(names: Iterable[str], folders: Sequence[str] = ()) -> list[str]:
+    """The files of a repository that are needed.
+
+    Safetensors come before pickles, and weights before their variants (`model.fp16.safetensors`):
+    what comes second is only wanted where there is nothing else.
+    """
+    places: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, base = name.rpartition("/")
+        if folder in ("", *folders):
+            places.setdefault(folder, []).append(base)
+    wanted = []
+    for folder, bases in places.items():
+        texts = [base for base in bases if _matches(base, _TEXTS)]
+        weights = [] if folders and not folder else _weights(bases)
+        wanted += [f"{folder}/{base}" if folder else base for base in (*texts, *weights)]
+    return sorted(wanted)
+
+
+def _weights(bases: list[str]) -> list[str]:
+    for patterns in (("*.safetensors",), _PICKLES):
+        files = [base for base in bases if _matches(base, patterns)]
+        if plain := [base for base in files if not _is_variant(base)]:
+            return plain
+        if files:
+            return files
+    return []
+
+
+def _is_variant(base: str) -> bool:
+    """Whether a file of weights carries a variant's name: `model.fp16.safetensors`."""
+    stem = base.rsplit(".", 1)[0]
+    return "." in re.sub(r"-\d{5}-of-\d{5}", "", stem)
+
+
+def _matches(base: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(base, pattern) for pattern in patterns)

@@ -1,0 +1,61 @@
+"""The code that goes into an archive, and its packing by torch-model-archiver."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from videopure import handler, purifier
+from videopure.archive.spec import BuildError
+from videopure.handler import __version__
+
+__all__ = ["HANDLER_FILE", "copy_code", "pack"]
+
+HANDLER_FILE = "videopure_handler.py"
+
+
+def copy_code(staging: Path) -> None:
+    """The entry file, and the packages that serve, which shadow any installed ones."""
+    entry = importlib.resources.files("videopure.archive") / "templates" / HANDLER_FILE
+    (staging / HANDLER_FILE).write_bytes(entry.read_bytes())
+    target = staging / "videopure"
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for package in (handler, purifier):
+        (source,) = package.__path__
+        shutil.copytree(source, target / Path(source).name, ignore=ignore)
+    (target / "__init__.py").write_text(
+        f'"""VideoPure as it was when the archive was built."""\n\n__version__ = "{__version__}"\n',
+        encoding="utf-8",
+    )
+
+
+def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
+    """Run torch-model-archiver in a folder of its own: it deletes `$TMPDIR/NAME` when it starts."""
+    export = scratch / "export"
+    own_tmp = scratch / "tmp"
+    export.mkdir()
+    own_tmp.mkdir()
+    command = [
+        sys.executable,
+        "-c",
+        "from model_archiver.model_packaging import generate_model_archive as main; main()",
+        *("--model-name", name, "--version", version),
+        *("--handler", str(staging / HANDLER_FILE), "--extra-files", str(staging)),
+        *("--config-file", str(config), "--export-path", str(export)),
+        *("--archive-format", "zip-store"),
+    ]
+    run = subprocess.run(
+        command,
+        env={**os.environ, "TMPDIR": str(own_tmp)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    packed = export / f"{name}.mar"
+    if run.returncode or not packed.is_file():
+        raise BuildError(f"torch-model-archiver failed: {run.stderr.strip() or run.stdout.strip()}")
+    return packed

@@ -1,0 +1,275 @@
+"""Stores a recogniser in the layout that is served: `config.json` and safetensors, or a program."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from videopure.archive.hub import Source, find_source
+from videopure.archive.model_config import read_yaml
+from videopure.archive.sources import check_file, check_weights, read_config
+from videopure.archive.spec import BuildError, BuildSpec, Report
+from videopure.archive.weights import HOLDS_MORE, copy_weights, read_pickled, save_weights
+from videopure.handler.settings import SettingsError
+from videopure.purifier.recognisers import RecogniserConfig
+from videopure.purifier.recognisers.program_models import PROGRAM_KINDS
+from videopure.purifier.recognisers.torchvision_models import TORCHVISION_MODELS
+
+__all__ = ["StoredRecogniser", "find_recogniser", "store_recogniser"]
+
+TORCHVISION = "torchvision:"
+_TEXTS = ("*.json", "README.md", "LICENSE*", "LICENCE*")
+# Frames that torchvision's checkpoints were trained on; 16 where nothing is said.
+_TORCHVISION_FRAMES = {"s3d": 128, "swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}
+
+
+@dataclass(frozen=True)
+class StoredRecogniser:
+    """What was stored: its name in the answers, and the file in it that is code, if any."""
+
+    name: str
+    program: str | None = None
+
+
+def find_recogniser(spec: BuildSpec) -> Source:
+    """Where the recogniser lies; what is on the hub is fetched.
+
+    Raises:
+        BuildError: if there is nothing there, or options do not go together.
+    """
+    where = str(spec.recogniser)
+    if where.startswith(TORCHVISION):
+        if spec.weights is None or not spec.weights.is_file():
+            raise BuildError(f"recogniser {where} needs --weights FILE, got {spec.weights}")
+        return Source(spec.weights, where, f"{where} {spec.weights.name}")
+    program = Path(where)
+    if program.suffix in PROGRAM_KINDS and not program.is_dir():
+        if not program.is_file():
+            raise BuildError(f"recogniser {program} is not a file")
+        return Source(program, program.stem, program.name)
+    for option in ("weights", "recogniser_config"):
+        if getattr(spec, option) is not None:
+            raise BuildError(
+                f"{option} is for torchvision models and programs; recogniser {where} is neither"
+            )
+    return find_source("recogniser", where)
+
+
+def store_recogniser(
+    spec: BuildSpec, source: Source, target: Path, report: Report
+) -> StoredRecogniser:
+    """Store the recogniser that `find_recogniser` found.
+
+    Raises:
+        BuildError: if it is damaged, code that is not trusted, or not described fully.
+    """
+    target.mkdir()
+    if source.name.startswith(TORCHVISION):
+        return _store_torchvision(spec, source.name.removeprefix(TORCHVISION), source.path, target)
+    if source.path.is_file():
+        return _store_program(spec, source.path, target)
+    return _store_folder(spec, source, target, report)
+
+
+def read_labels(file: Path) -> list[str]:
+    """Class names of a file: one a line, or a JSON list, or a JSON object from index to name."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text) if file.suffix == ".json" else text.splitlines()
+        if isinstance(content, dict):
+            content = [content[str(index)] for index in range(len(content))]
+        labels = [str(label).strip() for label in content]
+    except OSError as error:
+        raise BuildError(f"labels {file} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BuildError(f"labels {file} must be one a line, or a JSON list: {error!r}") from error
+    labels = [label for label in labels if label]
+    if not labels:
+        raise BuildError(f"labels {file} is empty")
+    return labels
+
+
+def _store_folder(
+    spec: BuildSpec, source: Source, target: Path, report: Report
+) -> StoredRecogniser:
+    config = read_config("recogniser", source.path / "config.json")
+    for pattern in _TEXTS:
+        for file in source.path.glob(pattern):
+            shutil.copyfile(file, target / file.name)
+    pickles = sorted(source.path.glob("pytorch_model*.bin"))
+    if pickles and not list(source.path.glob("*.safetensors")) and "model_type" in config:
+        report(f"Converting the pickled weights {pickles[0].name} of the recogniser")
+        _convert_transformers(source.path, target, spec.torch_dtype)
+    else:
+        check_weights("recogniser", source.path)
+        for file in source.path.glob("*.safetensors"):
+            copy_weights(file, target / file.name, spec.torch_dtype)
+    _set_labels(spec, target / "config.json", report)
+    name = spec.recogniser_name or str(config.get("name") or source.name)
+    return StoredRecogniser(name)
+
+
+def _convert_transformers(source: Path, target: Path, dtype: torch.dtype | None) -> None:
+    """Load pickled weights through the loader that admits tensors only, and save safetensors."""
+    from transformers import AutoModelForVideoClassification
+
+    try:
+        model = AutoModelForVideoClassification.from_pretrained(
+            source,
+            local_files_only=True,
+            use_safetensors=False,
+            weights_only=True,
+            dtype=dtype or "auto",
+        )
+    except pickle.UnpicklingError as error:
+        raise BuildError(f"recogniser {source} has pickled weights that {HOLDS_MORE}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BuildError(
+            f"recogniser {source} has pickled weights that cannot be converted: {error}"
+        ) from error
+    model.save_pretrained(target)
+
+
+def _set_labels(spec: BuildSpec, config_file: Path, report: Report) -> None:
+    """Put the labels of a file into a folder's configuration."""
+    config = read_config("recogniser", config_file)
+    if spec.labels is None:
+        names = list(config.get("id2label", {}).values())
+        if names and all(str(name).startswith("LABEL_") for name in names):
+            report(
+                f"Note: the recogniser calls its classes {names[0]} to {names[-1]}: see --labels"
+            )
+        return
+    labels = read_labels(spec.labels)
+    known = config["labels"] if "kind" in config else config.get("id2label", labels)
+    _check_count(spec.labels, labels, len(known))
+    if "kind" in config:
+        config["labels"] = labels
+    else:
+        config["id2label"] = {str(index): label for index, label in enumerate(labels)}
+        config["label2id"] = {label: index for index, label in enumerate(labels)}
+    _write_json(config_file, config)
+
+
+def _store_torchvision(spec: BuildSpec, model: str, file: Path, target: Path) -> StoredRecogniser:
+    if model not in TORCHVISION_MODELS:
+        raise BuildError(
+            f"recogniser torchvision:{model} is not known: use one of "
+            f"{', '.join(TORCHVISION_MODELS)}"
+        )
+    values = {**_torchvision_preset(model), **_described(spec)}
+    if spec.labels is not None:
+        values["labels"] = read_labels(spec.labels)
+    config = _parsed(values, spec)
+    if file.suffix == ".safetensors":
+        check_file("weights", file)
+        weights = load_file(file)
+    else:
+        weights = read_pickled("weights", file)
+    save_weights(weights, target / "model.safetensors", spec.torch_dtype)
+    _write_json(target / "config.json", config.to_dict())
+    return StoredRecogniser(config.name)
+
+
+def _torchvision_preset(model: str) -> dict[str, Any]:
+    """What torchvision itself says of its checkpoints of a model."""
+    try:
+        from torchvision.models import get_model_weights
+    except ImportError as error:
+        raise BuildError(
+            "torchvision cannot be imported: install the torchvision that belongs to your torch"
+        ) from error
+    preset = get_model_weights(model).DEFAULT
+    transforms = preset.transforms()
+    resize = transforms.resize_size
+    return {
+        "kind": f"torchvision.{model}",
+        "name": model,
+        "num_frames": _TORCHVISION_FRAMES.get(model, 16),
+        "frame_size": tuple(transforms.crop_size),
+        "labels": list(preset.meta["categories"]),
+        "mean": tuple(transforms.mean),
+        "std": tuple(transforms.std),
+        "resize": tuple(resize) if len(resize) == 2 else resize[0],
+        "antialias": False,
+        "centre": "round",
+    }
+
+
+def _store_program(spec: BuildSpec, program: Path, target: Path) -> StoredRecogniser:
+    if not spec.trust_program:
+        raise BuildError(
+            f"recogniser {program} is a program: loading it runs whatever code it holds, here and "
+            "in every worker. Give --trust-program if you made it or trust who did"
+        )
+    if spec.recogniser_config is None:
+        raise BuildError(
+            f"recogniser {program} needs --recogniser-config FILE: YAML with frames, size, "
+            "layout, mean, std and labels"
+        )
+    values = {
+        "kind": PROGRAM_KINDS[program.suffix],
+        "name": program.stem,
+        **_described(spec),
+        "program": program.name,
+    }
+    if spec.labels is not None:
+        values["labels"] = read_labels(spec.labels)
+    config = _parsed(values, spec)
+    shutil.copyfile(program, target / program.name)
+    _write_json(target / "config.json", config.to_dict())
+    return StoredRecogniser(config.name, program.name)
+
+
+def _described(spec: BuildSpec) -> dict[str, Any]:
+    """What the YAML beside a program or weights says, by the names of `RecogniserConfig`."""
+    file = spec.recogniser_config
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            content = read_yaml(file.read_text(encoding="utf-8"), str(file))
+        except OSError as error:
+            raise BuildError(
+                f"recogniser_config {file} cannot be read: {error.strerror}"
+            ) from error
+        except SettingsError as error:
+            raise BuildError(str(error)) from error
+        if not isinstance(content, dict):
+            raise BuildError(f"recogniser_config {file} must hold keys and values, got {content!r}")
+        names = {"frames": "num_frames", "size": "frame_size"}
+        values = {names.get(str(key), str(key)): value for key, value in content.items()}
+        for key in ("kind", "program"):
+            if key in values:
+                raise BuildError(f"recogniser_config {file}: {key} follows from the recogniser")
+        if isinstance(values.get("frame_size"), int):
+            values["frame_size"] = (values["frame_size"], values["frame_size"])
+        if isinstance(values.get("labels"), str):
+            values["labels"] = read_labels(file.parent / values["labels"])
+    return values | ({"name": spec.recogniser_name} if spec.recogniser_name else {})
+
+
+def _parsed(values: dict[str, Any], spec: BuildSpec) -> RecogniserConfig:
+    where = str(spec.recogniser_config or spec.recogniser)
+    try:
+        config = RecogniserConfig.from_dict(values, where)
+        _ = config.framing  # says what does not go together
+    except ValueError as error:
+        message = str(error).replace("num_frames", "frames").replace("frame_size", "size")
+        raise BuildError(message) from error
+    return config
+
+
+def _check_count(file: Path, labels: list[str], expected: int) -> None:
+    if len(labels) != expected:
+        raise BuildError(f"labels {file} holds {len(labels)} names for {expected} classes")
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,84 @@
+"""What an archive is to be built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videopure.handler.settings import ModelConfig
+
+__all__ = ["DTYPES", "BuildError", "BuildSpec", "Report"]
+
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+
+Report = Callable[[str], object]
+
+
+class BuildError(ValueError):
+    """The archive cannot be built; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSpec:
+    """Everything that `videopure build` can be told.
+
+    Args:
+        recogniser: folder or hub id of a video classifier; `torchvision:NAME`; or the file of a
+            program (`.pt2` of torch.export, `.pt` or `.ts` of TorchScript).
+        pipeline: diffusers folder or hub id; a text encoder in it is used once, for the prompt
+            embedding, and left out.
+        out: the archive to write, ending in `.mar`; an older one is replaced.
+        name: the model's name in TorchServe; by default that of `out` must be the same.
+        version: of the model.
+        recogniser_name: what the answers call the recogniser; by default its own or its folder's.
+        purifier_name: what the answers call the purifier; by default the pipeline folder's name.
+        config: model-config.yaml: TorchServe's own keys and the `videopure` section; see
+            `ModelConfig`.
+        weights: file of a torchvision model's weights.
+        recogniser_config: YAML that describes a program, or changes a torchvision model's preset.
+        labels: file of class names, in the order of the logits.
+        trust_program: let in a recogniser that is a program, which is code.
+        accept_licence: agree to licences that restrict use.
+        dtype: that all weights are converted to; by default they keep theirs.
+    """
+
+    recogniser: str | Path
+    pipeline: str | Path
+    out: Path
+    name: str = "videopure"
+    version: str = "1.0"
+    recogniser_name: str | None = None
+    purifier_name: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    recogniser_config: Path | None = None
+    labels: Path | None = None
+    trust_program: bool = False
+    accept_licence: bool = False
+    dtype: str | None = None
+
+    @property
+    def torch_dtype(self) -> torch.dtype | None:
+        """The dtype that weights are converted to; None leaves them as they are."""
+        return None if self.dtype is None else DTYPES[self.dtype]
+
+    def check(self) -> ModelConfig:
+        """The checked configuration.
+
+        Raises:
+            BuildError: naming an argument that cannot be used.
+            SettingsError: naming a key or value of the configuration that cannot.
+        """
+        if self.out.suffix != ".mar":
+            raise BuildError(f"out must end in .mar, got {self.out}")
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise BuildError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        return ModelConfig.parse(self.config)

@@ -1,0 +1,67 @@
+"""Copies and converts weights; everything that goes into an archive is safetensors."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videopure.archive.spec import BuildError
+
+__all__ = ["HOLDS_MORE", "copy_weights", "read_pickled", "save_weights"]
+
+HOLDS_MORE = (
+    "may hold more than weights, so it is not loaded: save its state_dict with "
+    "safetensors.torch.save_file where you trust it"
+)
+
+
+def copy_weights(source: Path, target: Path, dtype: torch.dtype | None) -> None:
+    """Copy a safetensors file, its floating-point weights in another dtype where one is given."""
+    if dtype is None:
+        shutil.copyfile(source, target)
+        return
+    with safe_open(source, framework="pt") as weights:
+        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
+        save_weights(tensors, target, dtype)
+
+
+def save_weights(
+    weights: Mapping[str, Tensor], target: Path, dtype: torch.dtype | None = None
+) -> None:
+    """Write weights as safetensors; tensors that share memory are written each on its own."""
+    converted = {
+        name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor)
+        .contiguous()
+        .clone()
+        for name, tensor in weights.items()
+    }
+    save_file(converted, target, metadata={"format": "pt"})
+
+
+def read_pickled(part: str, file: Path) -> dict[str, Tensor]:
+    """Weights out of a PyTorch pickle, by the loader that admits tensors and nothing else.
+
+    Raises:
+        BuildError: if there is anything else in it.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BuildError(f"{part} {file} is a pickle that {HOLDS_MORE}") from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise BuildError(f"{part} {file} is damaged: {error}") from error
+    for key in ("state_dict", "model"):  # what training scripts wrap them in
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise BuildError(
+            f"{part} {file} is not a dictionary of tensors: save the model's state_dict"
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

@@ -1,0 +1,60 @@
+"""Family `transformers`: VideoMAE, TimeSformer, ViViT, V-JEPA 2. transformers is an extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from videopure.purifier.inputs import at_least_float32
+from videopure.purifier.recognisers.base import Recogniser
+from videopure.purifier.recognisers.processors import find_processor, read_processor
+
+if TYPE_CHECKING:
+    from videopure.purifier.recognisers.loading import RecogniserFolder
+
+__all__ = ["TransformersRecogniser", "load"]
+
+
+class TransformersRecogniser(Recogniser):
+    """A transformers video classifier.
+
+    Args:
+        model: what `AutoModelForVideoClassification` loads.
+        processor: the checkpoint's own processor configuration; see `read_processor`.
+        name: what the answers call the model.
+    """
+
+    def __init__(self, model: Any, processor: dict[str, Any], name: str) -> None:
+        config = model.config
+        # V-JEPA 2 has names of its own for both.
+        frames = config.frames_per_clip if "frames_per_clip" in config else config.num_frames
+        size = config.crop_size if "crop_size" in config else config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        frame_size = (int(height), int(width))
+        labels = [config.id2label[index] for index in range(config.num_labels)]
+        framing, normalise = read_processor(processor, config.model_type, frame_size)
+        super().__init__(name, int(frames), frame_size, labels, framing)
+        self.model = model
+        self.normalise = normalise
+        self._argument = model.main_input_name
+
+    def logits(self, frames: Tensor) -> Tensor:
+        """See `Recogniser.logits`."""
+        self.check_frames(frames)
+        pixels = self.normalise(frames).to(self.model.dtype)
+        output: Tensor = self.model(**{self._argument: pixels}).logits
+        return at_least_float32(output)
+
+
+def load(folder: RecogniserFolder) -> TransformersRecogniser:
+    """Load a folder written by `save_pretrained`, with its processor's configuration."""
+    from transformers import AutoModelForVideoClassification  # heavy, and an extra
+
+    processor = find_processor(folder.path)
+    model = AutoModelForVideoClassification.from_pretrained(
+        folder.path, local_files_only=True, use_safetensors=True, dtype=folder.dtype
+    )
+    name = Path(folder.config.get("_name_or_path") or folder.path).name
+    return TransformersRecogniser(model, processor, name)
