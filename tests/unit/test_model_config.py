@@ -1,5 +1,6 @@
 """model-config.yaml as it is written: commented, complete, and read back as it was meant."""
 
+import dataclasses
 import importlib.resources
 import re
 from typing import Any
@@ -26,6 +27,8 @@ def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
         found.add(prefix + name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= keys(field.annotation, f"{prefix}{name}.")
+        elif dataclasses.is_dataclass(field.annotation):
+            found |= {f"{prefix}{name}.{f.name}" for f in dataclasses.fields(field.annotation)}
     return found
 
 
