@@ -70,10 +70,14 @@ def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]
     what = f"{part} {repo}" + (f"@{revision}" if revision else "")
     try:
         if constants.HF_HUB_OFFLINE:
-            return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+            # No patterns: what was fetched earlier was not the whole repository. What is missing
+            # of it is named when it is read.
+            return Path(
+                snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[])
+            )
         info = HfApi().model_info(repo, revision=revision)
         names = wanted_files([file.rfilename for file in info.siblings or []], folders)
-        return Path(snapshot_download(repo, revision=info.sha, allow_patterns=names))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=names))
     except LocalEntryNotFoundError as error:
         raise BuildError(
             f"{what} is neither a folder nor in the hub's local cache: {error}"
