@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from videopure.purifier.ballot import Ballot, Verdict, Vote, bare_verdict
 from videopure.purifier.clip import roll_frames
+from videopure.purifier.convolutions import use_onednn
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance
 from videopure.purifier.pipeline import METHODS, Method, VideoPurePipeline
 from videopure.purifier.randomisation import Randomisation, make_generators
@@ -98,6 +99,7 @@ class DefendedRecogniser(nn.Module):
             }
         )
         self.eval().requires_grad_(False)
+        use_onednn(recogniser)
         factor = pipeline.vae_scale_factor
         if recogniser.frame_size[0] % factor or recogniser.frame_size[1] % factor:
             raise ValueError(

@@ -20,6 +20,7 @@ from diffusers import (
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from videopure.purifier.convolutions import use_onednn
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
 from videopure.purifier.inputs import as_batch, check_video
@@ -122,6 +123,7 @@ class VideoPurePipeline(LatentVideoPipeline):
             tokenizer=None,
             prompt_embedding=prompt_embedding,
         )
+        use_onednn(unet)
         self.flow_estimator: FlowEstimator = DISFlow()
 
     def schedule(self, inversion_steps: int = 5, num_inference_steps: int = 50) -> Schedule:

@@ -1,0 +1,136 @@
+"""Time, memory and machine of a measurement."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+__all__ = ["Timing", "interleave", "machine", "matmul_rate", "peak_memory"]
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Timing:
+    """Repeated runs of one thing.
+
+    Args:
+        seconds: by the clock.
+        cpu_seconds: spent by all threads of this process; what other jobs take does not count.
+        stages: milliseconds by the clock for each stage, where the thing reports them.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    stages: list[Mapping[str, float]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Medians."""
+        names = self.stages[0] if self.stages else ()
+        return {
+            "ms": 1000 * statistics.median(self.seconds),
+            "cpu_ms": 1000 * statistics.median(self.cpu_seconds),
+            "runs": len(self.seconds),
+            "stages_ms": {n: statistics.median(s[n] for s in self.stages) for n in names},
+        }
+
+
+def interleave(
+    things: Mapping[str, Callable[[int], Mapping[str, float] | None]], rounds: int
+) -> dict[str, Timing]:
+    """Time things in turn, so that whatever else the machine does falls on all alike.
+
+    Args:
+        things: each is called with the round, answers milliseconds by stage or None, and is
+            called once more before the first round, unmeasured.
+        rounds: measured calls of each.
+    """
+    timings = {name: Timing() for name in things}
+    for thing in things.values():
+        thing(0)
+    for number in range(rounds):
+        for name, thing in things.items():
+            start, cpu_start = time.perf_counter(), time.process_time()
+            stages = thing(number)
+            timings[name].cpu_seconds.append(time.process_time() - cpu_start)
+            timings[name].seconds.append(time.perf_counter() - start)
+            if stages is not None:
+                timings[name].stages.append(stages)
+    return timings
+
+
+def peak_memory(thing: Callable[[], object]) -> int | None:
+    """Bytes that a call takes on top of what is held before it; None where it cannot be read.
+
+    On a GPU of its own memory; on the CPU of the process's, which Linux alone lets one reset.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        thing()
+        return torch.cuda.max_memory_allocated() - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return None
+    before = _status("VmRSS")
+    thing()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    """Bytes that Linux reports of this process."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{key}:"):
+            return 1024 * int(line.split()[1])
+    raise ValueError(f"/proc/self/status has no {key}")
+
+
+def matmul_rate(dtype: torch.dtype = torch.float32, size: int = 2048, runs: int = 5) -> float:
+    """Floating-point operations a second of a large matrix product, the best of several."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix = torch.randn(size, size, dtype=dtype, device=device)
+
+    def product(_: int) -> None:
+        matrix @ matrix
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    timing = interleave({"product": product}, runs)["product"]
+    spent = timing.seconds if device == "cuda" else _per_thread(timing)
+    return 2 * size**3 / min(spent)
+
+
+def _per_thread(timing: Timing) -> list[float]:
+    """CPU seconds of each thread: what the clock would show on an idle machine."""
+    return [seconds / torch.get_num_threads() for seconds in timing.cpu_seconds]
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {
+        "cpu": _cpu_model(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {key.strip(): value.strip() for key, value in fields.items()}
+    model, family = named.get("model name", platform.processor()), named.get("cpu family", "?")
+    return f"{model} (family {family}, model {named.get('model', '?')})"
