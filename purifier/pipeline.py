@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -37,6 +38,7 @@ from videopure.purifier.randomisation import (
 from videopure.purifier.sampling import (
     DenoisingStep,
     OnStep,
+    PredictNoise,
     add_noise,
     ddim,
     ddim_guided,
@@ -45,6 +47,7 @@ from videopure.purifier.sampling import (
     keep,
 )
 from videopure.purifier.schedule import Schedule
+from videopure.purifier.shortcuts import FeatureReuse, Shortcuts
 
 __all__ = ["METHODS", "Method", "VideoPureOutput", "VideoPurePipeline"]
 
@@ -52,6 +55,7 @@ Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 DETERMINISTIC = Randomisation()
+NO_SHORTCUTS = Shortcuts()
 
 StepCallback = Callable[["VideoPurePipeline", int, int, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -178,6 +182,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         *,
         temporal: bool = True,
         anchor: Tensor | None = None,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> list[Tensor]:
         """Latents [B, C, T, h, w] at each noise level on the way up; see `ddim_inversion`."""
@@ -187,6 +192,8 @@ class VideoPurePipeline(LatentVideoPipeline):
             schedule,
             temporal=temporal,
             anchor=anchor,
+            frames=shortcuts.inversion_frames,
+            jump=shortcuts.inversion_jump,
             on_step=on_step,
         )
 
@@ -200,6 +207,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         *,
         eta: float = 0.0,
         draw: Callable[[], Tensor] | None = None,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> Iterator[DenoisingStep]:
         """Guided candidates on the way down; see `ddim_guided`.
@@ -207,11 +215,14 @@ class VideoPurePipeline(LatentVideoPipeline):
         `latents` are the inverted, `encoded` the clip's own, both [B, C, T, h, w]; `flow` is
         [B, T-1, 2, h, w] in latent pixels.
         """
+        predict_noise: PredictNoise = self.predict_noise
+        if shortcuts.feature_interval > 1:
+            predict_noise = FeatureReuse(self.unet, predict_noise, shortcuts.feature_interval)
         return ddim_guided(
             latents,
             encoded,
             flow,
-            self.predict_noise,
+            predict_noise,
             schedule,
             guidance,
             eta=eta,
@@ -227,6 +238,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         *,
         generator: Generators = None,
         randomisation: Randomisation = DETERMINISTIC,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> Tensor:
         """Latents brought to the schedule's highest level, in the way of `method`."""
@@ -235,7 +247,9 @@ class VideoPurePipeline(LatentVideoPipeline):
             if randomisation.random_anchor:
                 batch, _, frames, _, _ = encoded.shape
                 anchor = draw_integers(batch, frames, generator, encoded.device)
-            return self.invert(encoded, schedule, anchor=anchor, on_step=on_step)[-1]
+            return self.invert(
+                encoded, schedule, anchor=anchor, shortcuts=shortcuts, on_step=on_step
+            )[-1]
         if method == "ddim_inversion":
             return self.invert(encoded, schedule, temporal=False)[-1]
         noise = draw_noise(encoded, generator, shared=method == "videopure")
@@ -252,6 +266,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         guidance: Guidance | None = None,
         generator: Generators = None,
         randomisation: Randomisation = DETERMINISTIC,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> Iterator[tuple[int, Tensor]]:
         """Purified latents, one candidate after the other: (train step, [B, C, T, h, w]).
@@ -270,9 +285,11 @@ class VideoPurePipeline(LatentVideoPipeline):
                 guidance or Guidance(),
                 eta=randomisation.eta,
                 draw=partial(draw_noise, encoded, generator, shared=True),
+                shortcuts=shortcuts,
                 on_step=on_step,
             )
-            for step in steps:
+            of = self.num_candidates(schedule, method)
+            for step in islice(steps, of - shortcuts.voters(of), None):
                 yield step.level.timestep, step.candidate
         elif method == "ddpm":
             draw = partial(draw_noise_by_frame, encoded, generator)
