@@ -20,6 +20,7 @@ from diffusers import (
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from videopure.purifier.fitting import check_parts
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
 from videopure.purifier.inputs import as_batch, check_video
@@ -43,7 +44,7 @@ from videopure.purifier.sampling import (
     ddpm,
     keep,
 )
-from videopure.purifier.schedule import Schedule
+from videopure.purifier.schedule import Schedule, as_ddim
 
 __all__ = ["METHODS", "Method", "VideoPureOutput", "VideoPurePipeline"]
 
@@ -79,15 +80,23 @@ class VideoPurePipeline(LatentVideoPipeline):
 
     Args:
         vae: image codec of the frames.
-        unet: video diffusion model that predicts noise.
-        scheduler: noise schedule of the UNet.
+        unet: video diffusion model that predicts noise or velocity.
+        scheduler: noise schedule of the UNet, and which of the two it predicts; of another kind
+            than DDIM it is replaced by the DDIM scheduler of the same configuration.
         inverse_scheduler: derived from `scheduler` when None.
         text_encoder, tokenizer: used once, for the constant prompt embedding, and not kept.
         prompt_embedding: the stored embedding; makes the two above unnecessary.
+        decoder: a faster decoder of the same latents, in the place of the vae's own.
     """
 
-    model_cpu_offload_seq = "prompt_embedding->unet->vae"
-    _optional_components = ["inverse_scheduler", "text_encoder", "tokenizer", "prompt_embedding"]  # noqa: RUF012
+    model_cpu_offload_seq = "prompt_embedding->unet->vae->decoder"
+    _optional_components = [  # noqa: RUF012
+        "inverse_scheduler",
+        "text_encoder",
+        "tokenizer",
+        "prompt_embedding",
+        "decoder",
+    ]
     _callback_tensor_inputs = ["latents"]  # noqa: RUF012
 
     def __init__(
@@ -99,13 +108,9 @@ class VideoPurePipeline(LatentVideoPipeline):
         text_encoder: Any = None,
         tokenizer: Any = None,
         prompt_embedding: PromptEmbedding | None = None,
+        decoder: AutoencoderTiny | None = None,
     ) -> None:
         super().__init__()
-        if scheduler.config.prediction_type != "epsilon":
-            raise ValueError(
-                "scheduler.prediction_type must be 'epsilon', got "
-                f"{scheduler.config.prediction_type!r}"
-            )
         if prompt_embedding is None:
             if text_encoder is None or tokenizer is None:
                 raise ValueError(
@@ -113,14 +118,16 @@ class VideoPurePipeline(LatentVideoPipeline):
                     "compute it from"
                 )
             prompt_embedding = embed_prompt(text_encoder, tokenizer)
+        check_parts(vae, unet, scheduler, prompt_embedding, decoder)
         self.register_modules(
             vae=vae,
             unet=unet,
-            scheduler=scheduler,
+            scheduler=as_ddim(scheduler),
             inverse_scheduler=inverse_scheduler,
             text_encoder=None,
             tokenizer=None,
             prompt_embedding=prompt_embedding,
+            decoder=decoder,
         )
         self.flow_estimator: FlowEstimator = DISFlow()
 
@@ -142,7 +149,7 @@ class VideoPurePipeline(LatentVideoPipeline):
 
     def check_inputs(self, video: Tensor, method: str, output_type: str) -> None:
         """Raise ValueError for a clip or an argument that cannot be purified."""
-        check_video(video, self.vae_scale_factor)
+        check_video(video, self.vae_scale_factor, self.max_frames)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if output_type not in ("pt", "np", "latent"):
