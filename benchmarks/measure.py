@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Timing", "interleave", "machine", "matmul_rate", "peak_memory"]
+__all__ = ["Timing", "interleave", "machine", "matmul_rate"]
 
 Result = TypeVar("Result")
 
@@ -64,33 +64,6 @@ def interleave(
             if stages is not None:
                 timings[name].stages.append(stages)
     return timings
-
-
-def peak_memory(thing: Callable[[], object]) -> int | None:
-    """Bytes that a call takes on top of what is held before it; None where it cannot be read.
-
-    On a GPU of its own memory; on the CPU of the process's, which Linux alone lets one reset.
-    """
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        thing()
-        return torch.cuda.max_memory_allocated() - before
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return None
-    before = _status("VmRSS")
-    thing()
-    return _status("VmHWM") - before
-
-
-def _status(key: str) -> int:
-    """Bytes that Linux reports of this process."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{key}:"):
-            return 1024 * int(line.split()[1])
-    raise ValueError(f"/proc/self/status has no {key}")
 
 
 def matmul_rate(dtype: torch.dtype = torch.float32, size: int = 2048, runs: int = 5) -> float:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.counting import count_flops
-from benchmarks.measure import interleave, peak_memory
+from benchmarks.measure import interleave
 from benchmarks.published import PublishedSchedule
 from benchmarks.setups import Setup
+from videopure.handler.memory import peak_memory
 from videopure.purifier import DefendedRecogniser
 
 __all__ = ["agreement", "compare_schedules"]
@@ -34,7 +35,7 @@ def compare_schedules(setup: Setup, rounds: int) -> dict[str, Any]:
     timings = interleave({name: partial(on_clip, way) for name, way in ways.items()}, rounds)
     rows = {name: timing.summary() for name, timing in timings.items()}
     for name, way in ways.items():
-        rows[name]["peak_mb"] = _megabytes(peak_memory(partial(way, clips[0])))
+        rows[name]["peak_mb"] = _megabytes(peak_memory(partial(way, clips[0]), clips[0].device))
         rows[name]["gflop"] = count_flops(partial(way, clips[0])) / 1e9
         for key in ("ms", "cpu_ms", "gflop"):
             rows[name][f"{key}_ratio"] = rows["published"][key] / rows[name][key]
@@ -47,12 +48,14 @@ def agreement(setup: Setup) -> dict[str, Any]:
     full = setup.defended.answer(setup.clips, votes="full").verdicts
     theirs = [setup.stock.answer(clip) for clip in setup.clips.split(1)]
     settings = setup.defended.settings
-    latents = setup.defended.pipeline(
+    latents: Tensor
+    _, latents, _ = setup.defended.pipeline(
         setup.clips,
         inversion_steps=settings.inversion_steps,
         guidance_reference=settings.guidance_reference,
         output_type="latent",
-    ).latents
+        return_dict=False,
+    )
     apart = (latents - torch.stack([answer.latents for answer in theirs])).abs()
     return {
         "clips": len(theirs),

@@ -118,13 +118,9 @@ class DefendedRecogniser(nn.Module):
         self.recogniser = recogniser
         self.settings = settings or PurifySettings()
         # A pipeline is no module; registering its parts makes .to() and .parameters() see them.
-        self.purifier = nn.ModuleDict(
-            {
-                "vae": pipeline.vae,
-                "unet": pipeline.unet,
-                "prompt_embedding": pipeline.prompt_embedding,
-            }
-        )
+        parts = {**pipeline.components, "flow": pipeline.flow_estimator}
+        networks = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
+        self.purifier = nn.ModuleDict(networks)
         self.eval().requires_grad_(False)
         use_onednn(recogniser)
         factor = pipeline.vae_scale_factor
@@ -137,6 +133,13 @@ class DefendedRecogniser(nn.Module):
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes {recogniser.num_frames} frame; purification "
                 "needs at least 2"
+            )
+        most = pipeline.max_frames
+        if most is not None and recogniser.num_frames > most:
+            raise ValueError(
+                f"recogniser {recogniser.name!r} takes {recogniser.num_frames} frames, and the "
+                f"purifier at most {most}: take a recogniser of {most} frames or fewer, or a "
+                "diffusion model of any length, such as a UNet3DConditionModel"
             )
 
     def forward(self, clips: Tensor, seeds: Seeds = None) -> Tensor:
