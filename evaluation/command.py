@@ -72,8 +72,8 @@ def evaluate(
     """Attack what an archive serves and write tables.
 
     A run that was stopped goes on where it was when the same command is given again, and suites
-    share what they have in common. For several processes or GPUs:
-    `accelerate launch --num_processes N $(which videopure) evaluate`.
+    share what they have in common. For several processes, on as many GPUs where there are any:
+    `torchrun --nproc_per_node N $(which videopure) evaluate`.
     """
     with errors.status("Loading torch"):
         from videopure.evaluation.store import EvaluationError
