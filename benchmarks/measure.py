@@ -31,6 +31,13 @@ class Timing:
     cpu_seconds: list[float] = field(default_factory=list)
     stages: list[Mapping[str, float]] = field(default_factory=list)
 
+    def fastest(self) -> float:
+        """The least CPU time of a run, in seconds, shared evenly by the threads.
+
+        On an idle machine the time by the clock, if all threads are busy; other jobs do not count.
+        """
+        return min(self.cpu_seconds) / torch.get_num_threads()
+
     def summary(self) -> dict[str, Any]:
         """Medians."""
         names = self.stages[0] if self.stages else ()
@@ -77,13 +84,8 @@ def matmul_rate(dtype: torch.dtype = torch.float32, size: int = 2048, runs: int 
             torch.cuda.synchronize()
 
     timing = interleave({"product": product}, runs)["product"]
-    spent = timing.seconds if device == "cuda" else _per_thread(timing)
-    return 2 * size**3 / min(spent)
-
-
-def _per_thread(timing: Timing) -> list[float]:
-    """CPU seconds of each thread: what the clock would show on an idle machine."""
-    return [seconds / torch.get_num_threads() for seconds in timing.cpu_seconds]
+    spent = min(timing.seconds) if device == "cuda" else timing.fastest()
+    return 2 * size**3 / spent
 
 
 def machine() -> dict[str, Any]:

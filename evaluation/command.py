@@ -27,7 +27,7 @@ console = Console()
 errors = Console(stderr=True)
 
 Archive = Annotated[Path, typer.Option(help="Archive to evaluate.")]
-SuiteOption = Annotated[str, typer.Option(help="quick, demo, paper or full.")]
+SuiteOption = Annotated[str, typer.Option(help="quick, demo, speed, paper or full.")]
 Data = Annotated[
     str,
     typer.Option(help="`demo`, a folder with a folder of videos for each class, or a CSV."),
