@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from videopure.handler.errors import InternalError, OutOfMemoryError, RequestError
+from videopure.handler.memory import is_out_of_memory
 from videopure.handler.requests import Options
 from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
 
-__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips", "is_out_of_memory"]
+__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips"]
 
 logger = logging.getLogger(__name__)
 
@@ -138,14 +139,6 @@ def _failure(task: ClipTask, error: Exception) -> RequestError:
         return OutOfMemoryError("the clip does not fit the worker's memory")
     logger.error("Request %s failed", task.request_id, exc_info=error)
     return InternalError("the request failed inside the server; its log has the details")
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on the accelerator or on the host."""
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def _free_memory() -> None:

@@ -28,7 +28,7 @@ class InvalidRequestError(RequestError):
 
 
 class TooLargeError(RequestError):
-    """The video exceeds a limit on bytes, seconds, frames, pixels or decoding time."""
+    """The video exceeds a limit on bytes, seconds, frames, pixels, decoding time or memory."""
 
     status = 413
     phrase = "Payload Too Large"

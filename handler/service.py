@@ -13,8 +13,15 @@ import torch
 
 from videopure.handler.answers import Answer, ModelNames
 from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips
-from videopure.handler.errors import InternalError, InvalidRequestError, RequestError, TooLargeError
+from videopure.handler.errors import (
+    InternalError,
+    InvalidRequestError,
+    OutOfMemoryError,
+    RequestError,
+    TooLargeError,
+)
 from videopure.handler.evidence import evidence_video
+from videopure.handler.memory import is_out_of_memory
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
@@ -213,6 +220,10 @@ def _failure(error: Exception, request_id: str) -> Reply:
     if isinstance(error, RequestError):
         return error_reply(error, request_id)
     logger.error("Request %s failed", request_id, exc_info=error)
+    if is_out_of_memory(error):
+        return error_reply(
+            OutOfMemoryError("the request does not fit the worker's memory"), request_id
+        )
     message = "the request failed inside the server; its log has the details"
     return error_reply(InternalError(message), request_id)
 
