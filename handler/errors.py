@@ -7,6 +7,7 @@ __all__ = [
     "InvalidRequestError",
     "NotAVideoError",
     "OutOfMemoryError",
+    "OutOfTimeError",
     "RequestError",
     "TooLargeError",
     "UnusableVideoError",
@@ -53,6 +54,13 @@ class OutOfMemoryError(RequestError):
 
     status = 507
     phrase = "Insufficient Storage"
+
+
+class OutOfTimeError(RequestError):
+    """The batch came too close to the time after which TorchServe kills its worker."""
+
+    status = 503
+    phrase = "Service Unavailable"
 
 
 class InternalError(RequestError):
