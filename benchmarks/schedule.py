@@ -13,7 +13,7 @@ from benchmarks.counting import count_flops
 from benchmarks.measure import interleave
 from benchmarks.published import PublishedSchedule
 from benchmarks.setups import Setup
-from videopure.handler.memory import peak_memory
+from videopure.handler.micro_batches import peak_memory
 from videopure.purifier import DefendedRecogniser
 
 __all__ = ["agreement", "compare_schedules"]

@@ -5,7 +5,8 @@ A unit of work is named by threat, clips and defence, not by the suite: suites s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -25,7 +26,7 @@ from videopure.evaluation.line_up import (
     UNGUIDED,
     VIDEOPURE,
 )
-from videopure.evaluation.store import EvaluationError, Record
+from videopure.evaluation.store import EvaluationError, Record, Store
 from videopure.evaluation.threats import (
     CLEAN,
     Threat,
@@ -109,6 +110,30 @@ class Suite:
             and record.clip < planned.count(record.defence)
             for planned in self.planned
         )
+
+    def records(self, store: Store) -> list[Record]:
+        """The stored answers that belong to this suite, by threat, defence and clip."""
+        families = list(dict.fromkeys(p.threat.family for p in self.planned))
+        defences = list(dict.fromkeys(d for p in self.planned for d in p.defences))
+        return sorted(
+            (record for record in store.records() if self.holds(record)),
+            key=lambda r: (
+                *(families.index(r.family), r.epsilon),
+                *(defences.index(r.defence), r.clip),
+            ),
+        )
+
+    def missing(self, records: Iterable[Record]) -> dict[str, dict[str, dict[str, int]]]:
+        """By threat and defence: clips answered and clips planned, where not all are answered."""
+        answered = Counter((record.threat, record.defence) for record in records)
+        missing: dict[str, dict[str, dict[str, int]]] = {}
+        for planned in self.planned:
+            for defence in planned.defences:
+                done, count = answered[planned.threat.name, defence], planned.count(defence)
+                if done < count:
+                    row = missing.setdefault(planned.threat.name, {})
+                    row[defence] = {"answered": done, "planned": count}
+        return missing
 
     def units(self) -> list[Unit]:
         """The work, in an order in which the first results say most."""

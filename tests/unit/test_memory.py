@@ -1,57 +1,57 @@
-"""How many clips are purified together, from what one takes."""
+"""The bound on memory holds while it should, and only then."""
 
-from pathlib import Path
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
-import torch
 
-from videopure.handler import memory
+from videopure.handler.memory import bounded_memory
 
 pytestmark = [
     pytest.mark.unit,
-    pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak"),
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's data"),
 ]
 
-CPU = torch.device("cpu")
-MEGABYTE = 1_000_000
+MEBIBYTE = 1024**2
 
 
-def take(megabytes: int) -> None:
-    """Write to fresh memory, and give it back."""
-    torch.ones(megabytes * MEGABYTE // 4)
+def limits() -> tuple[int, int]:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_DATA)
 
 
-def test_the_peak_is_what_was_taken_even_when_it_was_given_back() -> None:
-    small, large = (memory.peak_memory(lambda n=n: take(n), CPU) for n in (100, 400))
-    assert small is not None
-    assert large is not None
-    assert small == pytest.approx(100 * MEGABYTE, rel=0.2)
-    assert large == pytest.approx(400 * MEGABYTE, rel=0.2)
+def test_what_exceeds_the_budget_fails_and_the_limit_is_lifted_afterwards() -> None:
+    before = limits()
+    with bounded_memory(64 * MEBIBYTE):
+        assert len(bytearray(16 * MEBIBYTE)) == 16 * MEBIBYTE
+        with pytest.raises(MemoryError):
+            bytearray(256 * MEBIBYTE)
+    assert limits() == before
+    assert len(bytearray(256 * MEBIBYTE)) == 256 * MEBIBYTE
 
 
-def test_clips_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: 2000 * MEGABYTE)
-    assert 7 <= memory.clips_that_fit(lambda: take(120), CPU) <= 9
-    # One is tried even where it may not fit: the request is then answered 507.
-    assert memory.clips_that_fit(lambda: take(1100), CPU) == 1
-    assert memory.clips_that_fit(lambda: take(1), CPU) <= memory.MOST
+def test_threads_share_one_bound_and_the_last_one_lifts_it() -> None:
+    before = limits()
+    together = Barrier(4, timeout=60)
+
+    def work(_: int) -> int:
+        with bounded_memory(64 * MEBIBYTE):
+            together.wait()
+            inside = limits()[0]
+            together.wait()
+            return inside
+
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(work, range(4)))
+    assert len(found) == 1
+    assert found != {before[0]}
+    assert limits() == before
 
 
-def test_a_limit_of_the_container_counts(tmp_path: Path) -> None:
-    free = memory.free_memory(CPU)
-    assert free is not None
-    assert free > MEGABYTE
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("2000\n")
-    assert memory._left_of_limit(tmp_path) == 3000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._left_of_limit(tmp_path) is None
-    assert memory._left_of_limit(tmp_path / "none") is None
-
-
-def test_where_nothing_can_be_told_the_default_stands(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda device: None)
-    assert memory.clips_that_fit(lambda: take(1), CPU) == 4
-    assert "Cannot tell how much memory is free" in caplog.text
+def test_the_limit_is_lifted_after_an_error() -> None:
+    before = limits()
+    with pytest.raises(ValueError, match="mine"), bounded_memory(MEBIBYTE):
+        raise ValueError("mine")
+    assert limits() == before
