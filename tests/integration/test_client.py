@@ -168,6 +168,20 @@ def test_a_second_server_disturbs_the_first_in_nothing(
     assert taken_address(addresses) is None
 
 
+def test_a_server_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here: TorchServe is not installed."""
+    (tmp_path / "ts").mkdir()
+    (tmp_path / "ts" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    archive = tmp_path / "videopure.mar"
+    archive.touch()
+    server = TorchServe(archive, folder=tmp_path, overrides=free_addresses())
+    with pytest.raises(ServerError, match=r"ended while starting.*No module named ts\."), server:
+        pass
+
+
 def test_unix_sockets_are_not_looked_for() -> None:
     addresses = free_addresses() | {"inference_address": "unix:/tmp/videopure.sock"}
     assert taken_address(addresses) is None
