@@ -24,9 +24,13 @@ __all__ = ["digest", "open_archive", "second_recogniser", "thresholds"]
 
 
 def digest(archive: Path) -> str:
-    """SHA-256 of the models and settings in an archive, whenever it was built."""
+    """SHA-256 of the models and settings in an archive, whenever and by what version it was built.
+
+    Of the settings count those that are not left to their defaults.
+    """
     with _unpacked(archive) as root:
-        total = hashlib.sha256((root / "model-config.yaml").read_bytes())
+        chosen = _settings(root).model_dump_json(exclude_defaults=True)
+        total = hashlib.sha256(chosen.encode())
         for name, record in sorted(Manifest.read(root).files.items()):
             if not name.startswith("videopure/"):  # the code
                 total.update(f"{name} {record.sha256}\n".encode())
@@ -43,9 +47,7 @@ def open_archive(archive: Path, device: torch.device) -> DefendedRecogniser:
     """
     with _unpacked(archive) as root:
         try:
-            config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
-            settings = HandlerSettings.parse(config.get("videopure"))
-            settings = settings.model_copy(update={"dtype": "float32"})
+            settings = _settings(root).model_copy(update={"dtype": "float32"})
             return load_service(root, settings, device).defended
         except (ManifestError, SettingsError) as error:
             raise EvaluationError(f"{archive}: {error}") from error
@@ -94,6 +96,11 @@ def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
     if served in calibrated.values():
         return {f"{float(rate):.0%} of clean clips": t for rate, t in calibrated.items()}
     return {"the archive's threshold": served}
+
+
+def _settings(root: Path) -> HandlerSettings:
+    config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
+    return HandlerSettings.parse(config.get("videopure"))
 
 
 @contextmanager
