@@ -122,7 +122,7 @@ def _run(
     from videopure.evaluation.data import open_source
     from videopure.evaluation.line_up import line_up
     from videopure.evaluation.report import check_tools, write_report
-    from videopure.evaluation.runner import Evaluator, seconds_alone
+    from videopure.evaluation.runner import Evaluator, peak_memory, seconds_alone
     from videopure.evaluation.store import EvaluationError, Store
     from videopure.evaluation.suites import SUITES, make_suite
     from videopure.evaluation.tables import print_tables, write_tables
@@ -158,6 +158,7 @@ def _run(
         print_tables(summary, console)
         if not stored_only:
             console.print(f"seconds for one clip alone, median: {seconds_alone(evaluator)}")
+            console.print(f"Peak memory of this process: {peak_memory(state.device) / 1e6:.0f} MB")
         report = write_report(store, summary, suite.records(store))
         console.print(f"Report: {report}   every answer: {folder / 'clips.csv'}", soft_wrap=True)
 
