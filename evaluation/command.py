@@ -35,7 +35,8 @@ SuiteOption = Annotated[
     str,
     typer.Option(
         help="quick: ten minutes on two cores. demo: attackers who do not know the purifier. "
-        "paper: the columns of the paper. full: everything, many hours, what says most first.",
+        "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. full: "
+        "everything, many hours, what says most first.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -15,6 +15,7 @@ from videopure.evaluation.line_up import (
     ALL_FRAMES,
     DDIM,
     DDPM,
+    FASTER,
     FIRST,
     FORM,
     H264,
@@ -37,7 +38,7 @@ from videopure.evaluation.threats import (
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "make_suite"]
 
-SuiteName = Literal["quick", "demo", "paper", "full"]
+SuiteName = Literal["quick", "demo", "speed", "paper", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 # The paper's table, in its order.
@@ -172,7 +173,8 @@ def make_suite(
     Raises:
         EvaluationError: if nothing of that name is planned.
     """
-    plan = {"quick": _quick, "demo": _demo, "paper": _paper, "full": _full}[name](defences)
+    plans = {"quick": _quick, "demo": _demo, "speed": _speed, "paper": _paper, "full": _full}
+    plan = plans[name](defences)
     _check_names("threat", only_threats, {n for p in plan for n in _names(p.threat)})
     _check_names("defence", only_defences, {d for p in plan for d in p.defences})
     kept = []
@@ -239,6 +241,15 @@ def _demo(defences: dict[str, Defence], extra: dict[str, int] | None = None) -> 
         Planned(square_threat(8), usual, 200, SOME),
         Planned(gray_box(8)["transfer"], usual, 200, SOME),
         Planned(gray_box(4)["PGD-50"], usual, 200, SOME),
+    ]
+
+
+def _speed(defences: dict[str, Defence]) -> list[Planned]:
+    """What fast mode and each of its shortcuts cost: the tables of docs/benchmarks.md."""
+    shown = (NONE, VIDEOPURE, *(name for name in defences if name.startswith(FASTER)))
+    return [
+        Planned(threat, shown, 100)
+        for threat in (CLEAN, gray_box(8)["PGD-10"], gray_box(4)["PGD-10"])
     ]
 
 

@@ -24,17 +24,22 @@ def as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tens
     return torch.stack(clips)
 
 
-def check_video(video: Tensor, factor: int) -> None:
+def check_video(video: Tensor, factor: int, most: int | None = None) -> None:
     """Raise ValueError unless `video` is [B, T, 3, H, W] in 0..1, T at least 2, H and W multiples.
 
     Args:
         video: floating point.
         factor: what height and width must be multiples of.
+        most: frames that a clip may have at most; None for no such bound.
     """
     if video.ndim != 5 or video.shape[2] != 3:
         raise ValueError(f"video must have shape [B, T, 3, H, W], got {list(video.shape)}")
     if video.shape[0] < 1 or video.shape[1] < 2:
         raise ValueError(f"video needs at least 1 clip of 2 frames, got shape {list(video.shape)}")
+    if most is not None and video.shape[1] > most:
+        raise ValueError(
+            f"video may have at most {most} frames for this pipeline, got {video.shape[1]}"
+        )
     height, width = video.shape[-2:]
     if min(height, width) < factor or height % factor or width % factor:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from videopure.purifier.fitting import codec_factor, most_frames
 from videopure.purifier.inputs import at_least_float32
+from videopure.purifier.schedule import noise_of_velocity
 
 __all__ = ["LatentVideoPipeline"]
 
@@ -23,7 +26,9 @@ class LatentVideoPipeline(DiffusionPipeline):
 
     vae: Any
     unet: Any
+    scheduler: Any
     prompt_embedding: Any
+    decoder: Any  # of the vae's latents, in the place of the vae's own; or None
 
     # Attacks that compute gradients through everything fit into memory when the activations of
     # each call of a network are computed again on the way back instead of being kept.
@@ -32,11 +37,12 @@ class LatentVideoPipeline(DiffusionPipeline):
     @property
     def vae_scale_factor(self) -> int:
         """Pixels along one side of a latent pixel."""
-        config = self.vae.config
-        if "patch_size" in config:
-            return int(config["patch_size"])
-        blocks = config.get("block_out_channels") or config["encoder_block_out_channels"]
-        return int(2 ** (len(blocks) - 1))
+        return codec_factor(self.vae)
+
+    @property
+    def max_frames(self) -> int | None:
+        """Frames that a clip may have at most; None where any number will do."""
+        return most_frames(self.unet)
 
     def encode(self, video: Tensor) -> Tensor:
         """Latents of clips: [B, T, 3, H, W] in 0..1 -> [B, C, T, h, w], float32.
@@ -45,7 +51,7 @@ class LatentVideoPipeline(DiffusionPipeline):
         """
         pixels = (video.flatten(0, 1) * 2 - 1).to(self.vae.dtype)  # [B*T, 3, H, W]
         parts = [self.checkpointed(self._encode, part) for part in pixels.split(VAE_FRAMES)]
-        latents = at_least_float32(torch.cat(parts)) * self._scaling_factor
+        latents = at_least_float32(torch.cat(parts)) * float(self.vae.config.scaling_factor)
         return latents.unflatten(0, video.shape[:2]).transpose(1, 2)  # [B, C, T, h, w]
 
     def _encode(self, pixels: Tensor) -> Tensor:
@@ -59,27 +65,41 @@ class LatentVideoPipeline(DiffusionPipeline):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Clips of latents: [B, C, T, h, w] -> [B, T, 3, H, W] in 0..1, float32."""
-        frames = latents.transpose(1, 2).flatten(0, 1) / self._scaling_factor  # [B*T, C, h, w]
+        codec = self.vae if self.decoder is None else self.decoder
+        factor = float(codec.config.scaling_factor)
+        frames = latents.transpose(1, 2).flatten(0, 1) / factor  # [B*T, C, h, w]
         parts = [
-            self.checkpointed(lambda latents: self.vae.decode(latents).sample, part)
-            for part in frames.to(self.vae.dtype).split(VAE_FRAMES)
+            self.checkpointed(lambda latents: codec.decode(latents).sample, part)
+            for part in frames.to(codec.dtype).split(VAE_FRAMES)
         ]
         pixels = (at_least_float32(torch.cat(parts)) / 2 + 0.5).clamp(0, 1)
         return pixels.unflatten(0, (latents.shape[0], latents.shape[2]))
 
-    def predict_noise(self, latents: Tensor, timestep: int) -> Tensor:
+    def predict_noise(
+        self, latents: Tensor, timestep: int, *, keep_activations: bool = False
+    ) -> Tensor:
         """The UNet's noise for whole clips [B, C, T, h, w], float32.
 
         One unconditional call: the published guidance mixes two calls on the same prompt, which
-        is the same number (bit for bit in float32) at twice the work.
+        is the same number (bit for bit in float32) at twice the work. A UNet that predicts
+        velocity takes the latents to be at the level of `timestep`, so that level's alpha turns
+        its answer into noise. `keep_activations` is for a call that cannot be repeated alike,
+        whatever `gradient_checkpointing` says.
         """
-        prompt = self.prompt_embedding(latents.shape[0]).to(self.unet.dtype)
+        # AnimateDiff's UNet wants a prompt for every frame, UNet3DConditionModel one for a clip.
+        prompts = latents.shape[0] * (1 if self.max_frames is None else latents.shape[2])
+        prompt = self.prompt_embedding(prompts).to(self.unet.dtype)
 
         def predict(sample: Tensor) -> Tensor:
             output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
             return output
 
-        return at_least_float32(self.checkpointed(predict, latents.to(self.unet.dtype)))
+        call = predict if keep_activations else partial(self.checkpointed, predict)
+        output = at_least_float32(call(latents.to(self.unet.dtype)))
+        if self.scheduler.config.prediction_type == "v_prediction":
+            alpha = float(self.scheduler.alphas_cumprod[timestep])
+            return noise_of_velocity(output, latents, alpha)
+        return output
 
     def checkpointed(self, call: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
         """`call(argument)`; with `gradient_checkpointing` its activations are not kept."""
@@ -87,7 +107,3 @@ class LatentVideoPipeline(DiffusionPipeline):
             result: Tensor = checkpoint(call, argument, use_reentrant=False)
             return result
         return call(argument)
-
-    @property
-    def _scaling_factor(self) -> float:
-        return float(self.vae.config.scaling_factor)

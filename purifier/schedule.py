@@ -7,12 +7,13 @@ schedule, in 0..1; a clip at train step t is `sqrt(A) * x0 + sqrt(1 - A) * noise
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
 
-__all__ = ["NoiseLevel", "Schedule", "ddpm_step", "predict_x0"]
+__all__ = ["NoiseLevel", "Schedule", "as_ddim", "ddpm_step", "noise_of_velocity", "predict_x0"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class Schedule:
         inversion_steps: int,
         num_inference_steps: int,
     ) -> None:
-        self.down = DDIMScheduler.from_config(scheduler.config)
+        # Whatever the UNet predicts, it comes here as noise; see `noise_of_velocity`.
+        noise = {"prediction_type": "epsilon"}
+        self.down = DDIMScheduler.from_config(scheduler.config, **noise)
         self.down.set_timesteps(num_inference_steps)
         # From the configuration: the class's own defaults would clip the sample.
         source = scheduler if inverse_scheduler is None else inverse_scheduler
-        self.up = DDIMInverseScheduler.from_config(source.config)
+        self.up = DDIMInverseScheduler.from_config(source.config, **noise)
         self.up.set_timesteps(num_inference_steps)
         count = inversion_steps + 1
         self.timesteps_up: list[int] = self.up.timesteps[:count].tolist()
@@ -77,6 +80,12 @@ class Schedule:
         """One DDIM inversion step to the level of `timestep`."""
         return self.up.step(noise, timestep, latents).prev_sample
 
+    def jump_up(self, noise: Tensor, timestep: int, latents: Tensor) -> Tensor:
+        """One DDIM inversion step from the lowest level to that of `timestep`."""
+        alpha = self.alpha(timestep)
+        x0 = predict_x0(latents, noise, self.alpha(-1))
+        return alpha**0.5 * x0 + (1 - alpha) ** 0.5 * noise
+
     def step_down(
         self,
         noise: Tensor,
@@ -90,9 +99,24 @@ class Schedule:
         return step.prev_sample
 
 
+def as_ddim(scheduler: Any, **changes: Any) -> DDIMScheduler:
+    """The DDIM scheduler of the noise schedule that a scheduler of any kind is configured with."""
+    if isinstance(scheduler, DDIMScheduler) and not changes:
+        return scheduler
+    # Schedulers that never clip have no key for it, and DDIM's own default would clip latents.
+    settings = {"clip_sample": scheduler.config.get("clip_sample", False), **changes}
+    ddim: DDIMScheduler = DDIMScheduler.from_config(scheduler.config, **settings)
+    return ddim
+
+
 def predict_x0(latents: Tensor, noise: Tensor, alpha: float) -> Tensor:
     """The clean latents that `latents` at level `alpha` come from if `noise` is their noise."""
     return (latents - (1 - alpha) ** 0.5 * noise) / alpha**0.5
+
+
+def noise_of_velocity(velocity: Tensor, latents: Tensor, alpha: float) -> Tensor:
+    """The noise in `latents` at level `alpha`, of a velocity (arXiv 2202.00512, appendix D)."""
+    return alpha**0.5 * velocity + (1 - alpha) ** 0.5 * latents
 
 
 def ddpm_step(
