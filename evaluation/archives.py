@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from videopure.evaluation.store import EvaluationError
+from videopure.evaluation.store import EvaluationError, disk_faults
 from videopure.handler.manifest import Manifest, ManifestError
 from videopure.handler.settings import HandlerSettings, SettingsError
 from videopure.handler.torchserve import load_service
@@ -116,7 +116,8 @@ def _unpacked(archive: Path) -> Iterator[Path]:
         with zipfile.ZipFile(archive) as packed:
             if "videopure.json" not in packed.namelist():
                 raise EvaluationError(f"{archive} was not built by `videopure build`")
-            packed.extractall(root)
+            with disk_faults(root):
+                packed.extractall(root)
         yield root
     except zipfile.BadZipFile as error:
         raise EvaluationError(f"{archive} is no archive: {error}") from error
