@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.models import save_recogniser
 from tests.support.recognisers import LABELS, save_transformers
 from videopure.archive import BuildError, BuildSpec
 from videopure.archive.recognisers import find_recogniser, store_recogniser
+from videopure.archive.staging import Staging
 from videopure.purifier import Recogniser, load_recogniser
 
 pytestmark = pytest.mark.integration
@@ -61,10 +63,10 @@ def store(tmp_path: Path, recogniser: object, **options: Any) -> tuple[Path, str
     """Store a recogniser; answers the folder, its program, and what was reported."""
     spec = BuildSpec(recogniser=str(recogniser), pipeline="", out=tmp_path / "a.mar", **options)
     reported: list[str] = []
-    target = tmp_path / "stored"
     tmp_path.mkdir(exist_ok=True)
-    stored = store_recogniser(spec, find_recogniser(spec), target, reported.append)
-    return target, stored.program, reported
+    staging = Staging.of(spec, tmp_path / "stored", reported.append)
+    stored = store_recogniser(spec, find_recogniser(spec), staging)
+    return staging.root / "recogniser", stored.program, reported
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_a_program_must_be_trusted_and_described(tmp_path: Path, yaml_file: Path
     program = export(tmp_path / "network.pt2")
     with pytest.raises(BuildError, match=r"network\.pt2 is a program: loading it runs .*--trust-"):
         store(tmp_path, program, recogniser_config=yaml_file)
-    (tmp_path / "stored").rmdir()
+    shutil.rmtree(tmp_path / "stored")
     with pytest.raises(BuildError, match=r"needs --recogniser-config FILE: YAML with frames"):
         store(tmp_path, program, trust_program=True)
     with pytest.raises(BuildError, match=r"nothing\.pt2 is not a file"):
