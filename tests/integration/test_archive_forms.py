@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.support.hub import COMMIT, serve_hub
+from tests.support.hub import COMMIT, serve_hub, use_hub
 from tests.support.models import save_recogniser
 from tests.support.pipelines import TEXT_TO_VIDEO
 from tests.support.videos import encode, frames
@@ -124,7 +124,7 @@ def test_weights_of_a_thin_archive_may_be_moved(
 ) -> None:
     root = build(spec(sources, tmp_path / "thin", thin=True, folder=True))
     moved = sources.rename(tmp_path / "moved")
-    with pytest.raises(ManifestError, match=r"which is missing: set weights\.recogniser in model-"):
+    with pytest.raises(ManifestError, match=r"which is missing: set weights\.pipeline in model-"):
         serve(root)
     folders = {name: str(moved / name) for name in ("recogniser", "pipeline")}
     torch.testing.assert_close(serve(root, weights=folders), expected)
@@ -221,12 +221,11 @@ def hub(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     cache = tmp_path / "cache"
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         monkeypatch.setattr(constants, name, str(cache))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     sources.rename(tmp_path / "hub-team")
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub-team").rename(tmp_path / "hub" / "team")
     with serve_hub(tmp_path / "hub", []) as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
+        use_hub(address, monkeypatch)
         yield cache
 
 
@@ -245,10 +244,10 @@ def test_a_thin_archive_of_the_hub_reads_its_local_cache(
     root = build(built)
     elsewhere = Manifest.read(root).elsewhere["recogniser"]
     assert (elsewhere.folder, elsewhere.repo, elsewhere.commit) == (None, "team/recogniser", COMMIT)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    use_hub("http://127.0.0.1:9", monkeypatch)  # where nothing listens
     torch.testing.assert_close(serve(root), expected)
     shutil.rmtree(hub)
-    message = rf"{UNET.partition('/')[0]}|recogniser.*team/.*@{COMMIT}.*hf download team/"
+    message = rf"read from team/pipeline@{COMMIT}, which is not in .* `hf download team/pipeline"
     with pytest.raises(ManifestError, match=message):
         serve(root)
 

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.support.models import save_recogniser
+from tests.support.programs import Network, save_export, save_script
 from tests.support.recognisers import LABELS, save_transformers
 from videopure.archive import BuildError, BuildSpec
 from videopure.archive.recognisers import find_recogniser, store_recogniser
@@ -32,31 +32,15 @@ labels: [wave, jump, run]
 """
 
 
-class Network(nn.Module):
-    """A recogniser such as people have: frames [B, 3, T, H, W], normalised, to logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv3d(3, 8, 3, stride=2)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.conv(x).relu().mean(dim=(2, 3, 4)))
+SHAPE = (3, 4, 16, 24)
 
 
 def export(path: Path, batch: int | None = None) -> Path:
-    dynamic = None if batch else {"x": {0: torch.export.Dim("batch", max=64)}}
-    example = (torch.zeros(batch or 2, 3, 4, 16, 24),)
-    torch.export.save(torch.export.export(Network().eval(), example, dynamic_shapes=dynamic), path)
-    return path
+    return save_export(path, batch, SHAPE)
 
 
 def script(path: Path) -> Path:
-    with warnings.catch_warnings():  # deprecated for torch.export, but what people have
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.trace(Network().eval(), torch.zeros(2, 3, 4, 16, 24)), path)
-    return path
+    return save_script(path, SHAPE)
 
 
 def store(tmp_path: Path, recogniser: object, **options: Any) -> tuple[Path, str | None, list[str]]:
