@@ -82,8 +82,9 @@ train-demo: $(VENV)/.dev
 	$(TRAIN) --stages recogniser transfer --threads 1 && wait $$unet
 	$(TRAIN) --stages calibrate
 
-evaluate-demo: $(VENV)/.dev
-	$(BIN)/python -m videopure.demo.evaluate
+evaluate-demo: $(VENV)/.demo
+	@$(BIN)/videopure build --demo
+	@$(BIN)/videopure evaluate --suite demo
 
 clean:
 	rm -rf $(VENV) build dist model_store logs demo-out *.egg-info

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,8 @@ class VideoPureClient:
         timeout: seconds to wait for an answer.
         queue_wait: seconds to go on trying while the server's queue is full; such requests have
             not been computed.
+        headers: sent with every request, such as the `Authorization` that your own proxy in front
+            of the server asks for; it takes the place of TorchServe's key.
     """
 
     def __init__(
@@ -78,13 +80,16 @@ class VideoPureClient:
         key_file: str | Path = _KEY_FILE,
         timeout: float = 120.0,
         queue_wait: float = 0.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.inference_url = inference_url.rstrip("/")
         self.management_url = management_url.rstrip("/")
         self.metrics_url = metrics_url.rstrip("/")
         self.model = model
         self.key_file = Path(key_file)
-        self._connection = Connection(self.management_url, self.key_file, timeout, queue_wait)
+        self._connection = Connection(
+            self.management_url, self.key_file, timeout, queue_wait, headers
+        )
 
     def __repr__(self) -> str:
         return f"VideoPureClient({self.inference_url!r}, model={self.model!r})"
@@ -168,10 +173,12 @@ class VideoPureClient:
         A worker is asked, so that this waits for the requests before it.
         """
         url = f"{self._model_url}?customized=true"
-        (body,) = self._connection.json("GET", url, "management")
-        told = body.get("customizedMetadata")
-        description: dict[str, Any] = json.loads(told) if isinstance(told, str) else told
-        return description
+        body = self._connection.json("GET", url, "management")
+        try:
+            told = body[0]["customizedMetadata"]
+            return dict(json.loads(told) if isinstance(told, str) else told)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise NotTorchServeError(f"{url} does not describe a VideoPure model") from error
 
     def scale(self, workers: int, *, maximum: int | None = None, timeout: float = 300.0) -> None:
         """Change the number of workers, and wait until they are ready.

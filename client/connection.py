@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -35,40 +37,52 @@ _POLL_SECONDS = 0.1
 _QUEUE_FULL = "ServiceUnavailableException"
 # TorchServe's 500 to who asks for the workers in the moment in which one comes or goes.
 _SCALING = "ConcurrentModificationException"
+_SCALING_SECONDS = 5.0
+_BAD_KEY = "InvalidKeyException"
+# Every renewal makes the key before it invalid: clients that renew at the same time meet again.
+_RENEWALS = 5
+# TorchServe writes its key file in place: for a moment it is empty or cut short.
+_KEY_FILE_SECONDS = 1.0
 
 
 class Connection:
     """Sends requests with the key of their purpose; may be shared by threads.
 
-    What is repeated: a GET whose connection broke, and any request whose connection was refused
-    before anything was sent. A prediction that may have been computed is never sent twice.
+    What is repeated: a GET whose connection broke, and any request that was refused before it was
+    computed: no connection, a full queue, an expired key. A prediction that may have been computed
+    is never sent twice.
 
     Args:
         management_url: where keys are renewed.
         key_file: TorchServe's `key_file.json`; where it is missing, no key is sent.
         timeout: seconds to wait for an answer.
         queue_wait: seconds to go on trying while the server's queue is full.
+        headers: sent with every request; an `Authorization` takes the place of TorchServe's key.
     """
 
     def __init__(
-        self, management_url: str, key_file: Path, timeout: float, queue_wait: float
+        self,
+        management_url: str,
+        key_file: Path,
+        timeout: float,
+        queue_wait: float,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.management_url = management_url
         self.key_file = key_file
         self.timeout = timeout
         self.queue_wait = queue_wait
-        self._session = requests.Session()
+        self.headers = dict(headers or {})
+        self._keyless = any(name.lower() == "authorization" for name in self.headers)
+        self._renewing = threading.Lock()
         # A proxy or a .netrc of the environment is not meant for this machine's own server, and
         # the latter would replace the key.
-        self._session.trust_env = urlsplit(management_url).hostname not in _LOOPBACK
-        retry = Retry(total=2, status=0, allowed_methods={"GET"}, backoff_factor=0.1)
-        adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, adapter)
+        self._own, self._others = _session(trust_env=False), _session(trust_env=True)
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        self._own.close()
+        self._others.close()
 
     def send(
         self,
@@ -78,7 +92,7 @@ class Connection:
         headers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> requests.Response:
-        """A good answer; an expired key is renewed once.
+        """A good answer; an expired key is renewed.
 
         Args:
             method, url, headers, kwargs: as of `requests`.
@@ -87,17 +101,27 @@ class Connection:
         Raises:
             ClientError: of the kind that says what happened.
         """
-        deadline = time.monotonic() + self.queue_wait
+        start = time.monotonic()
+        renewals = 0
         while True:
-            answer = self._attempt(method, url, purpose, headers, **kwargs)
-            if purpose and _type_of(answer) == "InvalidKeyException" and self._renew(purpose):
-                answer = self._attempt(method, url, purpose, headers, **kwargs)
+            key = self._key(purpose)
+            authorization = {"Authorization": f"Bearer {key}"} if key else {}
+            sent = {**authorization, **self.headers, **(headers or {})}
+            answer = self._request(method, url, headers=sent, **kwargs)
             if answer.ok:
                 return answer
             error = _error_of(answer)
-            if method == "GET" and error.type == _SCALING:
-                pass  # a moment later the list of workers holds still
-            elif not isinstance(error, QueueFullError) or time.monotonic() >= deadline:
+            if error.type == _BAD_KEY and purpose and not self._keyless:
+                renewals += 1
+                if renewals <= _RENEWALS and self._renew(purpose, key):
+                    continue
+                raise error if key else self._no_key(url)
+            patience = 0.0
+            if isinstance(error, QueueFullError):
+                patience = self.queue_wait
+            elif method == "GET" and error.type == _SCALING:
+                patience = _SCALING_SECONDS  # a moment later the list of workers holds still
+            if time.monotonic() >= start + patience:
                 raise error
             time.sleep(_POLL_SECONDS)
 
@@ -109,22 +133,11 @@ class Connection:
         except requests.JSONDecodeError as error:
             raise not_torchserve(answer) from error
 
-    def _attempt(
-        self,
-        method: str,
-        url: str,
-        purpose: Purpose | None,
-        headers: dict[str, str] | None,
-        **kwargs: Any,
-    ) -> requests.Response:
-        key = self._keys().get(purpose, {}).get("key") if purpose else None
-        authorization = {"Authorization": f"Bearer {key}"} if key else {}
-        return self._request(method, url, headers={**authorization, **(headers or {})}, **kwargs)
-
     def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         kwargs.setdefault("timeout", (min(_CONNECT_SECONDS, self.timeout), self.timeout))
+        session = self._own if urlsplit(url).hostname in _LOOPBACK else self._others
         try:
-            return self._session.request(method, url, **kwargs)
+            return session.request(method, url, **kwargs)
         except requests.ReadTimeout as error:
             raise ConnectionLostError(
                 f"the server at {url} did not answer in {self.timeout:g} s"
@@ -137,27 +150,59 @@ class Connection:
                 ) from error
             raise ServerUnreachableError(f"no server answers at {url} ({reason})") from error
 
-    def _renew(self, purpose: Purpose) -> bool:
-        """Have the server write a new key into the key file; False without a key file."""
-        key = self._keys().get("API", {}).get("key")
-        if key is None:
-            return False
-        answer = self._request(
-            "GET",
-            f"{self.management_url}/token",
-            params={"type": purpose},
-            headers={"Authorization": f"Bearer {key}"},
-        )
-        return answer.ok
+    def _renew(self, purpose: Purpose, used: str | None) -> bool:
+        """Have another key in the key file than the one that was used; False if there is none."""
+        with self._renewing:
+            if self._key(purpose) != used:
+                return True  # another thread or process was quicker
+            key = self._keys().get("API", {}).get("key")
+            if key is None:
+                return False
+            answer = self._request(
+                "GET",
+                f"{self.management_url}/token",
+                params={"type": purpose},
+                headers={"Authorization": f"Bearer {key}"},
+            )
+            return answer.ok
+
+    def _key(self, purpose: Purpose | None) -> str | None:
+        if purpose is None or self._keyless:
+            return None
+        return self._keys().get(purpose, {}).get("key")
 
     def _keys(self) -> dict[str, dict[str, str]]:
-        if not self.key_file.is_file():
-            return {}
-        try:
-            keys: dict[str, dict[str, str]] = json.loads(self.key_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise KeyFileError(f"the key file {self.key_file} cannot be read: {error}") from error
-        return keys
+        deadline = time.monotonic() + _KEY_FILE_SECONDS
+        while self.key_file.is_file():
+            try:
+                keys: dict[str, dict[str, str]] = json.loads(
+                    self.key_file.read_text(encoding="utf-8")
+                )
+                return keys
+            except (OSError, ValueError) as error:
+                if isinstance(error, PermissionError) or time.monotonic() > deadline:
+                    raise KeyFileError(
+                        f"the key file {self.key_file} cannot be read: {error}"
+                    ) from error
+            time.sleep(_POLL_SECONDS)
+        return {}
+
+    def _no_key(self, url: str) -> KeyFileError:
+        return KeyFileError(
+            f"the server at {url} asks for a key, and there is no key file {self.key_file}: "
+            "TorchServe writes key_file.json into the folder it was started in; say where that is"
+        )
+
+
+def _session(*, trust_env: bool) -> requests.Session:
+    """Connections that are kept and shared; `trust_env` is of `requests`."""
+    session = requests.Session()
+    session.trust_env = trust_env
+    retry = Retry(total=2, status=0, allowed_methods={"GET"}, backoff_factor=0.1)
+    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, adapter)
+    return session
 
 
 def not_torchserve(answer: requests.Response) -> NotTorchServeError:
@@ -192,7 +237,3 @@ def _body_of(answer: requests.Response) -> dict[str, Any]:
     except requests.JSONDecodeError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-def _type_of(answer: requests.Response) -> str | None:
-    return None if answer.ok else _body_of(answer).get("type")

@@ -26,7 +26,7 @@ class ConnectionLostError(ServerUnreachableError):
 
 
 class KeyFileError(ClientError):
-    """The server's key file cannot be read, or is just being written."""
+    """The server's key file cannot be read, or is missing and the server asks for a key."""
 
 
 class NotTorchServeError(ClientError):

@@ -42,6 +42,8 @@ def apgd(
     state = _Search(loss, clips, project(begin, clips, epsilon), epsilon)
     checkpoints = _checkpoints(steps)
     for step in range(1, steps + 1):
+        if state.done:
+            break
         state.move(step)
         if step in checkpoints:
             state.review(checkpoints[step])
@@ -69,6 +71,11 @@ class _Search:
         self._raised = torch.zeros_like(self._values)
         self._halved = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
         self._best_at_review = self._best_values
+
+    @property
+    def done(self) -> bool:
+        """Whether the loss of every clip is infinite: nothing is left to gain."""
+        return bool(torch.isinf(self._best_values).all())
 
     def move(self, step: int) -> None:
         """One step with momentum; the first has none."""

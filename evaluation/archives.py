@@ -20,7 +20,7 @@ from videopure.handler.torchserve import load_service
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser, load_recogniser
 
-__all__ = ["digest", "open_archive", "second_recogniser"]
+__all__ = ["digest", "open_archive", "second_recogniser", "thresholds"]
 
 
 def digest(archive: Path) -> str:
@@ -78,6 +78,22 @@ def second_recogniser(
             "recogniser"
         )
     return second
+
+
+def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
+    """Calibrated thresholds of the suspicion score, by what they are called.
+
+    An archive has one. Where it is the demo's, the demo's other one is there as well.
+    """
+    from videopure.demo.bundle_files import BundleSettings
+
+    served = defended.settings.suspicion_threshold
+    if served is None:
+        return {}
+    calibrated = BundleSettings.read().suspicion_thresholds
+    if served in calibrated.values():
+        return {f"{float(rate):.0%} of clean clips": t for rate, t in calibrated.items()}
+    return {"the archive's threshold": served}
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Attacks with gradients, on any `Loss`: PGD, MI-FGSM, and those made for videos.
 
 Each takes clips [B, T, 3, H, W] in 0..1 and answers attacked ones, like them, within `epsilon` of
-them (L-inf, in 0..1) and in 0..1.
+them (L-inf, in 0..1) and in 0..1. PGD and APGD keep a clip whose loss is infinite, for it is done,
+and stop when all are.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def pgd(
 ) -> Tensor:
     """Projected gradient descent (Madry et al., arXiv 1706.06083).
 
+    A clip of infinite loss is done: it is answered as it is, and where all are, no step follows.
+
     Args:
         loss: to be raised.
         clips: [B, T, 3, H, W] in 0..1.
@@ -57,30 +60,41 @@ def pgd(
     """
     attacked = random_start(clips, epsilon, generator) if start is None else start
     attacked = project(attacked, clips, epsilon)
-    best = _Best(attacked) if keep_best else None
+    best = _Best(attacked, keep_best)
     for _ in range(steps):
         values, slope = gradient(loss, attacked)
-        if best is not None:
-            best.offer(attacked, values)
+        best.offer(attacked, values)
+        if best.done.all():
+            return best.clips
         attacked = project(attacked + step_size * slope.sign(), clips, epsilon)
         if on_step is not None:
             on_step()
-    if best is None:
-        return attacked
+    if not keep_best:
+        best.offer(attacked, torch.zeros(len(clips)).to(clips))
+        return best.clips
     with torch.no_grad():
         best.offer(attacked, loss(attacked))
     return best.clips
 
 
 class _Best:
-    """For each clip the version of the highest loss seen."""
+    """For each clip the version to answer: the last one, or that of the highest loss seen.
 
-    def __init__(self, clips: Tensor) -> None:
+    A clip that is done, for its loss is infinite, stays as it is.
+    """
+
+    def __init__(self, clips: Tensor, keep_highest: bool) -> None:
         self.clips = clips
+        self._keep_highest = keep_highest
         self._values = torch.full((len(clips),), -torch.inf, device=clips.device)
 
+    @property
+    def done(self) -> Tensor:
+        """Which clips are done, [B]."""
+        return self._values == torch.inf
+
     def offer(self, clips: Tensor, values: Tensor) -> None:
-        better = values > self._values
+        better = values > self._values if self._keep_highest else ~self.done
         self.clips = torch.where(better[:, None, None, None, None], clips, self.clips)
         self._values = torch.where(better, values.to(self._values.dtype), self._values)
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+    from videopure.evaluation.runner import Evaluator
+    from videopure.evaluation.store import Store
+    from videopure.evaluation.suites import Suite
 
 __all__ = ["evaluate"]
 
@@ -20,13 +27,17 @@ console = Console()
 errors = Console(stderr=True)
 
 Archive = Annotated[Path, typer.Option(help="Archive to evaluate.")]
-SuiteOption = Annotated[str, typer.Option(help="quick, paper or full.")]
+SuiteOption = Annotated[str, typer.Option(help="quick, demo, paper or full.")]
 Data = Annotated[
     str,
     typer.Option(help="`demo`, a folder with a folder of videos for each class, or a CSV."),
 ]
+Split = Annotated[
+    str, typer.Option(help="Of the demo's clips: test, or validation to choose settings on.")
+]
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the results [default: evaluation-out/ARCHIVE-SUITE]")
+    Path | None,
+    typer.Option(help="Folder of the results, of all suites [default: evaluation-out/ARCHIVE]"),
 ]
 Transfer = Annotated[
     Path | None,
@@ -39,12 +50,16 @@ OnlyDefences = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
+StoredOnly = Annotated[
+    bool, typer.Option("--stored-only", help="Only print what is stored; attack nothing.")
+]
 
 
 def evaluate(
     archive: Archive = ARCHIVE,
     suite: SuiteOption = "quick",
     data: Data = "demo",
+    split: Split = "test",
     out: Out = None,
     transfer: Transfer = None,
     clips: Clips = None,
@@ -52,25 +67,29 @@ def evaluate(
     defences: OnlyDefences = None,
     seed: Seed = 0,
     threads: Threads = 2,
+    stored_only: StoredOnly = False,
 ) -> None:
-    """Attack what an archive serves and write tables and a report.
+    """Attack what an archive serves and write tables.
 
-    A run that was stopped goes on where it was when the same command is given again. Start it with
-    `accelerate launch --num_processes N` for several processes or GPUs.
+    A run that was stopped goes on where it was when the same command is given again, and suites
+    share what they have in common. For several processes, on as many GPUs where there are any:
+    `torchrun --nproc_per_node N $(which videopure) evaluate`.
     """
     with errors.status("Loading torch"):
         from videopure.evaluation.store import EvaluationError
-    folder = out or Path("evaluation-out") / f"{archive.stem}-{suite}"
+    name = archive.stem if split == "test" else f"{archive.stem}-{split}"
+    folder = out or Path("evaluation-out") / name
     try:
         _run(
             archive,
             suite,
-            data,
+            (data, split),
             folder,
             transfer,
             {"clips": clips, "only_threats": threats or (), "only_defences": defences or ()},
             seed,
             threads,
+            stored_only,
         )
     except EvaluationError as error:
         errors.print(f"[bold red]Error:[/bold red] {escape(str(error))}", highlight=False)
@@ -83,20 +102,26 @@ def evaluate(
 def _run(
     archive: Path,
     suite_name: str,
-    data: str,
+    data: tuple[str, str],
     folder: Path,
     transfer: Path | None,
     limits: dict[str, Any],
     seed: int,
     threads: int,
+    stored_only: bool,
 ) -> None:
     import torch
     from accelerate import PartialState
 
-    from videopure.evaluation.archives import digest, open_archive, second_recogniser
+    from videopure.evaluation.archives import (
+        digest,
+        open_archive,
+        second_recogniser,
+        thresholds,
+    )
     from videopure.evaluation.data import open_source
     from videopure.evaluation.line_up import line_up
-    from videopure.evaluation.runner import Evaluator, run_suite
+    from videopure.evaluation.runner import Evaluator, seconds_alone
     from videopure.evaluation.store import EvaluationError, Store
     from videopure.evaluation.suites import SUITES, make_suite
     from videopure.evaluation.tables import print_tables, write_tables
@@ -107,7 +132,7 @@ def _run(
     # Processes wait for the slowest one at the end, however long that takes.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
     defended = open_archive(archive, state.device)
-    source = open_source(data, defended.recogniser)
+    source = open_source(data[0], defended.recogniser, data[1])
     other = second_recogniser(transfer, defended.recogniser, state.device)
     line = line_up(defended)
     suite = make_suite(suite_name, line, transfer=other is not None, **limits)
@@ -124,6 +149,20 @@ def _run(
     with state.main_process_first():
         store = Store(folder, question, state.process_index)
     evaluator = Evaluator(line, defended.recogniser, source, other, seed, state.device)
+    if not stored_only:
+        _compute(evaluator, suite, store, state)
+    if state.is_main_process:
+        summary = write_tables(store, suite, defended.recogniser.labels, thresholds(defended))
+        print_tables(summary, console)
+        if not stored_only:
+            console.print(f"seconds for one clip alone, median: {seconds_alone(evaluator)}")
+        console.print(f"Every answer: {folder / 'clips.csv'}; figures: {folder / 'summary.json'}")
+
+
+def _compute(evaluator: Evaluator, suite: Suite, store: Store, state: PartialState) -> None:
+    """This process's part of the suite; waits for the others."""
+    from videopure.evaluation.runner import run_suite
+
     units = suite.units()[state.process_index :: state.num_processes]
     with _progress(state.is_main_process) as progress:
         task = progress.add_task("evaluating", total=sum(u.count * len(u.defences) for u in units))
@@ -140,12 +179,6 @@ def _run(
             ),
         )
     state.wait_for_everyone()
-    if state.is_main_process:
-        summary = write_tables(
-            store, defended.recogniser.labels, defended.settings.suspicion_threshold
-        )
-        print_tables(summary, console)
-        console.print(f"Report: {folder / 'report.html'}")
 
 
 def _progress(shown: bool) -> Progress:

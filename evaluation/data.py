@@ -154,10 +154,12 @@ class VideoFiles(ClipSource):
         return clip.frames
 
 
-def open_source(data: str, recogniser: Recogniser) -> ClipSource:
-    """The clips that a command names: `demo`, a folder of classes, or a CSV."""
+def open_source(data: str, recogniser: Recogniser, split: str = "test") -> ClipSource:
+    """The clips that a command names: `demo` and its split, a folder of classes, or a CSV."""
     if data == "demo":
-        return DemoClips(recogniser)
+        return DemoClips(recogniser, split)
+    if split != "test":
+        raise EvaluationError(f"split is for the demo's clips, got {split!r} with data {data!r}")
     path = Path(data)
     if path.is_dir():
         return read_folder(path, recogniser)

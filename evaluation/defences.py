@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videopure.evaluation.losses import Votes, bpda, soft_vote
+from videopure.evaluation.losses import Votes, bpda, counted, soft_vote
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser
-from videopure.purifier.voting import count_votes, majority
 
-__all__ = ["Answer", "Cleaned", "Defence", "Purified"]
+__all__ = ["Answer", "Cleaned", "Defence", "LastVotes", "OneCandidate", "Purified"]
+
+# Checkpointing costs a third more time. One clip of 16 frames of 64x64 pixels keeps about 400 MB of
+# activations with the demo's networks, which is no reason for it; anything larger is checkpointed.
+CHECKPOINTED = 16 * 3 * 64 * 64
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Defence(ABC):
         self.randomised = randomised
         self.exact = exact
 
+    def alarms(self, answer: Answer) -> bool:
+        """Whether an answer is called adversarial; never without a calibrated score."""
+        return False
+
     @abstractmethod
     def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
         """What the recogniser votes on: [V, T, 3, H, W] for each clip; differentiable if `exact`.
@@ -77,12 +84,28 @@ class Defence(ABC):
     @torch.no_grad()
     def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
         """The answer to each of clips [B, T, 3, H, W] in 0..1."""
-        answers = []
-        for ballot in self.votes(clips, seeds):
-            labels = ballot.argmax(dim=1)
-            winner = int(majority(count_votes(labels[None], ballot.shape[1])))
-            answers.append(Answer(winner, tuple(labels.tolist())))
-        return answers
+        ballots = self.votes(clips, seeds)
+        winners = counted(ballots).tolist()
+        return [
+            Answer(winner, tuple(ballot.argmax(dim=1).tolist()))
+            for winner, ballot in zip(winners, ballots, strict=True)
+        ]
+
+
+class LastVotes:
+    """The votes on the clips that were asked about last, for defences that count few of them."""
+
+    def __init__(self, defended: DefendedRecogniser) -> None:
+        self._defended = defended
+        self._clips: Tensor | None = None
+        self._votes: list[Tensor] = []
+
+    @torch.no_grad()
+    def __call__(self, clips: Tensor) -> list[Tensor]:
+        """Logits of all votes on each clip, [V, classes]."""
+        if clips is not self._clips:
+            self._clips, self._votes = clips, self._defended.votes(clips)
+        return self._votes
 
 
 class Purified(Defence):
@@ -91,41 +114,82 @@ class Purified(Defence):
     Args:
         name: what tables call it.
         defended: recogniser, purifier and settings.
-        last_only: without the vote: the last candidate alone answers.
     """
 
-    def __init__(self, name: str, defended: DefendedRecogniser, *, last_only: bool = False) -> None:
+    def __init__(self, name: str, defended: DefendedRecogniser) -> None:
         settings = defended.settings
         randomised = settings.method in ("ddim", "ddpm") or settings.draws.active
         super().__init__(name, defended.recogniser, randomised=randomised)
         self.defended = defended
-        self.last_only = last_only
+
+    def alarms(self, answer: Answer) -> bool:
+        """See `Defence.alarms`."""
+        threshold = self.defended.settings.suspicion_threshold
+        return threshold is not None and (answer.suspicion or 0.0) > threshold
 
     def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
         """See `Defence.candidates`."""
-        shown = self.defended.candidates(clips, seeds)
-        return [candidates[-1:] for candidates in shown] if self.last_only else shown
+        return self.defended.candidates(clips, seeds)
 
     def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
-        """See `Defence.votes`; networks are checkpointed, so that the gradient fits memory."""
-        self.defended.pipeline.gradient_checkpointing = True
-        votes = self.defended.votes(clips, seeds)
-        return [ballot[-1:] for ballot in votes] if self.last_only else votes
+        """See `Defence.votes`; networks are checkpointed where the gradient may not fit memory."""
+        self.defended.pipeline.gradient_checkpointing = clips.numel() > CHECKPOINTED
+        return self.defended.votes(clips, seeds)
 
-    @torch.no_grad()
     def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
         """See `Defence.answer`."""
-        if self.last_only:
-            return super().answer(clips, seeds)
-        return [
+        return self.answer_and_show(clips, seeds, shown=False)[0]
+
+    @torch.no_grad()
+    def answer_and_show(
+        self, clips: Tensor, seeds: Sequence[int], *, shown: bool = True
+    ) -> tuple[list[Answer], list[Tensor]]:
+        """The answers, and if `shown` the purified clips [T, 3, H, W] in 0..1."""
+        verdicts = self.defended.answer(clips, seeds=seeds, keep_purified=shown).verdicts
+        answers = [
             Answer(
                 verdict.label_id,
                 tuple(vote.label_id for vote in verdict.votes),
                 tuple(vote.timestep for vote in verdict.votes),
                 verdict.suspicion,
             )
-            for verdict in self.defended.answer(clips, seeds=seeds).verdicts
+            for verdict in verdicts
         ]
+        return answers, [v.purified.to(clips) for v in verdicts if v.purified is not None]
+
+
+class OneCandidate(Purified):
+    """A `DefendedRecogniser` without the vote: one of its candidates alone answers.
+
+    Args:
+        name: what tables call it.
+        defended: recogniser, purifier and settings, which must draw nothing.
+        position: of the candidate, as in a list: 0 is the first, -1 the last.
+        last_votes: shared with others that look at other candidates of the same clips.
+    """
+
+    def __init__(
+        self, name: str, defended: DefendedRecogniser, position: int, last_votes: LastVotes
+    ) -> None:
+        super().__init__(name, defended)
+        if self.randomised:
+            raise ValueError(f"{name} needs a purifier that draws nothing")
+        self._position = position
+        self._last_votes = last_votes
+
+    def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.candidates`."""
+        return [shown[self._position][None] for shown in super().candidates(clips, seeds)]
+
+    def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.votes`."""
+        return [ballot[self._position][None] for ballot in super().votes(clips, seeds)]
+
+    @torch.no_grad()
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+        """See `Defence.answer`."""
+        labels = [int(ballot[self._position].argmax()) for ballot in self._last_votes(clips)]
+        return [Answer(label, (label,)) for label in labels]
 
 
 class Cleaned(Defence):

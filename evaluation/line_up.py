@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from videopure.evaluation.defences import Cleaned, Defence, Purified
+from videopure.evaluation.defences import Cleaned, Defence, LastVotes, OneCandidate, Purified
 from videopure.evaluation.filters import (
     gaussian_blur,
     h264,
@@ -19,17 +20,43 @@ from videopure.evaluation.filters import (
 )
 from videopure.purifier.defended import DefendedRecogniser, PurifySettings
 from videopure.purifier.guidance import Guidance
-from videopure.purifier.pipeline import Method
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.schedule import Schedule
 
-__all__ = ["NONE", "VIDEOPURE", "line_up", "randomised_forms"]
+__all__ = [
+    "ALL_FRAMES",
+    "DDIM",
+    "DDPM",
+    "FIRST",
+    "FORM",
+    "H264",
+    "INVERSION",
+    "JPEG",
+    "LAST",
+    "MORE_STEPS",
+    "NONE",
+    "UNGUIDED",
+    "VIDEOPURE",
+    "line_up",
+    "randomised_forms",
+]
 
 NONE = "none"
+JPEG = "JPEG quality 20"
+H264 = "H.264 crf 35"
+DDPM = "DDPM (DiffPure)"
+DDIM = "DDIM"
+INVERSION = "DDIM inversion"
 VIDEOPURE = "VideoPure"
+UNGUIDED = f"{VIDEOPURE} without guidance"
+FIRST = f"{VIDEOPURE} without vote, first candidate"
+LAST = f"{VIDEOPURE} without vote, last candidate"
+ALL_FRAMES = f"{VIDEOPURE} with all-frame inversion"
+FORM = f"{VIDEOPURE}, "  # with what is drawn: a randomised form
+MORE_STEPS = " at t="  # a method at more steps than the archive's
 
 SMOOTHING_SIGMA = 0.03
-SMOOTHING_DRAWS = 16
+SMOOTHING_DRAWS = 8
 
 
 class WithoutGuidance(DefendedRecogniser):
@@ -77,24 +104,29 @@ def line_up(defended: DefendedRecogniser) -> dict[str, Defence]:
     def purified(
         name: str,
         kind: type[DefendedRecogniser] = DefendedRecogniser,
-        *,
-        last_only: bool = False,
-        method: Method = "videopure",
-        randomisation: Randomisation | None = None,
+        **changes: Any,
     ) -> None:
-        changed = settings.override(method=method, randomisation=randomisation)
-        other = kind(defended.pipeline, recogniser, changed)
-        listed.append(Purified(name, other, last_only=last_only))
+        changed = settings.override(**{"method": "videopure", **changes})
+        listed.append(Purified(name, kind(defended.pipeline, recogniser, changed)))
 
-    purified("DDPM (DiffPure)", method="ddpm")
-    purified("DDIM", method="ddim")
-    purified("DDIM inversion", method="ddim_inversion")
-    purified(f"{VIDEOPURE} without vote", last_only=True)
-    purified(f"{VIDEOPURE} without guidance", WithoutGuidance)
-    purified(f"{VIDEOPURE} with all-frame inversion", AllFrameInversion)
+    # VideoPure calls the UNet 2 (t + 1) times, and so does plain inversion; DDIM calls it t + 1
+    # times, and as often as VideoPure at 2 t + 1; DDPM 20 t + 1 times.
+    more = 2 * settings.inversion_steps + 1
+    purified(DDPM, method="ddpm")
+    purified(f"{DDPM}{MORE_STEPS}{more}", method="ddpm", inversion_steps=more)
+    purified(DDIM, method="ddim")
+    purified(f"{DDIM}{MORE_STEPS}{more}", method="ddim", inversion_steps=more)
+    purified(INVERSION, method="ddim_inversion")
+    purified(UNGUIDED, WithoutGuidance, randomisation=Randomisation())
+    purified(ALL_FRAMES, AllFrameInversion, randomisation=Randomisation())
+    drawing_nothing = settings.override(method="videopure", randomisation=Randomisation())
+    voting = DefendedRecogniser(defended.pipeline, recogniser, drawing_nothing)
+    last_votes = LastVotes(voting)
+    listed.append(OneCandidate(FIRST, voting, 0, last_votes))
+    listed.append(OneCandidate(LAST, voting, -1, last_votes))
     listed.append(Purified(VIDEOPURE, defended))
     for name, randomisation in randomised_forms(settings).items():
-        purified(f"{VIDEOPURE}, {name}", randomisation=randomisation)
+        purified(f"{FORM}{name}", randomisation=randomisation)
     return {defence.name: defence for defence in listed}
 
 
@@ -110,8 +142,8 @@ def _filters(defended: DefendedRecogniser) -> list[Defence]:
 
     return [
         plain(NONE),
-        plain("JPEG quality 20", jpeg, exact=False),
-        plain("H.264 crf 35", h264, exact=False),
+        plain(JPEG, jpeg, exact=False),
+        plain(H264, h264, exact=False),
         plain("Gaussian blur, sigma 2", gaussian_blur),
         plain("temporal median of 3", temporal_median),
         Cleaned("temporal shuffle within 2", recogniser, _shuffle, randomised=True),

@@ -1,6 +1,7 @@
 """What attacks raise: losses of clips, through any defence and any randomness.
 
 A `Loss` takes clips [B, T, 3, H, W] in 0..1 and answers one number for each, [B], differentiable.
+Infinity says that a clip is done: attacks keep it as it is, and stop when all are (see `Pursuit`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from videopure.purifier.voting import count_votes, majority
+
 __all__ = [
     "Loss",
-    "SeededLoss",
+    "Pursuit",
     "Votes",
     "bpda",
+    "counted",
     "cross_entropy",
     "evasion",
-    "expectation",
     "gradient",
     "label_loss",
     "lead",
@@ -28,8 +31,6 @@ __all__ = [
 ]
 
 Loss = Callable[[Tensor], Tensor]
-# The same for one draw of the defence's randomness: a seed for each clip.
-SeededLoss = Callable[[Tensor, Sequence[int]], Tensor]
 # Clips and their seeds -> for each clip the logits of its votes, [V, classes].
 Votes = Callable[[Tensor, Sequence[int]], Sequence[Tensor]]
 
@@ -94,21 +95,60 @@ def evasion(
     return -missing - suspicion
 
 
-def expectation(
-    loss: SeededLoss, draws: int, generator: Generator | None = None
-) -> Callable[[Tensor], Tensor]:
-    """The mean loss over `draws` of the defence's randomness, drawn anew at every call.
+class Pursuit:
+    """The loss of a whole defence, over all that it draws, until the attack has got there.
 
-    (Expectation over transformation, EOT: arXiv 1707.07397.)
+    The mean over `draws` of the defence's randomness, drawn anew at every call (expectation over
+    transformation, EOT: arXiv 1707.07397). Where the counted votes of all these draws are wrong,
+    `reached` is asked about the clips, and the loss of those for which it agrees is infinite.
+
+    Args:
+        votes: of the defence under attack.
+        value: clips and their votes -> what is raised, [B].
+        labels: true classes, [B].
+        draws: how many; one is enough where nothing is drawn.
+        generator: of the draws.
+        reached: clips and their rows in the batch, [N, T, 3, H, W] and [N] -> whether nothing is
+            left to gain, [N]; None goes on for as long as the attack does.
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
 
-    def mean(clips: Tensor) -> Tensor:
-        seeds = torch.randint(2**62, (draws, len(clips)), generator=generator)
-        return torch.stack([loss(clips, row) for row in seeds.tolist()]).mean(dim=0)
+    def __init__(
+        self,
+        votes: Votes,
+        value: Callable[[Tensor, Sequence[Tensor]], Tensor],
+        labels: Tensor,
+        *,
+        draws: int = 1,
+        generator: Generator | None = None,
+        reached: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
+        self._votes, self._value, self._labels = votes, value, labels
+        self._draws, self._generator, self._reached = draws, generator, reached
 
-    return mean
+    def __call__(self, clips: Tensor) -> Tensor:
+        """The loss [B] of clips [B, T, 3, H, W]."""
+        seeds = torch.randint(2**62, (self._draws, len(clips)), generator=self._generator)
+        values = []
+        fooled = torch.ones(len(clips), dtype=torch.bool, device=clips.device)
+        for row in seeds.tolist():
+            votes = self._votes(clips, row)
+            values.append(self._value(clips, votes))
+            fooled &= counted(votes) != self._labels
+        mean = torch.stack(values).mean(dim=0)
+        rows = fooled.nonzero().flatten()
+        if self._reached is None or not len(rows):
+            return mean
+        done = torch.zeros_like(fooled)
+        done[rows] = self._reached(clips[rows].detach(), rows)
+        return mean.masked_fill(done, torch.inf)
+
+
+def counted(votes: Sequence[Tensor]) -> Tensor:
+    """The classes [B] that win the votes, logits [V, classes] of each clip."""
+    counts = [count_votes(b.argmax(dim=1)[None], b.shape[1]) for b in votes]
+    return majority(torch.cat(counts))
 
 
 def bpda(

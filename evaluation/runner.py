@@ -6,14 +6,16 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
+from typing import TypeGuard
 
 import torch
 from torch import Generator, Tensor
 
 from videopure.evaluation.data import ClipSource
-from videopure.evaluation.defences import Answer, Defence, Purified
+from videopure.evaluation.defences import Answer, Defence, OneCandidate, Purified
 from videopure.evaluation.examples import Example, save_example
-from videopure.evaluation.line_up import VIDEOPURE
+from videopure.evaluation.line_up import NONE, VIDEOPURE
 from videopure.evaluation.measures import psnr, ssim, warping_error
 from videopure.evaluation.store import Record, Store
 from videopure.evaluation.suites import Suite, Unit
@@ -21,7 +23,9 @@ from videopure.evaluation.threats import Task
 from videopure.purifier.flow import DISFlow
 from videopure.purifier.recognisers import Recogniser
 
-__all__ = ["Evaluator", "run_suite"]
+__all__ = ["Evaluator", "run_suite", "seconds_alone"]
+
+TIMED_CLIPS = 10
 
 OnUnit = Callable[[Unit], object]
 
@@ -74,11 +78,14 @@ class Evaluator:
             defence = self.defences[name]
             seeds = self._seeds(f"{unit.key}|{name}", unit.count)
             start = time.perf_counter()
-            answers = defence.answer(attacked, seeds)
-            seconds = (time.perf_counter() - start) / unit.count
             fidelity: Sequence[dict[str, float] | None] = [None] * unit.count
-            if unit.threat.knowledge == "clean":
-                fidelity = _fidelity(defence, clips, seeds)
+            if unit.threat.knowledge == "clean" and _changes_clips(defence):
+                answers, shown = defence.answer_and_show(attacked, seeds)
+                seconds = (time.perf_counter() - start) / unit.count
+                fidelity = _fidelity(clips, shown)
+            else:
+                answers = defence.answer(attacked, seeds)
+                seconds = (time.perf_counter() - start) / unit.count
             for k, answer in enumerate(answers):
                 records.append(
                     Record(
@@ -171,23 +178,34 @@ def run_suite(
             on_unit(unit)
 
 
-@torch.no_grad()
-def _fidelity(
-    defence: Defence, clips: Tensor, seeds: Sequence[int]
-) -> list[dict[str, float] | None]:
-    """What a purifier does to clean clips; nothing for other defences."""
-    if not isinstance(defence, Purified) or min(clips.shape[-2:]) < 11:
+def seconds_alone(evaluator: Evaluator) -> dict[str, float]:
+    """Median seconds for one clip by itself, without defence and with VideoPure."""
+    taken: dict[str, list[float]] = {NONE: [], VIDEOPURE: []}
+    for number in range(min(TIMED_CLIPS, len(evaluator.source))):
+        clips, _, _ = evaluator.source.load(number, 1)
+        for name, seconds in taken.items():
+            start = time.perf_counter()
+            evaluator.defences[name].answer(clips.to(evaluator.device), [number])
+            seconds.append(time.perf_counter() - start)
+    return {name: round(median(seconds), 3) for name, seconds in taken.items()}
+
+
+def _changes_clips(defence: Defence) -> TypeGuard[Purified]:
+    """Whether a defence answers to purified clips, whose fidelity says something."""
+    return isinstance(defence, Purified) and not isinstance(defence, OneCandidate)
+
+
+def _fidelity(clips: Tensor, purified: Sequence[Tensor]) -> list[dict[str, float] | None]:
+    """What a purifier did to clean clips [B, T, 3, H, W]; nothing where frames are too small."""
+    if min(clips.shape[-2:]) < 11:
         return [None] * len(clips)
     flow = DISFlow()(clips)
-    measured: list[dict[str, float] | None] = []
-    for clip, shown, motion in zip(clips, defence.candidates(clips, seeds), flow, strict=True):
-        purified = shown[-1]
-        measured.append(
-            {
-                "psnr": psnr(purified, clip),
-                "ssim": ssim(purified, clip),
-                "warping_error_before": warping_error(clip, motion),
-                "warping_error_after": warping_error(purified, motion),
-            }
-        )
-    return measured
+    return [
+        {
+            "psnr": psnr(shown, clip),
+            "ssim": ssim(shown, clip),
+            "warping_error_before": warping_error(clip, motion),
+            "warping_error_after": warping_error(shown, motion),
+        }
+        for clip, shown, motion in zip(clips, purified, flow, strict=True)
+    ]

@@ -91,7 +91,7 @@ class Store:
                 )
         elif writer == 0:
             self.write(QUESTION, json.dumps(question, indent=1) + "\n")
-        self._mend()
+        self._mended = False
 
     def done(self) -> dict[tuple[str, str], list[Record]]:
         """What all processes have finished: (unit, defence) -> records, one for each clip."""
@@ -121,6 +121,9 @@ class Store:
             EvaluationError: if the disk is full; what was stored before stays readable.
         """
         line = json.dumps({"unit": unit, "records": [asdict(record) for record in records]}) + "\n"
+        if not self._mended:  # not before: a store may also be read while others write
+            self._mend()
+            self._mended = True
         with _disk(self.folder), self._file.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()

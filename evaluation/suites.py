@@ -1,4 +1,7 @@
-"""What `quick`, `paper` and `full` evaluate: which threats, against which defences, on how many."""
+"""What the suites evaluate: which threats, against which defences, on how many clips.
+
+A unit of work is named by threat, clips and defence, not by the suite: suites share results.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from videopure.evaluation.defences import Defence, Purified
-from videopure.evaluation.line_up import NONE, VIDEOPURE
-from videopure.evaluation.store import EvaluationError
+from videopure.evaluation.defences import Cleaned, Defence
+from videopure.evaluation.line_up import (
+    ALL_FRAMES,
+    DDIM,
+    DDPM,
+    FIRST,
+    FORM,
+    H264,
+    INVERSION,
+    LAST,
+    MORE_STEPS,
+    NONE,
+    UNGUIDED,
+    VIDEOPURE,
+)
+from videopure.evaluation.store import EvaluationError, Record
 from videopure.evaluation.threats import (
     CLEAN,
     Threat,
@@ -20,13 +36,14 @@ from videopure.evaluation.threats import (
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "make_suite"]
 
-SuiteName = Literal["quick", "paper", "full"]
+SuiteName = Literal["quick", "demo", "paper", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 # The paper's table, in its order.
-PAPER = (NONE, "DDPM (DiffPure)", "DDIM", "DDIM inversion", VIDEOPURE)
-# Defences that take many times as long as the others.
-SLOW = ("DDPM (DiffPure)",)
+PAPER = (NONE, DDPM, DDIM, INVERSION, VIDEOPURE)
+ABLATIONS = (UNGUIDED, FIRST, LAST, ALL_FRAMES)
+# Slower than filters, and beside the point where the attack is but another gray-box one.
+SOME = {DDIM: 20, INVERSION: 20}
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,15 @@ class Suite:
         """Clips that are needed."""
         return max(planned.clips for planned in self.planned)
 
+    def holds(self, record: Record) -> bool:
+        """Whether a stored answer belongs to this suite."""
+        return any(
+            planned.threat.name == record.threat
+            and record.defence in planned.defences
+            and record.clip < planned.count(record.defence)
+            for planned in self.planned
+        )
+
     def units(self) -> list[Unit]:
         """The work, in an order in which the first results say most."""
         units = []
@@ -121,7 +147,7 @@ def make_suite(
     Raises:
         EvaluationError: if nothing of that name is planned.
     """
-    plan = {"quick": _quick, "paper": _paper, "full": _full}[name](defences)
+    plan = {"quick": _quick, "demo": _demo, "paper": _paper, "full": _full}[name](defences)
     _check_names("threat", only_threats, {n for p in plan for n in _names(p.threat)})
     _check_names("defence", only_defences, {d for p in plan for d in p.defences})
     kept = []
@@ -147,19 +173,47 @@ def _check_names(what: str, asked: Sequence[str], known: set[str]) -> None:
             )
 
 
+def _simple(defences: dict[str, Defence]) -> tuple[str, ...]:
+    """Filters and smoothing: what needs no diffusion model."""
+    return tuple(n for n, d in defences.items() if isinstance(d, Cleaned) and n != NONE)
+
+
+def _forms(defences: dict[str, Defence]) -> tuple[str, ...]:
+    return tuple(name for name in defences if name.startswith(FORM))
+
+
 def _quick(defences: dict[str, Defence]) -> list[Planned]:
     """Ten minutes on two cores with the demo's archive."""
-    forms = f"{VIDEOPURE}, fresh noise"
-    plain = (n for n in defences if n == VIDEOPURE or not n.startswith(VIDEOPURE))
-    shown = tuple(name for name in plain if name not in SLOW)
-    at_4, on_4 = gray_box(4), adaptive(4, steps=10, draws=1)
+    form = f"{FORM}fresh noise"
+    shown = (NONE, *_simple(defences), DDIM, INVERSION, *ABLATIONS, VIDEOPURE, form)
+    on_4 = adaptive(4, steps=10, draws=1)
     return [
-        Planned(CLEAN, (*shown, forms), 20),
-        Planned(at_4["PGD-10"], (*shown, forms), 20),
-        Planned(gray_box(8)["PGD-10"], (*shown, forms), 20),
+        Planned(CLEAN, shown, 20),
+        Planned(gray_box(4)["PGD-10"], shown, 20),
+        Planned(gray_box(8)["PGD-10"], shown, 20),
         Planned(on_4["BPDA-10"], (VIDEOPURE,), 10),
-        Planned(on_4["exact-10"], (VIDEOPURE, forms), 10),
+        Planned(on_4["exact-10"], (VIDEOPURE, form), 10),
         Planned(unbounded(10), (VIDEOPURE,), 2),
+    ]
+
+
+def _demo(defences: dict[str, Defence], extra: dict[str, int] | None = None) -> list[Planned]:
+    """The tables of docs/demo.md: attackers who do not know the purifier.
+
+    `extra` names more defences for clean clips and PGD-10, each with its number of clips.
+    """
+    usual = (NONE, *_simple(defences), DDIM, INVERSION, VIDEOPURE)
+    more = tuple(name for name in defences if MORE_STEPS in name)
+    everyone = (*usual, *ABLATIONS, *more, DDPM, *(extra or {}))
+    slow = {n: 10 if n.startswith(DDPM) else 50 for n in (*ABLATIONS, *more)}
+    slow |= {DDIM: 100, INVERSION: 100, DDPM: 40, **(extra or {})}
+    return [
+        Planned(CLEAN, everyone, 200, slow),
+        *(Planned(gray_box(e)["PGD-10"], everyone, 200, slow) for e in (8, 4)),
+        Planned(gray_box(8)["PGD-50"], usual, 200, SOME),
+        Planned(square_threat(8), usual, 200, SOME),
+        Planned(gray_box(8)["transfer"], usual, 200, SOME),
+        Planned(gray_box(4)["PGD-50"], usual, 200, SOME),
     ]
 
 
@@ -175,35 +229,38 @@ def _paper(defences: dict[str, Defence]) -> list[Planned]:
 
 
 def _full(defences: dict[str, Defence]) -> list[Planned]:
-    """Everything, the strongest attacks on VideoPure and its randomised forms first."""
-    everyone = tuple(defences)
-    fewer = dict.fromkeys(SLOW, 40)
-    forms = tuple(name for name in everyone if name.startswith(f"{VIDEOPURE},"))
-    others = tuple(n for n in everyone if n not in forms and n not in (NONE, VIDEOPURE, *SLOW))
-    taken = (VIDEOPURE, *SLOW)
-    guessing = tuple(n for n in everyone if isinstance(defences[n], Purified) and n not in taken)
-    main = ("PGD-10", "PGD-50", "APGD-CE", "APGD-margin", "MI-FGSM")
-    planned = [Planned(CLEAN, everyone, 200, fewer)]
-    planned += [Planned(gray_box(e)["PGD-10"], everyone, 200, fewer) for e in (4, 8)]
-    for epsilon in (4, 8):
-        on = adaptive(epsilon)
-        planned += [
-            Planned(on["exact-20"], (VIDEOPURE,), 50),
-            Planned(on["BPDA-20"], (VIDEOPURE,), 50),
-            Planned(on["exact-20"], forms, 20),
-            Planned(on["label and suspicion-20"], (VIDEOPURE,), 50),
-            Planned(on["exact APGD-20"], (VIDEOPURE,), 50),
-        ]
-    planned.append(Planned(unbounded(), (NONE, VIDEOPURE, *forms), 10))
-    for epsilon in (4, 8):
-        at = gray_box(epsilon)
-        planned += [Planned(at[f], everyone, 200, fewer) for f in main[1:]]
-        planned.append(Planned(at["transfer"], everyone, 200, fewer))
-    for family in ("flickering", "sparse frames"):
-        planned.append(Planned(gray_box(8)[family], everyone, 200, fewer))
-    planned.append(Planned(square_threat(8), everyone, 200, fewer))
-    planned += [Planned(gray_box(e)["PGD-10"], everyone, 200, fewer) for e in (1, 2, 16)]
-    on = adaptive(4)
-    planned += [Planned(on["exact-20"], others, 20), Planned(on["BPDA-20"], guessing, 20)]
-    planned.append(Planned(on["exact-20"], SLOW, 20))
-    return planned
+    """Everything, what says most first, so that a run that is cut short has said it."""
+    forms, simple = _forms(defences), _simple(defences)
+    # In a prototype these kept most clips.
+    likely = tuple(name for name in forms if "fresh noise" in name)
+    clean, at_8, at_4, *rest = _demo(defences, extra=dict.fromkeys(forms, 30))
+    usual = rest[0].defences
+    blind = tuple(name for name in simple if not defences[name].exact)
+    others = (*(n for n in simple if n not in blind), DDIM, INVERSION)
+    on_4, on_8 = adaptive(4), adaptive(8)
+    short_4, short_8 = adaptive(4, steps=10, draws=1), adaptive(8, steps=10, draws=1)
+    variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
+    silent = "label and suspicion-10"
+    return [
+        clean,
+        at_8,
+        at_4,
+        *(Planned(on["exact-20"], (VIDEOPURE,), 50) for on in (on_4, on_8)),
+        Planned(on_4["exact-20"], likely, 20),
+        *rest,
+        Planned(on_4["BPDA-20"], (VIDEOPURE,), 50),
+        Planned(unbounded(), (NONE, VIDEOPURE), 10),
+        Planned(short_4[silent], (VIDEOPURE,), 50),
+        Planned(on_4["exact-20"], others, 20),
+        Planned(on_4["BPDA-20"], blind, 20),
+        Planned(on_4["exact APGD-20"], (VIDEOPURE,), 50),
+        *(Planned(gray_box(e)["PGD-10"], (NONE, H264, VIDEOPURE), 100) for e in (1, 2, 16)),
+        Planned(on_4["exact-20"], tuple(n for n in forms if n not in likely), 20),
+        Planned(short_4["BPDA-10"], (DDPM,), 20),
+        *(Planned(gray_box(8)[family], usual, 200, SOME) for family in variety),
+        Planned(on_8["BPDA-20"], (VIDEOPURE,), 50),
+        Planned(on_8["exact APGD-20"], (VIDEOPURE,), 50),
+        Planned(short_8[silent], (VIDEOPURE,), 50),
+        *(Planned(gray_box(4)[f], usual, 200, SOME) for f in (*variety[:3], "transfer")),
+        Planned(on_4["exact-20"], ABLATIONS, 20),
+    ]

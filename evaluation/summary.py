@@ -63,14 +63,16 @@ class Check:
     detail: str
 
 
-def summarise(records: Sequence[Record], threshold: float | None) -> dict[str, Any]:
+def summarise(records: Sequence[Record], thresholds: dict[str, float]) -> dict[str, Any]:
     """All figures, ready for JSON.
 
     Args:
         records: what was answered.
-        threshold: of the suspicion score, where one was calibrated.
+        thresholds: of the suspicion score, by what they are called; the first is served. Empty
+            where none was calibrated.
     """
     cells = Cells(records)
+    threshold = next(iter(thresholds.values()), None)
     checks = sanity_checks(cells)
     return {
         "threats": {
@@ -83,6 +85,7 @@ def summarise(records: Sequence[Record], threshold: float | None) -> dict[str, A
         "worst_case": {d: _worst_cases(cells, d) for d in cells.defences},
         "paired": {d: _paired(cells, d) for d in cells.defences if d != VIDEOPURE},
         "suspicion": {d: s for d in cells.defences if (s := _suspicion(cells, d, threshold))},
+        "alarms": {d: a for d in cells.defences if (a := _alarms(cells, d, thresholds))},
         "fidelity": {d: f for d in cells.defences if (f := _fidelity(cells, d))},
         "seconds": {d: _median(cells, d, "seconds") for d in cells.defences},
         "attack_seconds": _attack_seconds(cells),
@@ -150,6 +153,21 @@ def _suspicion(cells: Cells, defence: str, threshold: float | None) -> dict[str,
             silent = [not r.right and (r.suspicion or 0) <= threshold for r in cell]
             found[threat]["fooled_and_silent"] = _share(silent)
     return found
+
+
+def _alarms(
+    cells: Cells, defence: str, thresholds: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """By threat, clean clips too: shares of clips that are called adversarial."""
+    scores = {threat: _scores(cells, defence, threat) for threat in cells.of(defence)}
+    return {
+        threat: {
+            name: round(float((values > limit).double().mean()), 4)
+            for name, limit in thresholds.items()
+        }
+        for threat, values in scores.items()
+        if len(values) and thresholds
+    }
 
 
 def _scores(cells: Cells, defence: str, threat: str) -> torch.Tensor:

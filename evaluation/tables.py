@@ -13,22 +13,28 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from videopure.evaluation.line_up import VIDEOPURE
 from videopure.evaluation.store import Record, Store
+from videopure.evaluation.suites import Suite
 from videopure.evaluation.summary import summarise
 
 __all__ = ["print_tables", "share_cell", "write_tables"]
 
 
-def write_tables(store: Store, labels: Sequence[str], threshold: float | None) -> dict[str, Any]:
+def write_tables(
+    store: Store, suite: Suite, labels: Sequence[str], thresholds: dict[str, float]
+) -> dict[str, Any]:
     """Write `clips.csv` and `summary.json`; answers the summary.
 
     Args:
-        store: the results.
+        store: the results, perhaps of other suites too.
+        suite: whose results are wanted.
         labels: the class names.
-        threshold: of the suspicion score.
+        thresholds: of the suspicion score, by what they are called; the first is served.
     """
-    records = store.records()
-    summary = {"labels": list(labels), "threshold": threshold, **summarise(records, threshold)}
+    records = [record for record in store.records() if suite.holds(record)]
+    figures = summarise(records, thresholds)
+    summary = {"labels": list(labels), "thresholds": thresholds, "suite": suite.name, **figures}
     store.write("clips.csv", _csv(records, labels))
     store.write("summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
@@ -53,7 +59,8 @@ def _csv(records: Sequence[Record], labels: Sequence[str]) -> str:
 
 def print_tables(summary: dict[str, Any], console: Console) -> None:
     """Print what matters most, in Markdown."""
-    for table in (_accuracy(summary), _worst(summary), _suspicion(summary), _sanity(summary)):
+    for make in (_accuracy, _paired, _worst, _suspicion, _alarms, _sanity):
+        table = make(summary)
         if table.row_count:
             console.print(table)
 
@@ -64,6 +71,29 @@ def _accuracy(summary: dict[str, Any]) -> Table:
     for defence, row in summary["accuracy"].items():
         cells = [share_cell(row.get(threat)) for threat in threats]
         table.add_row(defence, *cells, f"{summary['seconds'][defence]:.2f}")
+    return table
+
+
+def _paired(summary: dict[str, Any]) -> Table:
+    """Clips that only VideoPure (+) and that only the other (−) got right."""
+    threats = list(summary["threats"])
+    table = Table("against VideoPure", *threats, box=MARKDOWN)
+    for defence, pairs in summary["paired"].items():
+        counts = [pairs.get(threat) for threat in threats]
+        table.add_row(
+            defence,
+            *("+{only_videopure} −{only_this}".format(**c) if c else "" for c in counts),
+        )
+    return table
+
+
+def _alarms(summary: dict[str, Any]) -> Table:
+    """Shares of clips whose suspicion exceeds the calibrated thresholds."""
+    threats = list(summary["alarms"].get(VIDEOPURE, {}))
+    table = Table(f"alarms of {VIDEOPURE}, calibrated to", *threats, box=MARKDOWN)
+    for name in summary["thresholds"]:
+        cells = [summary["alarms"].get(VIDEOPURE, {})[t][name] for t in threats]
+        table.add_row(name, *(f"{share:.1%}" for share in cells))
     return table
 
 

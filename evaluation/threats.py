@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -14,11 +14,10 @@ from videopure.evaluation.attacks import flickering, mi_fgsm, pgd, sparse_frames
 from videopure.evaluation.defences import Defence
 from videopure.evaluation.losses import (
     Loss,
-    SeededLoss,
+    Pursuit,
     Votes,
     cross_entropy,
     evasion,
-    expectation,
     label_loss,
     margin,
     soft_vote,
@@ -39,7 +38,13 @@ __all__ = [
 
 Knowledge = Literal["clean", "gray-box", "black-box", "adaptive"]
 ADAPTIVE_STEPS = 20
-EOT_DRAWS = 4
+APGD_STEPS = 25
+VIDEO_STEPS = 25  # of the attacks made for videos
+EOT_DRAWS = 2
+# Fresh draws that must all be fooled before a clip is done; one where nothing is drawn.
+CHECKS = 4
+
+Kind = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,22 @@ class Task:
             raise ValueError("an adaptive threat needs a defence to attack, got None")
         return self.defence
 
-    def bare_loss(self, kind: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> Loss:
+    def bare_loss(self, kind: Kind = cross_entropy) -> Loss:
         """The loss of the recogniser itself."""
         return label_loss(self.recogniser.logits, self.labels, kind)
+
+    def one_by_one(self) -> list[Task]:
+        """A task for each clip, with randomness of its own."""
+        seeds = torch.randint(2**62, (len(self.clips),), generator=self.generator).tolist()
+        return [
+            replace(
+                self,
+                clips=self.clips[k : k + 1],
+                labels=self.labels[k : k + 1],
+                generator=Generator().manual_seed(seed),
+            )
+            for k, seed in enumerate(seeds)
+        ]
 
 
 @dataclass(frozen=True)
@@ -101,7 +119,11 @@ class Threat:
 
     def __call__(self, task: Task) -> Tensor:
         """Attacked clips, rounded to the 256 levels that a stored clip has."""
-        return (self.attack(task) * 255).round() / 255
+        return _stored(self.attack(task))
+
+
+def _stored(clips: Tensor) -> Tensor:
+    return (clips * 255).round() / 255
 
 
 CLEAN = Threat("clean", "clean", 0, lambda task: task.clips)
@@ -116,10 +138,10 @@ def gray_box(epsilon: int) -> dict[str, Threat]:
         "APGD-margin": _apgd(margin),
         "MI-FGSM": lambda t: mi_fgsm(t.bare_loss(), t.clips, epsilon=t.epsilon),
         "flickering": lambda t: flickering(
-            t.bare_loss(), t.clips, epsilon=t.epsilon, generator=t.generator
+            t.bare_loss(), t.clips, epsilon=t.epsilon, steps=VIDEO_STEPS, generator=t.generator
         ),
         "sparse frames": lambda t: sparse_frames(
-            t.bare_loss(), t.clips, epsilon=t.epsilon, generator=t.generator
+            t.bare_loss(), t.clips, epsilon=t.epsilon, steps=VIDEO_STEPS, generator=t.generator
         ),
     }
     threats = {name: Threat(name, "gray-box", epsilon, a) for name, a in attacks.items()}
@@ -150,19 +172,27 @@ def adaptive(
     """Attacks on a defence by someone who has all of it, by family.
 
     Where the defence draws at random, every gradient is the mean over `draws` fresh draws.
+
+    Each clip is attacked by itself, and no longer than needed: it is done when the defence, asked
+    as it is served, answers wrongly to the clip as it will be stored; a defence that draws must do
+    so in `CHECKS` fresh draws in a row, and `label and suspicion` goes on until the answer is also
+    not called adversarial. What is reported is the answer to the result, with other seeds.
     """
 
     def threat(family: str, attack: Callable[[Task], Tensor]) -> tuple[str, Threat]:
-        return family, Threat(family, "adaptive", epsilon, attack)
+        def each(task: Task) -> Tensor:
+            return torch.cat([attack(one) for one in task.one_by_one()])
+
+        return family, Threat(family, "adaptive", epsilon, each)
 
     return dict(
         [
-            threat(f"BPDA-{steps}", lambda t: _descend(t, _bpda_loss(t), steps, draws)),
-            threat(f"exact-{steps}", lambda t: _descend(t, _soft_loss(t), steps, draws)),
+            threat(f"BPDA-{steps}", lambda t: _descend(t, _bpda_loss(t, draws), steps)),
+            threat(f"exact-{steps}", lambda t: _descend(t, _soft_loss(t, draws), steps)),
             threat(
                 f"exact APGD-{steps}",
                 lambda t: apgd(
-                    _expected(t, _soft_loss(t, margin), draws),
+                    _soft_loss(t, draws, margin),
                     t.clips,
                     epsilon=t.epsilon,
                     steps=steps,
@@ -171,7 +201,7 @@ def adaptive(
             ),
             threat(
                 f"label and suspicion-{steps}",
-                lambda t: _descend(t, _evasion_loss(t), steps, draws),
+                lambda t: _descend(t, _evasion_loss(t, draws), steps),
             ),
         ]
     )
@@ -181,7 +211,8 @@ def unbounded(steps: int = ADAPTIVE_STEPS) -> Threat:
     """Any pixel may become anything: a defence that survives this hides its gradient."""
 
     def attack(task: Task) -> Tensor:
-        return _descend(task, _soft_loss(task, margin), steps, draws=1)
+        alone = task.one_by_one()
+        return torch.cat([_descend(t, _soft_loss(t, 1, margin), steps) for t in alone])
 
     return Threat("unbounded", "adaptive", 255, attack)
 
@@ -192,8 +223,10 @@ def _pgd(steps: int) -> Callable[[Task], Tensor]:
     )
 
 
-def _apgd(kind: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Task], Tensor]:
-    return lambda t: apgd(t.bare_loss(kind), t.clips, epsilon=t.epsilon, generator=t.generator)
+def _apgd(kind: Kind) -> Callable[[Task], Tensor]:
+    return lambda t: apgd(
+        t.bare_loss(kind), t.clips, epsilon=t.epsilon, steps=APGD_STEPS, generator=t.generator
+    )
 
 
 def _transfer(task: Task) -> Tensor:
@@ -204,13 +237,13 @@ def _transfer(task: Task) -> Tensor:
     return pgd(loss, task.clips, epsilon=task.epsilon, generator=task.generator)
 
 
-def _descend(task: Task, loss: SeededLoss, steps: int, draws: int) -> Tensor:
+def _descend(task: Task, loss: Loss, steps: int) -> Tensor:
     """PGD from the gray-box result, with steps of a quarter of the budget.
 
     The best clips on the way are kept where the loss is the same at every call.
     """
     return pgd(
-        _expected(task, loss, draws),
+        loss,
         task.clips,
         epsilon=task.epsilon,
         steps=steps,
@@ -224,31 +257,63 @@ def _warm_start(task: Task) -> Tensor:
     return _pgd(10)(task)
 
 
-def _expected(task: Task, loss: SeededLoss, draws: int) -> Loss:
-    return expectation(loss, draws if task.target.randomised else 1, task.generator)
-
-
-def _soft_loss(task: Task, kind: Callable[[Tensor, Tensor], Tensor] = cross_entropy) -> SeededLoss:
+def _soft_loss(task: Task, draws: int, kind: Kind = cross_entropy) -> Loss:
     """Loss of the soft vote, with the true gradient where there is one."""
     votes = task.target.votes if task.target.exact else task.target.bpda()
-    return lambda clips, seeds: kind(soft_vote(votes(clips, seeds)), task.labels)
+
+    def value(clips: Tensor, ballots: Sequence[Tensor]) -> Tensor:
+        return kind(soft_vote(ballots), task.labels)
+
+    return _pursuit(task, votes, value, draws)
 
 
-def _bpda_loss(task: Task) -> SeededLoss:
+def _bpda_loss(task: Task, draws: int) -> Loss:
     """The mean loss over the votes, the purifier taken for the identity, as in the paper."""
-    votes: Votes = task.target.bpda()
 
-    def loss(clips: Tensor, seeds: Sequence[int]) -> Tensor:
-        ballots = zip(votes(clips, seeds), task.labels, strict=True)
-        return torch.stack([cross_entropy(b, y.expand(len(b))).mean() for b, y in ballots])
+    def value(clips: Tensor, ballots: Sequence[Tensor]) -> Tensor:
+        pairs = zip(ballots, task.labels, strict=True)
+        return torch.stack([cross_entropy(b, y.expand(len(b))).mean() for b, y in pairs])
 
-    return loss
+    return _pursuit(task, task.target.bpda(), value, draws)
 
 
-def _evasion_loss(task: Task) -> SeededLoss:
+def _evasion_loss(task: Task, draws: int) -> Loss:
     """A wrong label and no suspicion."""
 
-    def loss(clips: Tensor, seeds: Sequence[int]) -> Tensor:
-        return evasion(task.recogniser.logits(clips), task.target.votes(clips, seeds), task.labels)
+    def value(clips: Tensor, ballots: Sequence[Tensor]) -> Tensor:
+        return evasion(task.recogniser.logits(clips), ballots, task.labels)
 
-    return loss
+    return _pursuit(task, task.target.votes, value, draws, silent=True)
+
+
+def _pursuit(
+    task: Task,
+    votes: Votes,
+    value: Callable[[Tensor, Sequence[Tensor]], Tensor],
+    draws: int,
+    *,
+    silent: bool = False,
+) -> Pursuit:
+    target = task.target
+
+    def reached(clips: Tensor, rows: Tensor) -> Tensor:
+        """Wrong, and not called adversarial if `silent`, in every check."""
+        labels = task.labels[rows].tolist()
+        done = [True] * len(labels)
+        for _ in range(CHECKS if target.randomised else 1):
+            seeds = torch.randint(2**62, (len(labels),), generator=task.generator).tolist()
+            answers = target.answer(_stored(clips), seeds)
+            for k, (answer, label) in enumerate(zip(answers, labels, strict=True)):
+                done[k] &= answer.label_id != label and not (silent and target.alarms(answer))
+            if not any(done):
+                break
+        return torch.tensor(done, device=clips.device)
+
+    return Pursuit(
+        votes,
+        value,
+        task.labels,
+        draws=draws if target.randomised else 1,
+        generator=task.generator,
+        reached=reached,
+    )

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import gc
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from videopure.handler.errors import InternalError, OutOfMemoryError, RequestError
+from videopure.handler.errors import (
+    InternalError,
+    OutOfMemoryError,
+    OutOfTimeError,
+    RequestError,
+)
+from videopure.handler.memory import is_out_of_memory
 from videopure.handler.requests import Options
 from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
 
-__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips", "is_out_of_memory"]
+__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +70,17 @@ class BatchResult:
 
 
 def answer_clips(
-    defended: DefendedRecogniser, tasks: Sequence[ClipTask], max_clips: int
+    defended: DefendedRecogniser,
+    tasks: Sequence[ClipTask],
+    max_clips: int,
+    deadline: float | None = None,
 ) -> BatchResult:
     """Verdicts on clips of many requests; a clip that fails fails alone.
 
     Clips whose options can be computed together go through in micro-batches of at most
     `max_clips`, whichever requests they belong to. A micro-batch that fails is halved until the
-    culprit is alone.
+    culprit is alone. None is begun that would not end by the `deadline` of `time.monotonic`, if
+    it takes as long as the slowest before it.
     """
     result = BatchResult([Outcome() for _ in tasks])
     alike: dict[tuple[object, ...], list[int]] = {}
@@ -85,7 +96,7 @@ def answer_clips(
         alike.setdefault(key, []).append(index)
     for group in alike.values():
         for start in range(0, len(group), max_clips):
-            _answer(defended, tasks, group[start : start + max_clips], result)
+            _answer(defended, tasks, group[start : start + max_clips], result, deadline)
     return result
 
 
@@ -94,8 +105,17 @@ def _answer(
     tasks: Sequence[ClipTask],
     group: list[int],
     result: BatchResult,
+    deadline: float | None,
 ) -> None:
     """Answer the tasks of these indices together, or in halves."""
+    if deadline is not None and time.monotonic() + _slowest(result) > deadline:
+        late = OutOfTimeError(
+            "the batch that this request was in came too close to the worker's responseTimeout: "
+            "send it again later, or ask for fewer clips or steps"
+        )
+        for index in group:
+            result.outcomes[index] = Outcome(error=late)
+        return
     output: DefendedOutput | None = None
     try:
         output = _forward(defended, [tasks[index] for index in group])
@@ -109,13 +129,19 @@ def _answer(
         # Only here, after the exception and the tensors that its traceback holds are gone.
         _free_memory()
         half = len(group) // 2
-        _answer(defended, tasks, group[:half], result)
-        _answer(defended, tasks, group[half:], result)
+        _answer(defended, tasks, group[:half], result, deadline)
+        _answer(defended, tasks, group[half:], result, deadline)
         return
     micro_batch = MicroBatch(len(group), output.timing_ms)
     result.micro_batches.append(micro_batch)
     for index, verdict in zip(group, output.verdicts, strict=True):
         result.outcomes[index] = Outcome(verdict, micro_batch)
+
+
+def _slowest(result: BatchResult) -> float:
+    """Seconds of the slowest micro-batch so far."""
+    spent = (sum(micro_batch.timing_ms.values()) for micro_batch in result.micro_batches)
+    return max(spent, default=0.0) / 1000
 
 
 def _forward(defended: DefendedRecogniser, tasks: Sequence[ClipTask]) -> DefendedOutput:
@@ -138,14 +164,6 @@ def _failure(task: ClipTask, error: Exception) -> RequestError:
         return OutOfMemoryError("the clip does not fit the worker's memory")
     logger.error("Request %s failed", task.request_id, exc_info=error)
     return InternalError("the request failed inside the server; its log has the details")
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on the accelerator or on the host."""
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def _free_memory() -> None:

@@ -7,6 +7,7 @@ __all__ = [
     "InvalidRequestError",
     "NotAVideoError",
     "OutOfMemoryError",
+    "OutOfTimeError",
     "RequestError",
     "TooLargeError",
     "UnusableVideoError",
@@ -28,7 +29,7 @@ class InvalidRequestError(RequestError):
 
 
 class TooLargeError(RequestError):
-    """The video exceeds a limit on bytes, seconds, frames, pixels or decoding time."""
+    """The video exceeds a limit on bytes, seconds, frames, pixels, decoding time or memory."""
 
     status = 413
     phrase = "Payload Too Large"
@@ -53,6 +54,13 @@ class OutOfMemoryError(RequestError):
 
     status = 507
     phrase = "Insufficient Storage"
+
+
+class OutOfTimeError(RequestError):
+    """The batch came too close to the time after which TorchServe kills its worker."""
+
+    status = 503
+    phrase = "Service Unavailable"
 
 
 class InternalError(RequestError):

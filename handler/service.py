@@ -13,8 +13,16 @@ import torch
 
 from videopure.handler.answers import Answer, ModelNames
 from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips
-from videopure.handler.errors import InternalError, InvalidRequestError, RequestError, TooLargeError
+from videopure.handler.errors import (
+    InternalError,
+    InvalidRequestError,
+    OutOfMemoryError,
+    OutOfTimeError,
+    RequestError,
+    TooLargeError,
+)
 from videopure.handler.evidence import evidence_video
+from videopure.handler.memory import is_out_of_memory
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
@@ -25,6 +33,20 @@ from videopure.purifier import DefendedRecogniser, Verdict
 __all__ = ["ServedBatch", "VideoPureService"]
 
 logger = logging.getLogger(__name__)
+
+# Shares of TorchServe's responseTimeout: a video may still take `max_decode_seconds` after the
+# first, and a micro-batch as long as those before it until the second.
+_DECODING = 0.5
+_ANSWERING = 0.9
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What goes for all videos of a request; `decode_by` is a time of `time.monotonic`."""
+
+    request_id: str
+    explain: bool
+    decode_by: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +98,21 @@ class VideoPureService:
         defended: the recogniser behind its purifier.
         settings: limits and the size of micro-batches.
         names: what the answers call the models.
+        response_timeout: seconds after which TorchServe kills the worker and answers its whole
+            batch with an error; None where there is no such limit.
     """
 
     def __init__(
-        self, defended: DefendedRecogniser, settings: HandlerSettings, names: ModelNames
+        self,
+        defended: DefendedRecogniser,
+        settings: HandlerSettings,
+        names: ModelNames,
+        response_timeout: float | None = None,
     ) -> None:
         self.defended = defended
         self.settings = settings
         self.names = names
+        self.response_timeout = response_timeout
 
     def answer(
         self,
@@ -99,14 +128,15 @@ class VideoPureService:
             explain: for each row, whether it asks for the evidence instead of the answer.
         """
         start = time.perf_counter()
+        decode_by, answer_by = self._deadlines()
         wanted = explain or [False] * len(rows)
         opened = [
-            self._open(row, request_id, evidence)
+            self._open(row, _Asked(request_id, evidence, decode_by))
             for row, request_id, evidence in zip(rows, request_ids, wanted, strict=True)
         ]
         jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
         tasks = [task for job in jobs for task in job.tasks()]
-        result = answer_clips(self.defended, tasks, self.settings.max_clips_per_forward)
+        result = answer_clips(self.defended, tasks, self.settings.max_clips_per_forward, answer_by)
         outcomes = iter(result.outcomes)
         replies = [
             one if isinstance(one, Reply) else self._seal(*one, outcomes, start) for one in opened
@@ -119,33 +149,50 @@ class VideoPureService:
         recogniser = self.defended.recogniser
         self.defended.answer(torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5))
 
-    def _open(
-        self, row: Mapping[str, Any], request_id: str, explain: bool
-    ) -> tuple[Envelope, list[_Job]] | Reply:
+    def _deadlines(self) -> tuple[float | None, float | None]:
+        """Until when a batch that begins now may begin to decode a video, and must be answered."""
+        if self.response_timeout is None:
+            return None, None
+        now = time.monotonic()
+        return now + _DECODING * self.response_timeout, now + _ANSWERING * self.response_timeout
+
+    def _open(self, row: Mapping[str, Any], asked: _Asked) -> tuple[Envelope, list[_Job]] | Reply:
         """The videos of a request, decoded, or the error that it is answered with."""
         try:
             envelope = open_envelope(row, self.settings.max_clips)
-            if explain and envelope.protocol != "plain":
+            if asked.explain and envelope.protocol != "plain":
                 raise InvalidRequestError(
                     "the evidence is of one video: send it as a body or a multipart field"
                 )
-            return envelope, self._read_all(envelope, request_id, explain)
+            return envelope, self._read_all(envelope, asked)
         except Exception as error:  # a fault of ours in one request must not spoil the batch
-            return _failure(error, request_id)
+            return _failure(error, asked.request_id)
 
-    def _read_all(self, envelope: Envelope, request_id: str, explain: bool) -> list[_Job]:
-        jobs = []
+    def _read_all(self, envelope: Envelope, asked: _Asked) -> list[_Job]:
+        jobs: list[_Job] = []
         for number, row in enumerate(envelope.rows):
             try:
-                jobs.append(self._read(row, request_id, explain))
+                room = self.settings.max_clips - sum(job.options.clips for job in jobs)
+                jobs.append(self._read(row, asked, room))
             except RequestError as error:
                 raise envelope.locate(error, number) from error
         return jobs
 
-    def _read(self, row: Mapping[str, Any], request_id: str, explain: bool) -> _Job:
+    def _read(self, row: Mapping[str, Any], asked: _Asked, room: int) -> _Job:
+        """A video, decoded, of which at most `room` clips may be asked for."""
         start = time.perf_counter()
+        if asked.decode_by is not None and time.monotonic() > asked.decode_by:
+            raise OutOfTimeError(
+                "decoding the other videos of the batch took too long for the worker's "
+                "responseTimeout: send the request again"
+            )
         request = parse_row(row, self.settings)
-        if explain and not request.options.purify:
+        if request.options.clips > room:
+            raise InvalidRequestError(
+                f"option 'clips' of all videos of a request may be {self.settings.max_clips} "
+                f"together, got {request.options.clips} where {room} are left"
+            )
+        if asked.explain and not request.options.purify:
             raise InvalidRequestError(
                 "option 'purify' must be true for the evidence, which shows what purification "
                 "changed, got False"
@@ -156,7 +203,7 @@ class VideoPureService:
         num_frames = request.options.clips * recogniser.num_frames
         clip = read_clip(request.video, num_frames, recogniser.framing, self.settings.limits)
         spent = 1000 * (time.perf_counter() - start)
-        return _Job(request_id, request.options, clip, spent, explain)
+        return _Job(asked.request_id, request.options, clip, spent, asked.explain)
 
     def _seal(
         self, envelope: Envelope, jobs: Sequence[_Job], outcomes: Iterator[Outcome], start: float
@@ -213,6 +260,10 @@ def _failure(error: Exception, request_id: str) -> Reply:
     if isinstance(error, RequestError):
         return error_reply(error, request_id)
     logger.error("Request %s failed", request_id, exc_info=error)
+    if is_out_of_memory(error):
+        return error_reply(
+            OutOfMemoryError("the request does not fit the worker's memory"), request_id
+        )
     message = "the request failed inside the server; its log has the details"
     return error_reply(InternalError(message), request_id)
 

@@ -44,6 +44,7 @@ class Limits(_Section):
     max_frames: int = Field(20_000, gt=0)
     max_pixels: int = Field(4096 * 2304, gt=0, description="width times height of a frame")
     max_decode_seconds: float = Field(30, gt=0)
+    max_decode_memory: int = Field(2 * 1024**3, gt=0, description="bytes, on Linux")
     # Below `max_response_size` of config.properties: a larger answer kills the worker.
     max_evidence_bytes: int = Field(32 * 1024 * 1024, gt=0, description="of /explanations")
 

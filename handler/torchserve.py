@@ -47,13 +47,14 @@ class TorchServeHandler:
     def initialize(self, context: Any) -> None:
         """Check, load and warm up what the archive holds, on the worker's own device."""
         start = time.monotonic()
-        settings = ModelConfig.parse(context.model_yaml_config).videopure
+        config = ModelConfig.parse(context.model_yaml_config)
+        settings = config.videopure
         properties = context.system_properties
         device = _device(properties.get("gpu_id"))
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.root = Path(properties["model_dir"])
-        self.service = load_service(self.root, settings, device)
+        self.service = load_service(self.root, settings, device, config.responseTimeout)
         if settings.warm_up:
             self.service.warm_up()
         logger.info(
@@ -106,8 +107,13 @@ def _log(request_id: str, reply: Reply, batch_size: int, milliseconds: float) ->
     logger.info(json.dumps(entry))
 
 
-def load_service(root: Path, settings: HandlerSettings, device: torch.device) -> VideoPureService:
-    """Load an unpacked archive.
+def load_service(
+    root: Path,
+    settings: HandlerSettings,
+    device: torch.device,
+    response_timeout: float | None = None,
+) -> VideoPureService:
+    """Load an unpacked archive; arguments as of `VideoPureService`.
 
     Raises:
         ManifestError: if a file is missing or has changed since the archive was built.
@@ -124,7 +130,7 @@ def load_service(root: Path, settings: HandlerSettings, device: torch.device) ->
         recogniser=manifest.recogniser.name,
         purifier=manifest.purifier.name,
     )
-    return VideoPureService(defended.to(device), settings, names)
+    return VideoPureService(defended.to(device), settings, names, response_timeout)
 
 
 def _load(

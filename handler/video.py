@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
+from videopure.handler.memory import bounded_memory, is_out_of_memory
 from videopure.handler.settings import Limits
 from videopure.purifier import Framing, prepare_clip, sample_frame_indices
 
@@ -26,6 +28,9 @@ _CONTAINERS = (
     "h264,hevc,m4v,ivf,mxf,nut"
 )
 _OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+
+# QuickTime's compressed movie header, which nobody writes any more: it may unpack to gigabytes.
+_PACKED_HEADER = re.compile(rb"cmov.{4}dcom", re.DOTALL)
 
 # (offset, bytes) that mark a video file; one that cannot be opened all the same is damaged.
 _SIGNATURES = (
@@ -86,16 +91,31 @@ def read_clip(
     if not data:
         raise UnusableVideoError("the video is empty: the request body holds 0 bytes")
     _check("bytes", len(data), limits.max_bytes)
+    framing = framing if isinstance(framing, Framing) else Framing(framing)
+    try:
+        with bounded_memory(limits.max_decode_memory):
+            return _read(data, num_frames, framing, limits)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TooLargeError(
+            f"decoding the video takes more memory than the {limits.max_decode_memory} bytes "
+            "allowed"
+        ) from error
+
+
+def _read(data: bytes, num_frames: int, framing: Framing, limits: Limits) -> Clip:
     deadline = time.monotonic() + limits.max_decode_seconds
-    with _open(data) as (container, stream):
+    with _open(data, limits) as (container, stream):
         _check_header(container, stream, limits)
         announced = stream.frames
         packets, total, seconds = _count_frames(container, stream, limits, deadline)
     if total == 0:
         raise UnusableVideoError("the video is empty: its video stream holds no frames")
-    framing = framing if isinstance(framing, Framing) else Framing(framing)
+    # Headers may be silent, or say less than the frames' own times.
+    _check("seconds", seconds or 0.0, limits.max_seconds)
     indices = sample_frame_indices(total, num_frames, framing.sampling)
-    with _open(data) as (container, stream):
+    with _open(data, limits) as (container, stream):
         fps = _frame_rate(stream, total, seconds)
         kept, decoded, size = _decode(container, stream, set(indices), framing, limits, deadline)
     # Missing is what the header announces and the file lacks, and what cannot be decoded.
@@ -122,17 +142,25 @@ def read_clip(
 
 
 @contextmanager
-def _open(data: bytes) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def _open(
+    data: bytes, limits: Limits
+) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a video in memory; faults of the file, while open too, become request errors."""
     known = any(data[at : at + len(mark)] == mark for at, mark in _SIGNATURES)
     opened = False
+    # Opening decodes a frame where the header does not tell what it is like.
+    options = {**_OPEN_OPTIONS, "max_pixels": str(limits.max_pixels)}
+    if _PACKED_HEADER.search(data):
+        raise NotAVideoError("the file is a QuickTime movie with a compressed header")
     try:
         # Old cameras write titles in other encodings than UTF-8: `metadata_errors` reads them all.
         with av.open(
-            io.BytesIO(data), mode="r", options=_OPEN_OPTIONS, metadata_errors="replace"
+            io.BytesIO(data), mode="r", options=options, metadata_errors="replace"
         ) as container:
             opened = True
             yield container, _video_stream(container)
+    except av.error.MemoryError:
+        raise
     except av.error.FFmpegError as error:
         if opened or known:
             raise UnusableVideoError(
@@ -228,7 +256,7 @@ def _decode(
     kept: dict[int, Tensor] = {}
     last: av.VideoFrame | None = None
     count, size = 0, (0, 0)
-    for frame in container.decode(stream):
+    for frame in _frames(container, stream, limits):
         _check("pixels a frame", frame.width * frame.height, limits.max_pixels)
         _check_time(deadline, limits)
         if count in wanted:
@@ -240,6 +268,21 @@ def _decode(
     if count - 1 not in kept:
         kept[count - 1], size = _prepare(last, framing)
     return kept, count, size
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.VideoStream, limits: Limits
+) -> Iterator[av.VideoFrame]:
+    sized = stream.codec_context.width > 0
+    try:
+        yield from container.decode(stream)
+    except av.error.ArgumentError as error:
+        if sized:
+            raise
+        # The decoder refused the first frame, in opening as well: so the size stayed unknown.
+        raise TooLargeError(
+            f"the video has more pixels a frame than the {limits.max_pixels} allowed"
+        ) from error
 
 
 def _prepare(frame: av.VideoFrame, framing: Framing) -> tuple[Tensor, tuple[int, int]]:

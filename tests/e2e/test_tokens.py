@@ -1,6 +1,7 @@
 """Keys that run out while clients are at work."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import requests
 
 from tests.support.load import wait_for
 from tests.support.videos import encode, frames
+from videopure.client import KeyFileError, VideoPureClient
 from videopure.client.ports import free_addresses
 from videopure.client.server import TorchServe
+from videopure.handler.answers import Answer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -18,6 +21,11 @@ VIDEO = encode(frames(8, 16, 24))
 
 def refused(answer: requests.Response) -> bool:
     return answer.status_code == 400 and answer.json()["type"] == "InvalidKeyException"
+
+
+def predict(server: TorchServe) -> Answer:
+    with server.client() as client:
+        return client.predict(VIDEO, purify=False)
 
 
 def test_the_client_works_through_a_renewal(tiny_archive: Path, tmp_path: Path) -> None:
@@ -42,13 +50,20 @@ def test_the_client_works_through_a_renewal(tiny_archive: Path, tmp_path: Path) 
             for method, url in calls:
                 assert refused(requests.request(method, url, headers=wrong, timeout=60)), url
         assert client.predict(VIDEO)
+        with (
+            VideoPureClient(inference, management, key_file=tmp_path / "elsewhere.json") as keyless,
+            pytest.raises(KeyFileError, match=r"asks for a key, and there is no key file .*elsewh"),
+        ):
+            keyless.predict(VIDEO)
 
         old = {"Authorization": f"Bearer {before['inference']['key']}"}
         wait_for(
             lambda: refused(requests.get(f"{inference}/ping", headers=old, timeout=60)),
             "end of the key",
         )
-        assert client.predict(VIDEO)
+        # Many at once, each with a client of its own: a renewal makes the others' new keys invalid.
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(predict, [server] * 8))
         assert client.ready()
         after = json.loads(client.key_file.read_text())
         assert after["inference"]["key"] != before["inference"]["key"]

@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,12 +24,15 @@ pytestmark = pytest.mark.integration
 
 
 class _OtherServer(BaseHTTPRequestHandler):
-    """Answers 200 with a page; keeps the keys that it was shown."""
+    """Answers 200 with a page; keeps the keys that it was shown, and who connected."""
 
+    protocol_version = "HTTP/1.1"  # connections are kept
     keys: ClassVar[list[str | None]] = []
+    connections: ClassVar[set[tuple[str, int]]] = set()
 
     def do_POST(self) -> None:
         self.keys.append(self.headers["Authorization"])
+        self.connections.add(self.client_address)
         self.rfile.read(int(self.headers["Content-Length"]))
         body = "<html>"
         self.send_response(200)
@@ -44,7 +47,8 @@ class _OtherServer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def other_server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _OtherServer) as server:
+    _OtherServer.connections.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _OtherServer) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -80,6 +84,45 @@ def test_proxies_and_netrc_are_not_for_the_own_machine(
         with pytest.raises(NotTorchServeError):
             client.predict(b"video")
         assert _OtherServer.keys[-1] == "Bearer the-key"
+
+
+def test_connections_are_kept_and_shared(other_server: str, key_file: Path) -> None:
+    with VideoPureClient(other_server, key_file=key_file) as client:
+        for _ in range(3):
+            with pytest.raises(NotTorchServeError):
+                client.predict(b"video")
+    assert len(_OtherServer.connections) == 1
+
+
+def test_a_proxy_of_ones_own_has_its_own_authorization(other_server: str, key_file: Path) -> None:
+    headers = {"authorization": "Basic mine"}
+    with VideoPureClient(other_server, key_file=key_file, headers=headers) as client:
+        with pytest.raises(NotTorchServeError):
+            client.predict(b"video")
+        assert _OtherServer.keys[-1] == "Basic mine"
+
+
+def test_other_machines_are_reached_as_the_environment_says(
+    other_server: str, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its proxies and certificates, though the management address is this machine's."""
+    monkeypatch.setenv("http_proxy", other_server)
+    monkeypatch.setenv("no_proxy", "")
+    with (
+        VideoPureClient("http://videopure.invalid", key_file=key_file) as client,
+        pytest.raises(NotTorchServeError),  # the proxy's answer
+    ):
+        client.predict(b"video")
+
+
+def test_a_server_that_is_silent_is_not_waited_for_longer_than_told(key_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            VideoPureClient(url, url, key_file=key_file, timeout=0.2) as client,
+            pytest.raises(ConnectionLostError, match=r"did not answer in 0\.2 s"),
+        ):
+            client.predict(b"video")
 
 
 def port_of_nobody() -> str:

@@ -58,7 +58,10 @@ def test_damaged_files_are_never_a_fault_of_the_server(service: VideoPureService
 @pytest.mark.parametrize(
     ("name", "status", "words"),
     [
-        ("huge-gif", 413, "100000000 pixels a frame, more than"),
+        ("huge-gif", 413, "more pixels a frame than the 9437184 allowed"),
+        ("endless-index", 413, "170000000 frames, more than the 20000 allowed"),
+        ("lying-pictures", 413, "more pixels a frame than"),
+        ("inflated-header", 415, "compressed header"),
         ("sound-mp4", 415, "has no video stream"),
         ("no-frames", 422, "damaged or cut short"),
         ("only-header", 422, "damaged or cut short"),
@@ -67,7 +70,7 @@ def test_damaged_files_are_never_a_fault_of_the_server(service: VideoPureService
 def test_each_lie_has_its_own_error(
     service: VideoPureService, name: str, status: int, words: str
 ) -> None:
-    data = dict(damaged_files(8))[name]
+    data = dict(damaged_files(11))[name]
     assert ask(service, {"body": data})[0] == status
     assert words in ask(service, {"body": data})[1]["message"]
 

@@ -110,6 +110,11 @@ def test_v2_answers_json_texts_in_a_tensor(service: VideoPureService) -> None:
             400,
             "video 1: unknown option 'topk'",
         ),
+        (
+            {"instances": [{"video": BASE64[0], "options": {"clips": 2}}] * 2},
+            400,
+            "video 1: option 'clips' of all videos .* may be 3 together, got 2 where 1 are left",
+        ),
         ({"instances": [{"video": "AAAA"}]}, 415, "video 0: the 3 bytes sent are no video"),
         (tensor(name="clip"), 400, "'name' of the input tensor must be 'video', got 'clip'"),
         (tensor(datatype="UINT8"), 400, "'datatype' .* must be 'BYTES', got 'UINT8'"),

@@ -1,6 +1,7 @@
 """Batches through the service: order, identity, and errors that stay alone."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -167,6 +168,29 @@ def test_errors_have_torchserves_shape(service: VideoPureService) -> None:
     assert set(reply.body) == {"code", "type", "message", "request_id"}
     assert reply.body["code"] == 415
     assert reply.body["request_id"] == "id0"
+
+
+def late(service: VideoPureService, seconds: float) -> VideoPureService:
+    """The same service in a worker of another responseTimeout."""
+    return VideoPureService(service.defended, service.settings, service.names, seconds)
+
+
+def test_a_batch_ends_before_torchserve_kills_its_worker(service: VideoPureService) -> None:
+    """What there is no time for is told so; what was answered until then keeps its answer."""
+    rows = [{"video": VIDEOS[0], "votes": b"full"}, {"video": VIDEOS[1], "purify": b"false"}]
+
+    def slow(network: torch.nn.Module, inputs: object) -> None:
+        time.sleep(0.3)  # each of the three votes
+
+    with service.defended.recogniser.network.register_forward_pre_hook(slow):
+        first, second = answer(late(service, 1.5), *rows)
+    assert first.status == 200
+    assert (second.status, second.body["type"]) == (503, "OutOfTimeError")
+    assert "responseTimeout" in second.body["message"]
+    first, second = answer(late(service, 1e-9), *rows)
+    assert (first.status, second.status) == (503, 503)
+    assert "decoding the other videos" in first.body["message"]
+    assert [reply.status for reply in answer(late(service, 120), *rows)] == [200, 200]
 
 
 # A row, the status it must get, and which video's answer it must carry.

@@ -5,14 +5,24 @@ from __future__ import annotations
 import io
 import random
 import struct
+import zlib
 from collections.abc import Iterator
+from fractions import Fraction
 
 import av
 import numpy as np
 
 from tests.support.videos import encode, frames
 
-__all__ = ["damaged_files", "resized_gif", "sound_only", "whole_files"]
+__all__ = [
+    "damaged_files",
+    "endless_index",
+    "inflated_header",
+    "lying_pictures",
+    "resized_gif",
+    "sound_only",
+    "whole_files",
+]
 
 _FLIPS = (1, 4, 16, 64, 256)
 
@@ -52,12 +62,59 @@ def resized_gif(data: bytes, width: int, height: int) -> bytes:
     return bytes(lying)
 
 
+def endless_index(mp4: bytes, samples: int) -> bytes:
+    """The same few bytes, with an index that announces any number of frames."""
+    lying = bytearray(mp4)
+    struct.pack_into(">III", lying, lying.index(b"stsz") + 4, 0, 1, samples)
+    struct.pack_into(">III", lying, lying.index(b"stsc") + 12, 1, samples, 1)
+    struct.pack_into(">II", lying, lying.index(b"stts") + 12, samples, 1)
+    return bytes(lying)
+
+
+def inflated_header(megabytes: int) -> bytes:
+    """A QuickTime file whose compressed header is a thousandth of what it unpacks to."""
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
+    unpacked_size = struct.pack(">I", megabytes << 20)
+    header = _box(b"dcom", b"zlib") + _box(b"cmvd", unpacked_size + packed)
+    return _box(b"ftyp", b"qt  \0\0\0\0qt  ") + _box(b"moov", _box(b"cmov", header))
+
+
+def lying_pictures(width: int, height: int) -> bytes:
+    """A QuickTime file of PNG pictures of any size, whose header says 48x32."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    row = bytes(1 + 3 * width)
+    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    parts = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    picture = b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, body) for name, body in parts)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mov") as output:
+        stream = output.add_stream("png", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "rgb24"
+        for number in range(8):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base = stream, Fraction(1, 8)
+            packet.pts = packet.dts = number
+            output.mux(packet)
+    return buffer.getvalue()
+
+
+def _box(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body) + 8, name) + body
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
 def damaged_files(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """Names and contents; what is done to a file depends on its number and the seed alone."""
     whole = whole_files()
     names = sorted(whole)
-    yield from _lies(whole["mp4"], whole["gif"])
-    for number in range(count - 8):
+    lies = list(_lies(whole["mp4"], whole["gif"]))
+    yield from lies
+    for number in range(count - len(lies)):
         rng = random.Random(f"{seed}-{number}")
         name = names[number % len(names)]
         damage = (_cut, _flip, _splice, _blank)[number // len(names) % 4]
@@ -66,7 +123,7 @@ def damaged_files(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 
 def _lies(mp4: bytes, gif: bytes) -> Iterator[tuple[str, bytes]]:
-    """Eight files whose header does not tell the truth, or that hold no frame."""
+    """Files whose header does not tell the truth, or that hold no frame."""
     yield "huge-gif", resized_gif(gif, 10_000, 10_000)
     yield "flat-gif", resized_gif(gif, 48, 1)
     yield "sound-mp4", sound_only()
@@ -75,6 +132,9 @@ def _lies(mp4: bytes, gif: bytes) -> Iterator[tuple[str, bytes]]:
     yield "long-header", mp4.replace(b"mvhd", b"mvhx")
     yield "only-header", mp4[: mp4.index(b"mdat")]
     yield "extension-lies", b"RIFF" + mp4
+    yield "endless-index", endless_index(mp4, 170_000_000)  # 4 GB
+    yield "inflated-header", inflated_header(64)
+    yield "lying-pictures", lying_pictures(10_000, 1_000)
 
 
 def _cut(data: bytes, other: bytes, rng: random.Random) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -30,11 +31,32 @@ def encode(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     fps: int | Fraction = 8,
+    movflags: str = "",
     **options: str,
 ) -> bytes:
-    """A video file of frames uint8 [T, H, W, 3]."""
+    """A video file of frames uint8 [T, H, W, 3]; `options` are the encoder's."""
+    if movflags:
+        muxing = {"movflags": movflags}
+        with tempfile.TemporaryDirectory() as folder:  # an index moved to the front is read again
+            path = Path(folder) / "video"
+            _write(str(path), pixels, container, codec, pix_fmt, fps, options, muxing)
+            return path.read_bytes()
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as output:
+    _write(buffer, pixels, container, codec, pix_fmt, fps, options, {})
+    return buffer.getvalue()
+
+
+def _write(
+    target: str | io.BytesIO,
+    pixels: np.ndarray,
+    container: str,
+    codec: str,
+    pix_fmt: str,
+    fps: int | Fraction,
+    options: dict[str, str],
+    muxing: dict[str, str],
+) -> None:
+    with av.open(target, "w", format=container, options=muxing) as output:
         stream = output.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = pix_fmt
@@ -43,7 +65,6 @@ def encode(
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    return buffer.getvalue()
 
 
 def encode_hevc(pixels: np.ndarray) -> bytes:

@@ -6,8 +6,18 @@ from torch import Tensor
 
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
-from videopure.evaluation.defences import Defence, Purified
-from videopure.evaluation.line_up import NONE, VIDEOPURE, line_up, randomised_forms
+from videopure.evaluation.defences import Answer, Defence, Purified
+from videopure.evaluation.line_up import (
+    ALL_FRAMES,
+    DDIM,
+    FIRST,
+    LAST,
+    NONE,
+    UNGUIDED,
+    VIDEOPURE,
+    line_up,
+    randomised_forms,
+)
 from videopure.evaluation.losses import soft_vote
 from videopure.purifier import DefendedRecogniser, PurifySettings
 from videopure.purifier.schedule import predict_x0
@@ -83,14 +93,8 @@ def test_no_defence_is_the_bare_recogniser() -> None:
 
 def test_ablations_take_away_what_they_say() -> None:
     """Against the parts of the pipeline, called one by one."""
-    full, unguided, inverted, last = (
-        DEFENCES[name]
-        for name in (
-            VIDEOPURE,
-            f"{VIDEOPURE} without guidance",
-            f"{VIDEOPURE} with all-frame inversion",
-            f"{VIDEOPURE} without vote",
-        )
+    full, unguided, inverted, first, last = (
+        DEFENCES[name] for name in (VIDEOPURE, UNGUIDED, ALL_FRAMES, FIRST, LAST)
     )
     assert isinstance(full, Purified)
     pipeline = full.defended.pipeline
@@ -105,9 +109,9 @@ def test_ablations_take_away_what_they_say() -> None:
         plain = torch.stack(list(unguided.candidates(clips(), [0, 0])))
         torch.testing.assert_close(plain, torch.stack((x0, final), 1), rtol=0, atol=1e-4)
         everything = torch.stack(list(full.candidates(clips(), [0, 0])))
-        torch.testing.assert_close(
-            torch.stack(list(last.candidates(clips(), [0, 0]))), everything[:, -1:]
-        )
+        for alone, at in ((first, slice(0, 1)), (last, slice(-1, None))):
+            shown = torch.stack(list(alone.candidates(clips(), [0, 0])))
+            torch.testing.assert_close(shown, everything[:, at])
         others = torch.stack(list(inverted.candidates(clips(), [0, 0])))
     assert (plain - everything).abs().max() > 1e-3
     assert (others - everything).abs().max() > 1e-3
@@ -117,3 +121,43 @@ def test_forms_that_draw_include_t_around_the_archives() -> None:
     assert any(f.step_range == (4, 7) for f in randomised_forms(PurifySettings()).values())
     zero = randomised_forms(PurifySettings(inversion_steps=0))
     assert any(form.step_range == (0, 2) for form in zero.values())
+
+
+def test_candidates_alone_share_what_is_computed_of_the_same_clips_and_of_no_others() -> None:
+    """Answers to one batch after another are those of the votes, whoever was asked before."""
+    for seed in (1, 2):
+        video = torch.rand(6, 3, 3, 16, 24, generator=torch.Generator().manual_seed(seed))
+        for name in (FIRST, LAST):
+            with torch.no_grad():
+                votes = DEFENCES[name].votes(video, [0] * 6)
+            answers = [a.label_id for a in DEFENCES[name].answer(video, [0] * 6)]
+            assert answers == [int(ballot.argmax()) for ballot in votes]
+
+
+def test_methods_at_more_steps_call_the_unet_as_often_as_videopure() -> None:
+    more = DEFENCES[f"{DDIM} at t=1"]
+    counted = []
+    for defence in (more, DEFENCES[VIDEOPURE]):
+        assert isinstance(defence, Purified)
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        hook = defence.defended.pipeline.unet.register_forward_hook(count)
+        with torch.no_grad():
+            defence.votes(clips(1), [0])
+        hook.remove()
+        counted.append(calls)
+    assert counted[0] == counted[1] == 2
+
+
+def test_alarms_are_those_of_the_calibrated_threshold() -> None:
+    bare = DEFENCES[VIDEOPURE]
+    assert isinstance(bare, Purified)
+    settings = bare.defended.settings.override(suspicion_threshold=0.5)
+    served = Purified("x", DefendedRecogniser(bare.defended.pipeline, bare.recogniser, settings))
+    assert [served.alarms(Answer(0, suspicion=s)) for s in (0.4, 0.5, 0.6)] == [False, False, True]
+    assert not bare.alarms(Answer(0, suspicion=1.0))
+    assert not DEFENCES[NONE].alarms(Answer(0))

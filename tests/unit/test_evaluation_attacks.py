@@ -116,6 +116,57 @@ def test_the_best_clips_on_the_way_may_be_kept() -> None:
     assert loss(last).item() < loss(kept).item()
 
 
+def until_fooled(clips: Tensor) -> Tensor:
+    """Class 1 is to be left; a clip is done as soon as it is."""
+    logits = brightness_logits(clips)
+    values = cross_entropy(logits, torch.ones(len(clips), dtype=torch.long))
+    return values.masked_fill(logits.argmax(1) != 1, torch.inf)
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_pgd_keeps_clips_that_are_done_and_stops_when_all_are(keep_best: bool) -> None:
+    clips, taken = clips_at(0.515, 0.535, 0.60), []
+    budget = {"epsilon": EPSILON, "steps": 8, "step_size": 0.01, "start": clips}
+    attacked = pgd(until_fooled, clips, keep_best=keep_best, **budget)  # type: ignore[arg-type]
+    # Steps of 0.01, and not one more than is needed; the last clip is out of reach.
+    torch.testing.assert_close(attacked, clips_at(0.495, 0.495, 0.55))
+    plain = pgd(label_loss(brightness_logits, torch.tensor([1, 1, 1])), clips, **budget)  # type: ignore[arg-type]
+    assert (
+        brightness_logits(plain).argmax(1).tolist()
+        == brightness_logits(attacked).argmax(1).tolist()
+    )
+    pgd(until_fooled, clips[:2], on_step=lambda: taken.append(1), **{**budget, "start": clips[:2]})  # type: ignore[arg-type]
+    assert len(taken) == 4
+
+
+def test_apgd_keeps_clips_that_are_done_and_stops_when_all_are() -> None:
+    clips, calls = clips_at(0.53, 0.54), []
+
+    def counting(video: Tensor) -> Tensor:
+        calls.append(1)
+        return until_fooled(video)
+
+    attacked = apgd(counting, clips, epsilon=EPSILON, start=clips)
+    assert brightness_logits(attacked).argmax(1).tolist() == [0, 0]
+    assert len(calls) == 2  # the start, and one step of twice epsilon
+
+
+@pytest.mark.parametrize("attack", [pgd, apgd])
+def test_what_is_never_done_is_attacked_as_before(attack: Callable[..., Tensor]) -> None:
+    """The same clips, bit by bit, while a batch mate is done from the start."""
+    loss = label_loss(brightness_logits, torch.tensor([1, 1]))
+    clips = torch.rand(2, 4, 3, 8, 8, generator=seeded()) * 0.2 + 0.7
+    start = clips + 0.001
+
+    def one_is_done(video: Tensor) -> Tensor:
+        return loss(video).masked_fill(torch.tensor([False, True]), torch.inf)
+
+    plain = attack(loss, clips, epsilon=EPSILON, steps=6, start=start)
+    stopping = attack(one_is_done, clips, epsilon=EPSILON, steps=6, start=start)
+    assert torch.equal(stopping[0], plain[0])
+    torch.testing.assert_close(stopping[1], start[1], rtol=0, atol=1e-6)
+
+
 def test_square_fools_what_can_be_fooled_and_keeps_the_budget() -> None:
     clips = clips_at(0.51, 0.60, 0.40)
     labels = torch.tensor([1, 1, 1])

@@ -1,5 +1,7 @@
 """Gradients through the whole defence: exact ones, BPDA, and expectations over what is drawn."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,10 +10,11 @@ from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
 from videopure.evaluation.attacks import pgd
 from videopure.evaluation.losses import (
+    Pursuit,
     bpda,
+    counted,
     cross_entropy,
     evasion,
-    expectation,
     gradient,
     lead,
     soft_vote,
@@ -109,23 +112,61 @@ def test_bpda_votes_are_the_true_ones() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_expectation_is_the_mean_over_fresh_draws() -> None:
+def test_a_pursuit_is_the_mean_over_fresh_draws() -> None:
     seen: list[list[int]] = []
 
-    def loss(video: Tensor, seeds: list[int]) -> Tensor:
+    def votes(video: Tensor, seeds: Sequence[int]) -> list[Tensor]:
         seen.append(list(seeds))
-        return video.flatten(1).sum(1) * torch.tensor([seed % 7 for seed in seeds])
+        factors = torch.tensor([seed % 7 for seed in seeds])
+        return list((video.flatten(1).sum(1) * factors)[:, None, None])
 
-    mean = expectation(loss, 3, torch.Generator().manual_seed(0))
-    values, slope = gradient(mean, clips())
+    def mean(draws: int = 3) -> Pursuit:
+        generator = torch.Generator().manual_seed(0)
+        first = torch.tensor([0, 0])
+        return Pursuit(
+            votes, lambda _, v: torch.cat(list(v))[:, 0], first, draws=draws, generator=generator
+        )
+
+    pursuit = mean()
+    values, slope = gradient(pursuit, clips())
     assert len({tuple(seeds) for seeds in seen}) == 3
     factor = torch.tensor([[s % 7 for s in seeds] for seeds in seen]).float().mean(0)
     torch.testing.assert_close(slope, factor[:, None, None, None, None].expand_as(slope))
     torch.testing.assert_close(values, clips().flatten(1).sum(1) * factor)
-    gradient(mean, clips())
+    gradient(pursuit, clips())
     assert len({tuple(seeds) for seeds in seen}) == 6
     with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
-        expectation(loss, 0)
+        mean(0)
+
+
+def test_a_pursuit_asks_about_fooled_clips_alone_and_marks_those_that_are_done() -> None:
+    """Of three clips the first is right, the second is wrong, the third is wrong and refused."""
+    logits = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 1.0]]])
+    labels, asked = torch.tensor([0, 0, 0]), []
+
+    def votes(video: Tensor, seeds: Sequence[int]) -> list[Tensor]:
+        return list(logits + 0 * video.sum())
+
+    def reached(video: Tensor, rows: Tensor) -> Tensor:
+        asked.append(rows.tolist())
+        assert len(video) == len(rows)
+        assert not video.requires_grad
+        return rows == 1
+
+    value = clips()[[0, 1, 0]]
+    pursuit = Pursuit(votes, lambda v, b: v.flatten(1).sum(1), labels, reached=reached)
+    values, slope = gradient(pursuit, value)
+    assert asked == [[1, 2]]
+    assert torch.isinf(values).tolist() == [False, True, False]
+    # A clip that is done moves no more, the others as before.
+    assert slope[1].abs().max() == 0
+    torch.testing.assert_close(slope[[0, 2]], torch.ones_like(value[[0, 2]]))
+
+
+def test_votes_are_counted_as_they_are_served() -> None:
+    """Ties go to the lower class; a sure minority does not win."""
+    votes = [torch.tensor([[0.0, 0.1], [0.2, 0.0]]), torch.tensor([[0.0, 1.0]] * 2 + [[99.0, 0.0]])]
+    assert counted(votes).tolist() == [0, 1]
 
 
 def test_soft_vote_is_the_mean_probability() -> None:
@@ -156,11 +197,10 @@ def test_an_unbounded_attack_leaves_nothing(form: str) -> None:
     labels = torch.tensor([v.label_id for v in defended.answer(video, seeds=[1, 2]).verdicts])
     draws = torch.Generator().manual_seed(0)
 
-    def loss(x: Tensor, seeds: list[int]) -> Tensor:
-        return -lead(soft_vote(defended.votes(x, seeds)), labels)
-
     start = torch.rand(video.shape, generator=draws)
-    mean = expectation(loss, 1, draws)
+    mean = Pursuit(
+        defended.votes, lambda _, v: -lead(soft_vote(v), labels), labels, generator=draws
+    )
     attacked = pgd(mean, video, epsilon=1.0, steps=12, step_size=0.2, start=start)
     answers = defended.answer(attacked, seeds=[7, 8]).verdicts
     assert all(a.label_id != t for a, t in zip(answers, labels.tolist(), strict=True))

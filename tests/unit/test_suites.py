@@ -1,10 +1,13 @@
 """What the suites plan."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.unit.test_defences import DEFENCES
-from videopure.evaluation.line_up import NONE, VIDEOPURE
-from videopure.evaluation.store import EvaluationError
+from videopure.evaluation.defences import Cleaned
+from videopure.evaluation.line_up import DDIM, DDPM, FIRST, FORM, INVERSION, LAST, NONE, VIDEOPURE
+from videopure.evaluation.store import EvaluationError, Record
 from videopure.evaluation.suites import SUITES, make_suite
 
 pytestmark = pytest.mark.unit
@@ -32,14 +35,60 @@ def test_the_full_suite_holds_what_it_promises() -> None:
     for family, epsilon in [(f, e) for f in gray for e in (4, 8)] + [
         ("flickering", 8), ("sparse frames", 8), ("Square-1000", 8)
     ]:  # fmt: skip
-        assert counts[family, epsilon, VIDEOPURE] >= 200
-        assert counts[family, epsilon, NONE] >= 200
-    for family in ("BPDA-20", "exact-20", "exact APGD-20", "label and suspicion-20"):
+        for name in (NONE, VIDEOPURE, *(n for n, d in DEFENCES.items() if isinstance(d, Cleaned))):
+            assert counts[family, epsilon, name] >= 200
+    for family in ("BPDA-20", "exact-20", "exact APGD-20", "label and suspicion-10"):
         assert counts[family, 4, VIDEOPURE] >= 50
         assert counts[family, 8, VIDEOPURE] >= 50
-    for defence in DEFENCES:
-        assert defence == NONE or counts["exact-20", 4, defence] >= 20
-        assert ("unbounded", 255, VIDEOPURE) in counts
+    families = ("exact-20", "BPDA-20", "BPDA-10")
+    adaptive = {d for (f, e, d), n in counts.items() if f in families and n >= 20}
+    # The others are VideoPure's methods at more steps, for equal cost.
+    assert adaptive == {n for n in DEFENCES if n != NONE and " at t=" not in n}
+    assert all(counts["clean", 0, name] >= 10 for name in DEFENCES)
+    assert {d for f, _, d in counts if f == "unbounded"} == {NONE, VIDEOPURE}
+
+
+def test_the_demo_suite_holds_what_docs_demo_shows() -> None:
+    suite = make_suite("demo", DEFENCES)
+    counts = {(p.threat.name, d): p.count(d) for p in suite.planned for d in p.defences}
+    simple = [n for n, d in DEFENCES.items() if isinstance(d, Cleaned)]
+    assert {threat for threat, _ in counts} == {
+        "clean", "PGD-10 4/255", "PGD-10 8/255", "PGD-50 4/255", "PGD-50 8/255",
+        "Square-1000 8/255", "transfer 8/255",
+    }  # fmt: skip
+    for threat, name in counts:
+        assert counts[threat, VIDEOPURE] == counts[threat, NONE] == 200
+        assert set(simple) <= {d for t, d in counts if t == threat}
+        assert not name.startswith(FORM)
+    for threat in ("clean", "PGD-10 4/255", "PGD-10 8/255"):
+        assert counts[threat, DDPM] == 40
+        assert counts[threat, DDIM] == counts[threat, INVERSION] == 100
+        for name in (FIRST, LAST, f"{DDIM} at t=1"):
+            assert counts[threat, name] == 50
+
+
+def test_full_holds_the_very_units_of_demo() -> None:
+    """What one of them has computed, the other does not compute again."""
+    full, demo = (
+        {(unit.key, name) for unit in make_suite(suite, DEFENCES).units() for name in unit.defences}
+        for suite in ("full", "demo")
+    )  # type: ignore[arg-type]
+    assert demo < full
+
+
+def test_what_a_suite_did_not_ask_is_not_reported() -> None:
+    suite = make_suite("demo", DEFENCES, clips=50, only_threats=["clean"])
+    record = Record(
+        threat="clean", family="clean", knowledge="clean", epsilon=0, defence=DDPM, clip=39,
+        name="test 39", truth=1, label=1, votes=[], timesteps=[], suspicion=None, seconds=0.1,
+        attack_seconds=0.0, largest_change=0.0,
+    )  # fmt: skip
+    assert suite.holds(record)
+    assert not suite.holds(replace(record, clip=40))
+    assert suite.holds(replace(record, clip=49, defence=NONE))
+    assert not suite.holds(replace(record, clip=50, defence=NONE))
+    assert not suite.holds(replace(record, threat="PGD-10 4/255"))
+    assert not suite.holds(replace(record, defence=f"{FORM}fresh noise"))
 
 
 def test_a_suite_can_be_cut_down() -> None:

@@ -59,14 +59,17 @@ RECORDS = [
 ]
 
 
+LIMITS = {"1% of clean clips": 0.5, "5% of clean clips": 0.15}
+
+
 def test_shares_have_intervals_and_counts() -> None:
-    share = summarise(RECORDS, None)["accuracy"]["VideoPure"]["PGD-10 4/255"]
+    share = summarise(RECORDS, {})["accuracy"]["VideoPure"]["PGD-10 4/255"]
     assert (share["share"], share["right"], share["clips"]) == (0.75, 3, 4)
     assert share["low"] == pytest.approx(0.3006, abs=1e-4)
 
 
 def test_the_worst_case_takes_every_attack_on_the_clips_that_met_all() -> None:
-    worst = summarise(RECORDS, None)["worst_case"]
+    worst = summarise(RECORDS, {})["worst_case"]
     at_4 = worst["VideoPure"]["4"]
     # Clips 0..2 met everything of up to 4/255: 0 falls to BPDA, 1 to the exact gradient.
     assert (at_4["right"], at_4["clips"], at_4["attacks"], at_4["adaptive"]) == (1, 3, 3, True)
@@ -76,27 +79,35 @@ def test_the_worst_case_takes_every_attack_on_the_clips_that_met_all() -> None:
 
 
 def test_pairs_are_those_of_mcnemar() -> None:
-    pairs = summarise(RECORDS, None)["paired"]["none"]
+    pairs = summarise(RECORDS, {})["paired"]["none"]
     assert pairs["PGD-10 4/255"] == {"only_videopure": 2, "only_this": 0, "p": 0.5}
     assert pairs["clean"] == {"only_videopure": 0, "only_this": 0, "p": 1.0}
     assert "exact-20 4/255" not in pairs
 
 
 def test_suspicion_tells_attacked_from_clean_clips() -> None:
-    found = summarise(RECORDS, 0.5)["suspicion"]["VideoPure"]["PGD-10 4/255"]
+    found = summarise(RECORDS, LIMITS)["suspicion"]["VideoPure"]["PGD-10 4/255"]
     # Of the 16 pairs the attacked clip's score is higher in 9 and equal in 2.
     assert found["auc"] == (9 + 0.5 * 2) / 16
     assert found["alarms_at_1_percent"] == 0.25  # above 0.6, the highest of the clean ones
     # Clip 3 alone is wrong, and its score is below the threshold.
     assert found["fooled_and_silent"]["right"] == 1
     assert (
-        "fooled_and_silent"
-        not in summarise(RECORDS, None)["suspicion"]["VideoPure"]["PGD-10 4/255"]
+        "fooled_and_silent" not in summarise(RECORDS, {})["suspicion"]["VideoPure"]["PGD-10 4/255"]
     )
 
 
+def test_alarms_are_counted_at_every_threshold() -> None:
+    alarms = summarise(RECORDS, LIMITS)["alarms"]["VideoPure"]
+    assert alarms == {
+        "clean": {"1% of clean clips": 0.25, "5% of clean clips": 0.5},
+        "PGD-10 4/255": {"1% of clean clips": 0.5, "5% of clean clips": 0.5},
+    }
+    assert summarise(RECORDS, {})["alarms"] == {}
+
+
 def test_sanity_checks_find_what_is_wrong() -> None:
-    checks = {(c["check"], c["detail"]): c["holds"] for c in summarise(RECORDS, None)["sanity"]}
+    checks = {(c["check"], c["detail"]): c["holds"] for c in summarise(RECORDS, {})["sanity"]}
     assert checks == {
         ("more budget helps", "VideoPure, PGD-10 at 4, 8/255: 3, 4 of 4 left"): False,
         ("more steps help", "none: PGD-50 4/255 leaves 2, PGD-10 4/255 1 of 4"): False,
@@ -113,7 +124,7 @@ def test_sanity_checks_find_what_is_wrong() -> None:
 
 
 def test_fidelity_and_seconds_are_averaged() -> None:
-    summary = summarise(RECORDS, None)
+    summary = summarise(RECORDS, {})
     assert summary["fidelity"]["VideoPure"] == {"psnr": 31.5, "ssim": 0.9}
     assert summary["seconds"]["none"] == 0.5
     assert summary["attack_seconds"]["PGD-10 4/255"] == {"recogniser": 2.0}
@@ -122,7 +133,11 @@ def test_fidelity_and_seconds_are_averaged() -> None:
 
 def test_tables_are_markdown() -> None:
     text = StringIO()
-    print_tables(summarise(RECORDS, 0.5), Console(file=text, width=240))
+    print_tables(
+        {**summarise(RECORDS, LIMITS), "thresholds": LIMITS}, Console(file=text, width=240)
+    )
     rows = [" ".join(line.split()) for line in text.getvalue().splitlines()]
     assert any(row.startswith("| none | 100% (51%–100%, n=4) | 25% (5%–70%, n=4)") for row in rows)
     assert any("NO" in row and "more steps help" in row for row in rows)
+    assert any(row.startswith("| none | +0 −0 | +2 −0 |") for row in rows)
+    assert "| 5% of clean clips | 50.0% | 50.0% |" in rows

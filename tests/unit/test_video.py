@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.support.damage import endless_index, inflated_header, lying_pictures, resized_gif
 from tests.support.videos import encode, encode_hevc, frames
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
 from videopure.handler.settings import Limits
@@ -27,6 +28,8 @@ def read(data: bytes, num_frames: int = 8, **limits: float) -> Clip:
     [
         ("mp4", "libx264", "yuv420p"),
         ("mp4", "libx265", "yuv420p"),
+        ("mp4", "libsvtav1", "yuv420p"),
+        ("matroska", "libx264", "yuv420p10le"),
         ("mov", "mpeg4", "yuv420p"),
         ("avi", "mpeg4", "yuv420p"),
         ("webm", "libvpx-vp9", "yuv420p"),
@@ -107,13 +110,12 @@ def test_empty_body_is_refused() -> None:
         read(b"")
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"movflags": "faststart"}], ids=["index-last", "index-first"]
-)
+@pytest.mark.parametrize("movflags", ["", "faststart"], ids=["index-last", "index-first"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.8])
-def test_truncated_video_is_refused(options: dict[str, str], share: float) -> None:
+def test_truncated_video_is_refused(movflags: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (32, *SIZE, 3), dtype=np.uint8)
-    data = encode(noise, **options)
+    data = encode(noise, movflags=movflags)
+    assert (data.index(b"moov") < data.index(b"mdat")) == bool(movflags)
     with pytest.raises(UnusableVideoError, match="damaged or cut short"):
         read(data[: int(len(data) * share)])
 
@@ -287,3 +289,43 @@ def test_hours_are_refused_from_the_header(container: str) -> None:
     data = encode(frames(8, *SIZE), container, codec, fps=Fraction(1, 900))
     with pytest.raises(TooLargeError, match="7200 seconds, more than the 600"):
         read(data, max_seconds=600)
+
+
+def test_hours_that_the_header_does_not_tell_are_refused_before_decoding() -> None:
+    """A GIF has no length in its header; an mp4's header may say less than its frames' times."""
+    gif = bytearray(encode(frames(8, *SIZE), "gif", "gif", "rgb8"))
+    at = gif.find(b"\x21\xf9\x04")
+    while at >= 0:
+        struct.pack_into("<H", gif, at + 4, 0xFFFF)  # 655 seconds
+        at = gif.find(b"\x21\xf9\x04", at + 1)
+    with pytest.raises(TooLargeError, match=r"5\d\d\d.* seconds, more than the 600"):
+        read(bytes(gif), max_seconds=600)
+
+
+def test_ten_thousand_pixels_square_are_refused_from_the_header() -> None:
+    still = resized_gif(encode(frames(2, *SIZE), "gif", "gif", "rgb8"), 10_000, 10_000)
+    with pytest.raises(TooLargeError, match="more pixels a frame than the 9437184 allowed"):
+        read(still)
+
+
+def test_pictures_larger_than_the_header_says_are_not_decoded() -> None:
+    """Not even while the file is opened, when libav looks at the first frame."""
+    with pytest.raises(TooLargeError, match="more pixels a frame than the 1000000 allowed"):
+        read(lying_pictures(2_000, 1_000), max_pixels=1_000_000)
+
+
+def test_memory_that_a_file_asks_for_is_bounded() -> None:
+    """A few hundred bytes announce gigabytes: they are not allocated, and the next file is read."""
+    mp4 = encode(frames(8, *SIZE))
+    with pytest.raises(TooLargeError):
+        read(endless_index(mp4, 170_000_000))
+    assert read(mp4, max_decode_memory=256 * 1024**2).info.frames == 8
+    large = encode(frames(2, 1200, 1600), "matroska", "ffv1", "bgr0")
+    with pytest.raises(TooLargeError, match="more memory than the 1000000 bytes allowed"):
+        read(large, max_decode_memory=1_000_000)
+    assert read(large).info.width == 1600
+
+
+def test_a_compressed_header_is_not_unpacked() -> None:
+    with pytest.raises(NotAVideoError, match="compressed header"):
+        read(inflated_header(2))

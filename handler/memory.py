@@ -1,0 +1,75 @@
+"""Memory: a bound on what one piece of work may take, and what running out of it looks like."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+__all__ = ["bounded_memory", "is_out_of_memory"]
+
+
+@contextmanager
+def bounded_memory(budget: int) -> Iterator[None]:
+    """Let the process grow by at most `budget` bytes; beyond them, allocations fail.
+
+    Libraries allocate the tables that a file announces before anyone can look at them: a few
+    hundred bytes of an mp4 can ask for gigabytes. A failed allocation is an error of that file
+    alone, while a machine whose memory is used up ends the worker.
+
+    Where several threads are inside, the bound of the first holds for all of them together. Only
+    Linux bounds a process's data; elsewhere this does nothing.
+    """
+    _DATA.lower(budget)
+    try:
+        yield
+    finally:
+        _DATA.restore()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the accelerator or on the host."""
+    # The CPU allocator raises a plain RuntimeError.
+    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+class _DataLimit:
+    """The process's limit on private writable memory, lowered while someone is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._outer = (-1, -1)
+
+    def lower(self, budget: int) -> None:
+        with self._lock:
+            self._inside += 1
+            if sys.platform == "linux" and self._inside == 1:
+                import resource
+
+                self._outer = resource.getrlimit(resource.RLIMIT_DATA)
+                bound = _data_pages() * resource.getpagesize() + budget
+                allowed = [limit for limit in self._outer if limit != resource.RLIM_INFINITY]
+                resource.setrlimit(resource.RLIMIT_DATA, (min([bound, *allowed]), self._outer[1]))
+
+    def restore(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if sys.platform == "linux" and self._inside == 0:
+                import resource
+
+                resource.setrlimit(resource.RLIMIT_DATA, self._outer)
+
+
+_DATA = _DataLimit()
+
+
+def _data_pages() -> int:
+    """Pages of private writable memory that this process has, as RLIMIT_DATA counts them."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])

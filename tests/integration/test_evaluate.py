@@ -1,0 +1,73 @@
+"""`videopure evaluate` as it is run: on an archive and labelled videos, in one process or two."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.models import LABELS
+from tests.support.videos import encode, frames
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+COMMAND = Path(sys.executable).with_name("videopure")
+# torch's launcher: accelerate's starts several processes on GPUs alone.
+TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    rows = ["path,label"]
+    for k in range(4):
+        (tmp_path / f"{k}.mp4").write_bytes(encode(frames(6, seed=k)))
+        rows.append(f"{k}.mp4,{LABELS[k % 2]}")
+    file = tmp_path / "videos.csv"
+    file.write_text("\n".join(rows) + "\n")
+    return file
+
+
+def evaluate(archive: Path, data: Path, out: Path, *launcher: str) -> str:
+    done = subprocess.run(
+        [
+            *(*launcher, COMMAND, "evaluate", "--archive", archive, "--data", data, "--out", out),
+            *("--suite", "full", "--threads", "1", "--clips", "4"),
+            *("--defence", "none", "--defence", "VideoPure"),
+            *("--threat", "clean", "--threat", "PGD-10", "--threat", "exact-20 4/255"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def answers(out: Path) -> list[dict[str, str]]:
+    """Every answer, but for the seconds it took."""
+    with (out / "clips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"], row["attack_seconds"]
+    return sorted(rows, key=lambda row: (row["threat"], row["defence"], row["clip"]))
+
+
+def test_two_processes_give_the_numbers_of_one(
+    tiny_archive: Path, videos: Path, tmp_path: Path
+) -> None:
+    printed = evaluate(tiny_archive, videos, tmp_path / "one")
+    evaluate(tiny_archive, videos, tmp_path / "two", *TWO)
+    units = [(tmp_path / "two" / f"units-{k}.jsonl").read_text() for k in (0, 1)]
+    assert all(units), "both processes must have worked"
+    one = answers(tmp_path / "one")
+    assert len(one) == 4 * (2 * 6 + 1)  # clean, PGD-10 at five budgets, and the exact attack
+    assert answers(tmp_path / "two") == one
+    for heading in ("| defence ", "| against VideoPure ", "| suspicion ", "| check "):
+        assert heading in printed
+    assert "seconds for one clip alone" in printed
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    assert summary["thresholds"] == {"the archive's threshold": 0.5}
