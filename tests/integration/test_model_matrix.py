@@ -1,6 +1,7 @@
 """Each family of recognisers behind each kind of diffusion model: built, checked, served."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from diffusers import UNetMotionModel
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from tests.support.average_codec import AverageCodec
 from tests.support.models import save_recogniser
 from tests.support.pipelines import (
     TEXT_TO_VIDEO,
@@ -24,7 +26,7 @@ from tests.support.pipelines import (
 from tests.support.programs import save_export, save_script
 from tests.support.recognisers import FAMILIES, save_transformers
 from tests.support.videos import encode, frames
-from videopure.archive import BuildError, BuildSpec, build
+from videopure.archive import BuildError, BuildSpec, build, pipelines
 from videopure.client.cli import app
 from videopure.handler.manifest import Manifest
 from videopure.handler.torchserve import TorchServeHandler, load_service
@@ -217,6 +219,20 @@ def test_a_decoder_is_stored_and_used(animatediff: Path, tmp_path: Path) -> None
     assert manifest.purifier.parts["decoder"] == "taesd (mit)"
     service = load_service(root, built.check().videopure, torch.device("cpu"))
     assert type(service.defended.pipeline.decoder).__name__ == "AutoencoderTiny"
+
+
+def test_a_new_codec_is_one_small_file_and_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pipelines.CODECS, "AverageCodec", AverageCodec.__module__)
+    source = tmp_path / "pipeline"
+    shutil.copytree(TEXT_TO_VIDEO, source)
+    shutil.rmtree(source / "vae")
+    AverageCodec().save_pretrained(source / "vae")
+    built = spec(tmp_path, tmp_path, pipeline=source, motion_adapter=None, trial=True)
+    manifest = Manifest.read(build(built))
+    assert manifest.purifier.classes["vae/config.json"] == "AverageCodec"
+    assert manifest.fit is not None
 
 
 @pytest.mark.parametrize(
