@@ -194,8 +194,9 @@ def test_a_prompt_is_embedded_as_diffusers_does(animatediff: Path, tmp_path: Pat
 
     root = build(spec(animatediff, tmp_path, prompt="a person waves"))
     file = root / "pipeline" / "prompt_embedding" / "diffusion_pytorch_model.safetensors"
+    adapter = MotionAdapter.from_pretrained(animatediff / "adapter")
     theirs = AnimateDiffPipeline.from_pretrained(
-        animatediff / "sd", motion_adapter=MotionAdapter.from_pretrained(animatediff / "adapter")
+        animatediff / "sd", motion_adapter=adapter, dtype=torch.float32
     )
     expected, _ = theirs.encode_prompt("a person waves", "cpu", 1, False)
     torch.testing.assert_close(load_file(file)["embedding"], expected)
