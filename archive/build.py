@@ -85,23 +85,7 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
     with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:
         scratch = Path(folder)
         staging = Staging.of(spec, scratch / "staging", report)
-        report("Copying the code")
-        copy_code(staging.root)
-        report("Storing the purifier")
-        store_pipeline(
-            staging,
-            sources["pipeline"],
-            prompt=spec.prompt,
-            motion_adapter=sources.get("motion adapter"),
-            decoder=sources.get("decoder"),
-        )
-        if "flow" in sources:
-            store_flow(staging, sources["flow"])
-        report("Storing the recogniser")
-        stored = store_recogniser(spec, sources["recogniser"], staging)
-        report("Recording every file")
-        manifest = make_manifest(staging, spec, sources, stored, accepted)
-        _write(manifest, staging.root)
+        manifest = _fill(staging, spec, sources, accepted)
         report("Checking that the parts fit together")
         # What was found counts here; the settings may name the folders of another machine.
         settings = config.videopure.model_copy(update={"weights": Weights()})
@@ -113,6 +97,30 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         make = lay_out if spec.folder else pack
         _replace(make(staging.root, config_file, scratch, spec.name, spec.version), spec.out)
     return spec.out
+
+
+def _fill(
+    staging: Staging, spec: BuildSpec, sources: Mapping[str, Source], accepted: list[str]
+) -> Manifest:
+    """Put code, models and their manifest into the staging folder."""
+    staging.report("Copying the code")
+    copy_code(staging.root)
+    staging.report("Storing the purifier")
+    store_pipeline(
+        staging,
+        sources["pipeline"],
+        prompt=spec.prompt,
+        motion_adapter=sources.get("motion adapter"),
+        decoder=sources.get("decoder"),
+    )
+    if "flow" in sources:
+        store_flow(staging, sources["flow"])
+    staging.report("Storing the recogniser")
+    stored = store_recogniser(spec, sources["recogniser"], staging)
+    staging.report("Recording every file")
+    manifest = make_manifest(staging, spec, sources, stored, accepted)
+    _write(manifest, staging.root)
+    return manifest
 
 
 def _write(manifest: Manifest, root: Path) -> None:

@@ -76,7 +76,7 @@ def _load(root: Path, settings: HandlerSettings, device: torch.device) -> VideoP
     except ImportError as error:
         raise BuildError(f"a package that this archive needs is missing: {error}") from error
     except ValueError as error:
-        raise BuildError(f"the recogniser and the purifier do not fit together: {error}") from error
+        raise BuildError(f"the parts do not fit together: {error}") from error
 
 
 def _answer(defended: DefendedRecogniser, device: torch.device) -> None:
@@ -85,7 +85,7 @@ def _answer(defended: DefendedRecogniser, device: torch.device) -> None:
     try:
         (verdict,) = defended.answer(clip).verdicts
     except ValueError as error:
-        raise BuildError(f"the recogniser and the purifier do not fit together: {error}") from error
+        raise BuildError(f"the parts do not fit together: {error}") from error
     except torch.OutOfMemoryError as error:
         raise BuildError(
             f"one clip does not fit the memory of {device}: choose a smaller dtype, a smaller "

@@ -1,7 +1,8 @@
 """A diffusion model and a recogniser of real size with random weights, and what serving them takes.
 
     python benchmarks/real_size.py make FOLDER       writes the models and settings.yaml
-    python benchmarks/real_size.py measure ARCHIVE   loads an archive's folder, purifies one clip
+    python benchmarks/real_size.py measure ARCHIVE   loads an archive's folder, answers one clip
+    python benchmarks/real_size.py purify ARCHIVE    its purifier alone, on clips of any size
 
 docs/real-models.md has the commands between the two, and what they printed.
 """
@@ -22,9 +23,11 @@ from torch import nn
 
 from videopure.handler.settings import ModelConfig
 from videopure.handler.torchserve import load_service
+from videopure.purifier import VideoPurePipeline
 from videopure.purifier.networks import PromptEmbedding
 
 DTYPE = torch.bfloat16
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 FRAMES, SIZE = 8, 64
 SETTINGS = "dtype: bfloat16\nwarm_up: false\n"
 # text-to-video-ms-1.7b's own, as its config.json has it; the VAE is that of Stable Diffusion 2.1.
@@ -62,10 +65,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("action", choices=["make", "measure"])
+    parser.add_argument("action", choices=["make", "measure", "purify"])
     parser.add_argument("path", type=Path)
+    parser.add_argument("--device", default="cpu", help="of purify")
+    parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="of purify")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="of purify")
+    parser.add_argument("--size", type=int, default=SIZE, help="of purify")
     arguments = parser.parse_args()
-    {"make": make, "measure": measure}[arguments.action](arguments.path)
+    if arguments.action == "purify":
+        purify(arguments)
+    else:
+        {"make": make, "measure": measure}[arguments.action](arguments.path)
 
 
 def make(folder: Path) -> None:
@@ -137,6 +147,25 @@ def measure(root: Path) -> None:
     print({stage: round(spent) for stage, spent in output.timing_ms.items()}, "ms")
     if not torch.isfinite(verdict.probabilities).all():
         sys.exit("the answer is not finite")
+
+
+def purify(arguments: argparse.Namespace) -> None:
+    """Purify a clip and decode all its candidates, twice; tell of the second time."""
+    device = torch.device(arguments.device)
+    pipeline = VideoPurePipeline.from_pretrained(
+        arguments.path / "pipeline", dtype=DTYPES[arguments.dtype], local_files_only=True
+    ).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    clip = torch.rand(1, arguments.frames, 3, arguments.size, arguments.size, device=device)
+    for _ in range(2):
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        start = time.monotonic()
+        pipeline(clip, output_type="np")  # which waits for the device
+        seconds = time.monotonic() - start
+    most = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else peak()
+    what = f"{arguments.frames} frames {arguments.size}x{arguments.size} in {arguments.dtype}"
+    print(f"{what} on {device}: {1000 * seconds:,.0f} ms, {most:.1f} GB at the peak")
 
 
 def peak() -> float:
