@@ -14,11 +14,12 @@ PACKAGES := handler purifier archive client demo evaluation
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo serve test test-all lint types format parity train-demo evaluate-demo clean
+.PHONY: help demo serve test test-all lint types format parity bench train-demo evaluate-demo clean
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
 #   make test-all   run the slow tests too: load, failures, hundreds of damaged files
 #   make serve   build the archive and leave a server running in the foreground
+#   make bench   measure speed, into build/benchmarks; BENCH=--quick only sees that it runs
 #   make lint types format parity train-demo evaluate-demo clean
 
 $(VENV)/.python:
@@ -68,10 +69,13 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev
 	@mkdir -p build/typing/videopure
 	@for package in $(PACKAGES); do ln -sfn ../../../$$package build/typing/videopure/$$package; done
-	$(BIN)/mypy $(PACKAGES:%=-p videopure.%)
+	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks
 
 parity: $(VENV)/.dev
 	@$(BIN)/python tests/parity.py
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 # The UNet takes as long as all the rest: one core for it, the other for the recognisers.
 TRAIN := $(BIN)/python -m videopure.demo.train

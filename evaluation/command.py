@@ -27,7 +27,7 @@ console = Console()
 errors = Console(stderr=True)
 
 Archive = Annotated[Path, typer.Option(help="Archive to evaluate.")]
-SuiteOption = Annotated[str, typer.Option(help="quick, demo, paper or full.")]
+SuiteOption = Annotated[str, typer.Option(help="quick, demo, speed, paper or full.")]
 Data = Annotated[
     str,
     typer.Option(help="`demo`, a folder with a folder of videos for each class, or a CSV."),
@@ -121,6 +121,7 @@ def _run(
     )
     from videopure.evaluation.data import open_source
     from videopure.evaluation.line_up import line_up
+    from videopure.evaluation.report import check_tools, write_report
     from videopure.evaluation.runner import Evaluator, seconds_alone
     from videopure.evaluation.store import EvaluationError, Store
     from videopure.evaluation.suites import SUITES, make_suite
@@ -128,6 +129,7 @@ def _run(
 
     if suite_name not in SUITES:
         raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {suite_name!r}")
+    check_tools()
     torch.set_num_threads(threads)
     # Processes wait for the slowest one at the end, however long that takes.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
@@ -156,7 +158,8 @@ def _run(
         print_tables(summary, console)
         if not stored_only:
             console.print(f"seconds for one clip alone, median: {seconds_alone(evaluator)}")
-        console.print(f"Every answer: {folder / 'clips.csv'}; figures: {folder / 'summary.json'}")
+        report = write_report(store, summary, suite.records(store))
+        console.print(f"Report: {report}   every answer: {folder / 'clips.csv'}", soft_wrap=True)
 
 
 def _compute(evaluator: Evaluator, suite: Suite, store: Store, state: PartialState) -> None:

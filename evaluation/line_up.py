@@ -22,11 +22,13 @@ from videopure.purifier.defended import DefendedRecogniser, PurifySettings
 from videopure.purifier.guidance import Guidance
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.schedule import Schedule
+from videopure.purifier.shortcuts import FAST, Shortcuts
 
 __all__ = [
     "ALL_FRAMES",
     "DDIM",
     "DDPM",
+    "FASTER",
     "FIRST",
     "FORM",
     "H264",
@@ -37,6 +39,7 @@ __all__ = [
     "NONE",
     "UNGUIDED",
     "VIDEOPURE",
+    "fast_forms",
     "line_up",
     "randomised_forms",
 ]
@@ -53,6 +56,7 @@ FIRST = f"{VIDEOPURE} without vote, first candidate"
 LAST = f"{VIDEOPURE} without vote, last candidate"
 ALL_FRAMES = f"{VIDEOPURE} with all-frame inversion"
 FORM = f"{VIDEOPURE}, "  # with what is drawn: a randomised form
+FASTER = f"{VIDEOPURE} fast"  # fast mode, and with a colon one shortcut alone
 MORE_STEPS = " at t="  # a method at more steps than the archive's
 
 SMOOTHING_SIGMA = 0.03
@@ -96,6 +100,21 @@ def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:
     }
 
 
+def fast_forms() -> dict[str, dict[str, Any]]:
+    """Settings of fast mode and of each of its shortcuts alone, by name."""
+    frames, interval, last = FAST.inversion_frames, FAST.feature_interval, FAST.last_votes
+    alone = {
+        f"inversion of {frames} frames": Shortcuts(inversion_frames=frames),
+        "inversion in one step": Shortcuts(inversion_jump=FAST.inversion_jump),
+        f"inner features every {interval} steps": Shortcuts(feature_interval=interval),
+        f"last {last} of the votes": Shortcuts(last_votes=last),
+    }
+    forms: dict[str, dict[str, Any]] = {FASTER: {"speed": "fast", "shortcuts": Shortcuts()}}
+    for name, shortcuts in alone.items():
+        forms[f"{FASTER}: {name}"] = {"speed": "custom", "shortcuts": shortcuts}
+    return forms
+
+
 def line_up(defended: DefendedRecogniser) -> dict[str, Defence]:
     """All defences by name, in the order of the table."""
     recogniser, settings = defended.recogniser, defended.settings
@@ -127,6 +146,8 @@ def line_up(defended: DefendedRecogniser) -> dict[str, Defence]:
     listed.append(Purified(VIDEOPURE, defended))
     for name, randomisation in randomised_forms(settings).items():
         purified(f"{FORM}{name}", randomisation=randomisation)
+    for name, speed in fast_forms().items():
+        purified(name, randomisation=Randomisation(), **speed)
     return {defence.name: defence for defence in listed}
 
 

@@ -5,7 +5,8 @@ A unit of work is named by threat, clips and defence, not by the suite: suites s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -14,6 +15,7 @@ from videopure.evaluation.line_up import (
     ALL_FRAMES,
     DDIM,
     DDPM,
+    FASTER,
     FIRST,
     FORM,
     H264,
@@ -24,7 +26,7 @@ from videopure.evaluation.line_up import (
     UNGUIDED,
     VIDEOPURE,
 )
-from videopure.evaluation.store import EvaluationError, Record
+from videopure.evaluation.store import EvaluationError, Record, Store
 from videopure.evaluation.threats import (
     CLEAN,
     Threat,
@@ -36,7 +38,7 @@ from videopure.evaluation.threats import (
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "make_suite"]
 
-SuiteName = Literal["quick", "demo", "paper", "full"]
+SuiteName = Literal["quick", "demo", "speed", "paper", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 # The paper's table, in its order.
@@ -109,6 +111,30 @@ class Suite:
             for planned in self.planned
         )
 
+    def records(self, store: Store) -> list[Record]:
+        """The stored answers that belong to this suite, by threat, defence and clip."""
+        families = list(dict.fromkeys(p.threat.family for p in self.planned))
+        defences = list(dict.fromkeys(d for p in self.planned for d in p.defences))
+        return sorted(
+            (record for record in store.records() if self.holds(record)),
+            key=lambda r: (
+                *(families.index(r.family), r.epsilon),
+                *(defences.index(r.defence), r.clip),
+            ),
+        )
+
+    def missing(self, records: Iterable[Record]) -> dict[str, dict[str, dict[str, int]]]:
+        """By threat and defence: clips answered and clips planned, where not all are answered."""
+        answered = Counter((record.threat, record.defence) for record in records)
+        missing: dict[str, dict[str, dict[str, int]]] = {}
+        for planned in self.planned:
+            for defence in planned.defences:
+                done, count = answered[planned.threat.name, defence], planned.count(defence)
+                if done < count:
+                    row = missing.setdefault(planned.threat.name, {})
+                    row[defence] = {"answered": done, "planned": count}
+        return missing
+
     def units(self) -> list[Unit]:
         """The work, in an order in which the first results say most."""
         units = []
@@ -147,7 +173,8 @@ def make_suite(
     Raises:
         EvaluationError: if nothing of that name is planned.
     """
-    plan = {"quick": _quick, "demo": _demo, "paper": _paper, "full": _full}[name](defences)
+    plans = {"quick": _quick, "demo": _demo, "speed": _speed, "paper": _paper, "full": _full}
+    plan = plans[name](defences)
     _check_names("threat", only_threats, {n for p in plan for n in _names(p.threat)})
     _check_names("defence", only_defences, {d for p in plan for d in p.defences})
     kept = []
@@ -214,6 +241,15 @@ def _demo(defences: dict[str, Defence], extra: dict[str, int] | None = None) -> 
         Planned(square_threat(8), usual, 200, SOME),
         Planned(gray_box(8)["transfer"], usual, 200, SOME),
         Planned(gray_box(4)["PGD-50"], usual, 200, SOME),
+    ]
+
+
+def _speed(defences: dict[str, Defence]) -> list[Planned]:
+    """What fast mode and each of its shortcuts cost: the tables of docs/benchmarks.md."""
+    shown = (NONE, VIDEOPURE, *(name for name in defences if name.startswith(FASTER)))
+    return [
+        Planned(threat, shown, 100)
+        for threat in (CLEAN, gray_box(8)["PGD-10"], gray_box(4)["PGD-10"])
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from videopure.evaluation.line_up import NONE, VIDEOPURE
+from videopure.evaluation.line_up import FIRST, LAST, NONE, VIDEOPURE
 from videopure.evaluation.measures import auc, mcnemar, true_alarms, wilson_interval
 from videopure.evaluation.store import Record
 from videopure.evaluation.threats import CLEAN
@@ -86,8 +86,9 @@ def summarise(records: Sequence[Record], thresholds: dict[str, float]) -> dict[s
         "paired": {d: _paired(cells, d) for d in cells.defences if d != VIDEOPURE},
         "suspicion": {d: s for d in cells.defences if (s := _suspicion(cells, d, threshold))},
         "alarms": {d: a for d in cells.defences if (a := _alarms(cells, d, thresholds))},
+        "votes": {t: v for t in cells.of(VIDEOPURE) if (v := _votes(cells, VIDEOPURE, t))},
         "fidelity": {d: f for d in cells.defences if (f := _fidelity(cells, d))},
-        "seconds": {d: _median(cells, d, "seconds") for d in cells.defences},
+        "seconds": {d: _seconds(cells, d) for d in cells.defences},
         "attack_seconds": _attack_seconds(cells),
         "sanity": [{"check": c.name, "holds": c.holds, "detail": c.detail} for c in checks],
     }
@@ -115,7 +116,8 @@ def _worst_cases(cells: Cells, defence: str) -> dict[str, Any]:
         if clips:
             right = [all(cells.get(defence, t)[clip].right for t in met) for clip in clips]
             adaptive = any(cells.threats[t].knowledge == "adaptive" for t in met)
-            worst[str(epsilon)] = {**_share(right), "attacks": len(met) - 1, "adaptive": adaptive}
+            attacks = len([t for t in met if t != CLEAN.name])
+            worst[str(epsilon)] = {**_share(right), "attacks": attacks, "adaptive": adaptive}
     return worst
 
 
@@ -175,14 +177,27 @@ def _scores(cells: Cells, defence: str, threat: str) -> torch.Tensor:
     return torch.tensor([r.suspicion for r in cell if r.suspicion is not None])
 
 
+def _votes(cells: Cells, defence: str, threat: str) -> dict[str, dict[str, int]]:
+    """By timestep: votes that were counted, and those that were right."""
+    found: dict[str, dict[str, int]] = {}
+    for record in cells.get(defence, threat).values():
+        for timestep, vote in zip(record.timesteps, record.votes, strict=True):
+            count = found.setdefault(str(timestep), {"right": 0, "counted": 0})
+            count["counted"] += 1
+            count["right"] += vote == record.truth
+    return found
+
+
 def _fidelity(cells: Cells, defence: str) -> dict[str, float]:
     """Means over clean clips of what purification does to them."""
     measured = [r.fidelity for r in cells.get(defence, CLEAN.name).values() if r.fidelity]
     return {key: round(mean(m[key] for m in measured), 4) for key in (measured or [{}])[0]}
 
 
-def _median(cells: Cells, defence: str, field: str) -> float:
-    values = [getattr(r, field) for t in cells.of(defence) for r in cells.get(defence, t).values()]
+def _seconds(cells: Cells, defence: str) -> float:
+    """Median of a clip; the last candidate's votes were computed when the first's were asked."""
+    timed = FIRST if defence == LAST and FIRST in cells.defences else defence
+    values = [r.seconds for t in cells.of(timed) for r in cells.get(timed, t).values()]
     return round(median(values), 4)
 
 

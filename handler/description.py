@@ -41,7 +41,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
         "flow": None if manifest.flow is None else manifest.flow.model_dump(),
         "options": _options(service),
         "limits": settings.limits.model_dump(),
-        "max_clips_per_forward": settings.max_clips_per_forward,
+        "max_clips_per_forward": service.max_clips,
         "device": str(parameter.device),
         "dtype": str(parameter.dtype).removeprefix("torch."),
         "versions": {

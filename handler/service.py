@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,7 @@ from videopure.handler.errors import (
 )
 from videopure.handler.evidence import evidence_video
 from videopure.handler.memory import is_out_of_memory
+from videopure.handler.micro_batches import clips_that_fit
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
@@ -112,6 +114,8 @@ class VideoPureService:
         self.defended = defended
         self.settings = settings
         self.names = names
+        chosen = settings.max_clips_per_forward
+        self.max_clips = 1 if chosen == "auto" else chosen  # until `warm_up` knows better
         self.response_timeout = response_timeout
 
     def answer(
@@ -136,7 +140,7 @@ class VideoPureService:
         ]
         jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
         tasks = [task for job in jobs for task in job.tasks()]
-        result = answer_clips(self.defended, tasks, self.settings.max_clips_per_forward, answer_by)
+        result = answer_clips(self.defended, tasks, self.max_clips, answer_by)
         outcomes = iter(result.outcomes)
         replies = [
             one if isinstance(one, Reply) else self._seal(*one, outcomes, start) for one in opened
@@ -145,9 +149,19 @@ class VideoPureService:
         return ServedBatch(replies, result.micro_batches, result.memory_splits, decode_ms)
 
     def warm_up(self) -> None:
-        """Purify one grey clip, so that the first request does not pay for first-time work."""
+        """Purify one grey clip, so that the first request does not pay for first-time work.
+
+        With `max_clips_per_forward: auto` its memory tells how many clips fit. The first clip's
+        is taken, because later ones use again what the process has kept of it.
+        """
         recogniser = self.defended.recogniser
-        self.defended.answer(torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5))
+        grey = torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5)
+        purify = partial(self.defended.answer, grey, keep_purified=True)
+        if self.settings.max_clips_per_forward == "auto":
+            device = next(self.defended.parameters()).device
+            self.max_clips = clips_that_fit(purify, device)
+        else:
+            purify()
 
     def _deadlines(self) -> tuple[float | None, float | None]:
         """Until when a batch that begins now may begin to decode a video, and must be answered."""

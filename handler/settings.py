@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import (
@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from videopure.purifier import PurifySettings, Randomisation
+from videopure.purifier import PurifySettings, Randomisation, Shortcuts
 
 __all__ = ["HandlerSettings", "Limits", "ModelConfig", "Purification", "SettingsError", "Weights"]
 
@@ -59,6 +59,13 @@ class Purification(_Section):
     votes: Literal["early", "full"] = "early"
     suspicion_threshold: float | None = Field(None, ge=0, le=1)
     randomisation: Randomisation = Randomisation()
+    speed: Literal["exact", "fast", "custom"] = "exact"
+    shortcuts: Shortcuts = Shortcuts()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Purification:
+        self.to_settings()
+        return self
 
     def to_settings(self) -> PurifySettings:
         """The purifier's own settings."""
@@ -78,7 +85,9 @@ class HandlerSettings(_Section):
     """Everything that can be set for a worker."""
 
     dtype: Dtype = Field("auto", description="auto: float16 on a GPU, float32 on a CPU")
-    max_clips_per_forward: int = Field(4, ge=1, description="clips purified together")
+    max_clips_per_forward: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        4, description="clips purified together; auto: as many as fit the free memory"
+    )
     max_inversion_steps: int = Field(10, ge=0, description="the most that a request may ask for")
     max_clips: int = Field(10, ge=1, description="the most that a request may ask for")
     threads: int | None = Field(

@@ -55,7 +55,7 @@ class TorchServeHandler:
             torch.set_num_threads(settings.threads)
         self.root = Path(properties["model_dir"])
         self.service = load_service(self.root, settings, device, config.responseTimeout)
-        if settings.warm_up:
+        if settings.warm_up or settings.max_clips_per_forward == "auto":
             self.service.warm_up()
         logger.info(
             "VideoPure is ready on %s after %.1f s: %s behind %s",

@@ -20,9 +20,11 @@ from videopure.purifier.recognisers import (
     TransformersRecogniser,
     load_recogniser,
 )
+from videopure.purifier.shortcuts import FAST, Shortcuts
 from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
 
 __all__ = [
+    "FAST",
     "METHODS",
     "DISFlow",
     "DefendedOutput",
@@ -37,6 +39,7 @@ __all__ = [
     "RAFTFlow",
     "Randomisation",
     "Recogniser",
+    "Shortcuts",
     "TorchvisionRecogniser",
     "TransformersRecogniser",
     "Verdict",

@@ -7,22 +7,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
 from videopure.purifier.ballot import Ballot, Verdict, Vote, bare_verdict
 from videopure.purifier.clip import roll_frames
+from videopure.purifier.convolutions import use_onednn
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance
 from videopure.purifier.pipeline import METHODS, Method, VideoPurePipeline
 from videopure.purifier.randomisation import Randomisation, make_generators
 from videopure.purifier.recognisers import Recogniser
 from videopure.purifier.schedule import Schedule
+from videopure.purifier.shortcuts import FAST, Shortcuts
 
 __all__ = ["DefendedOutput", "DefendedRecogniser", "PurifySettings", "Verdict", "Vote"]
 
 VotesMode = Literal["early", "full"]
+Speed = Literal["exact", "fast", "custom"]
 Seeds = Sequence[int | None] | None
 
 
@@ -39,6 +42,9 @@ class PurifySettings:
         suspicion_threshold: suspicion above it is called adversarial; None where not calibrated.
         randomisation: what is drawn for every clip; nothing by default. Its `step_range` takes
             the place of `inversion_steps`.
+        speed: `exact` gives the published procedure's votes, `fast` takes the shortcuts that cost
+            little robustness, `custom` those of `shortcuts`.
+        shortcuts: with speed `custom`, what is left out.
     """
 
     inversion_steps: int = 5
@@ -48,16 +54,38 @@ class PurifySettings:
     votes: VotesMode = "early"
     suspicion_threshold: float | None = None
     randomisation: Randomisation = Randomisation()  # noqa: RUF009  frozen
+    speed: Speed = "exact"
+    shortcuts: Shortcuts = Shortcuts()  # noqa: RUF009  frozen
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         if self.votes not in ("early", "full"):
             raise ValueError(f"votes must be 'early' or 'full', got {self.votes!r}")
+        if self.speed not in get_args(Speed):
+            raise ValueError(
+                f"speed must be one of {', '.join(get_args(Speed))}, got {self.speed!r}"
+            )
+        if self.speed != "custom" and self.shortcuts != Shortcuts():
+            raise ValueError(
+                f"shortcuts are for speed 'custom', got {self.shortcuts} with {self.speed!r}"
+            )
+        if self.randomisation.random_anchor and self.taken.inversion_frames is not None:
+            raise ValueError(
+                "randomisation.random_anchor must be False with shortcuts.inversion_frames, which "
+                "shows the UNet the first frames only"
+            )
 
     def override(self, **changes: Any) -> PurifySettings:
         """These settings with every change that is not None."""
         return replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    @property
+    def taken(self) -> Shortcuts:
+        """The shortcuts that are taken with this method and speed."""
+        if self.method != "videopure":
+            return Shortcuts()
+        return FAST if self.speed == "fast" else self.shortcuts
 
     @property
     def draws(self) -> Randomisation:
@@ -94,6 +122,7 @@ class DefendedRecogniser(nn.Module):
         networks = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
         self.purifier = nn.ModuleDict(networks)
         self.eval().requires_grad_(False)
+        use_onednn(recogniser)
         factor = pipeline.vae_scale_factor
         if recogniser.frame_size[0] % factor or recogniser.frame_size[1] % factor:
             raise ValueError(
@@ -215,6 +244,7 @@ class DefendedRecogniser(nn.Module):
             settings.method,
             generator=generator,
             randomisation=settings.draws,
+            shortcuts=settings.taken,
         )
 
     def _vote(self, group: _Group, *, to_the_end: bool) -> tuple[Ballot, Tensor]:
@@ -298,7 +328,8 @@ class _Group:
         self.clips = roll_frames(clips, self._shifts)
         pipeline = defended.pipeline
         self._schedule = pipeline.schedule(settings.inversion_steps, settings.num_inference_steps)
-        self.of = pipeline.num_candidates(self._schedule, settings.method)
+        offered = pipeline.num_candidates(self._schedule, settings.method)
+        self.of = settings.taken.voters(offered)
 
     def latents(self) -> Iterator[tuple[int, Tensor]]:
         """Train step and purified latents [B, C, T, h, w] of one candidate after the other."""
@@ -319,6 +350,7 @@ class _Group:
             guidance=defended.guidance(settings),
             generator=self._generators,
             randomisation=settings.draws,
+            shortcuts=settings.taken,
         )
 
     def decode(self, latents: Tensor, clips: Tensor | None = None) -> Tensor:

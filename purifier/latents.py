@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,13 +75,16 @@ class LatentVideoPipeline(DiffusionPipeline):
         pixels = (at_least_float32(torch.cat(parts)) / 2 + 0.5).clamp(0, 1)
         return pixels.unflatten(0, (latents.shape[0], latents.shape[2]))
 
-    def predict_noise(self, latents: Tensor, timestep: int) -> Tensor:
+    def predict_noise(
+        self, latents: Tensor, timestep: int, *, keep_activations: bool = False
+    ) -> Tensor:
         """The UNet's noise for whole clips [B, C, T, h, w], float32.
 
         One unconditional call: the published guidance mixes two calls on the same prompt, which
         is the same number (bit for bit in float32) at twice the work. A UNet that predicts
         velocity takes the latents to be at the level of `timestep`, so that level's alpha turns
-        its answer into noise.
+        its answer into noise. `keep_activations` is for a call that cannot be repeated alike,
+        whatever `gradient_checkpointing` says.
         """
         # AnimateDiff's UNet wants a prompt for every frame, UNet3DConditionModel one for a clip.
         prompts = latents.shape[0] * (1 if self.max_frames is None else latents.shape[2])
@@ -90,7 +94,8 @@ class LatentVideoPipeline(DiffusionPipeline):
             output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
             return output
 
-        output = at_least_float32(self.checkpointed(predict, latents.to(self.unet.dtype)))
+        call = predict if keep_activations else partial(self.checkpointed, predict)
+        output = at_least_float32(call(latents.to(self.unet.dtype)))
         if self.scheduler.config.prediction_type == "v_prediction":
             alpha = float(self.scheduler.alphas_cumprod[timestep])
             return noise_of_velocity(output, latents, alpha)

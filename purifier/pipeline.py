@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,9 +17,9 @@ from diffusers import (
     UNet3DConditionModel,
     UNetMotionModel,
 )
-from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from videopure.purifier.convolutions import use_onednn
 from videopure.purifier.fitting import check_parts
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
@@ -27,6 +27,7 @@ from videopure.purifier.inputs import as_batch, check_video
 from videopure.purifier.latents import LatentVideoPipeline
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
+from videopure.purifier.output import VideoPureOutput
 from videopure.purifier.randomisation import (
     Generators,
     Randomisation,
@@ -37,6 +38,7 @@ from videopure.purifier.randomisation import (
 from videopure.purifier.sampling import (
     DenoisingStep,
     OnStep,
+    PredictNoise,
     add_noise,
     ddim,
     ddim_guided,
@@ -45,6 +47,7 @@ from videopure.purifier.sampling import (
     keep,
 )
 from videopure.purifier.schedule import Schedule, as_ddim
+from videopure.purifier.shortcuts import FeatureReuse, Shortcuts
 
 __all__ = ["METHODS", "Method", "VideoPureOutput", "VideoPurePipeline"]
 
@@ -52,24 +55,9 @@ Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 DETERMINISTIC = Randomisation()
+NO_SHORTCUTS = Shortcuts()
 
 StepCallback = Callable[["VideoPurePipeline", int, int, dict[str, Tensor]], dict[str, Tensor]]
-
-
-@dataclass
-class VideoPureOutput(BaseOutput):
-    """Purified clips.
-
-    `candidates` is [B, N, T, 3, H, W] in 0..1: N = K + 1 candidates to vote on for `videopure`
-    (K guided estimates from the highest noise level to the lowest, then the guided final latents),
-    N = 1 for the other methods. `latents` is [B, N, C, T, h, w]; with `output_type="latent"` the
-    candidates are not decoded and None. `timesteps` names the train step of each candidate; the
-    final latents carry 0.
-    """
-
-    candidates: Tensor | np.ndarray | None
-    latents: Tensor
-    timesteps: list[int]
 
 
 class VideoPurePipeline(LatentVideoPipeline):
@@ -129,6 +117,7 @@ class VideoPurePipeline(LatentVideoPipeline):
             prompt_embedding=prompt_embedding,
             decoder=decoder,
         )
+        use_onednn(unet)
         self.flow_estimator: FlowEstimator = DISFlow()
 
     def schedule(self, inversion_steps: int = 5, num_inference_steps: int = 50) -> Schedule:
@@ -183,6 +172,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         *,
         temporal: bool = True,
         anchor: Tensor | None = None,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> list[Tensor]:
         """Latents [B, C, T, h, w] at each noise level on the way up; see `ddim_inversion`."""
@@ -192,6 +182,8 @@ class VideoPurePipeline(LatentVideoPipeline):
             schedule,
             temporal=temporal,
             anchor=anchor,
+            frames=shortcuts.inversion_frames,
+            jump=shortcuts.inversion_jump,
             on_step=on_step,
         )
 
@@ -205,6 +197,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         *,
         eta: float = 0.0,
         draw: Callable[[], Tensor] | None = None,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> Iterator[DenoisingStep]:
         """Guided candidates on the way down; see `ddim_guided`.
@@ -212,11 +205,15 @@ class VideoPurePipeline(LatentVideoPipeline):
         `latents` are the inverted, `encoded` the clip's own, both [B, C, T, h, w]; `flow` is
         [B, T-1, 2, h, w] in latent pixels.
         """
+        predict_noise: PredictNoise = self.predict_noise
+        if shortcuts.feature_interval > 1:
+            whole = partial(self.predict_noise, keep_activations=True)
+            predict_noise = FeatureReuse(self.unet, whole, shortcuts.feature_interval)
         return ddim_guided(
             latents,
             encoded,
             flow,
-            self.predict_noise,
+            predict_noise,
             schedule,
             guidance,
             eta=eta,
@@ -232,6 +229,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         *,
         generator: Generators = None,
         randomisation: Randomisation = DETERMINISTIC,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> Tensor:
         """Latents brought to the schedule's highest level, in the way of `method`."""
@@ -240,7 +238,9 @@ class VideoPurePipeline(LatentVideoPipeline):
             if randomisation.random_anchor:
                 batch, _, frames, _, _ = encoded.shape
                 anchor = draw_integers(batch, frames, generator, encoded.device)
-            return self.invert(encoded, schedule, anchor=anchor, on_step=on_step)[-1]
+            return self.invert(
+                encoded, schedule, anchor=anchor, shortcuts=shortcuts, on_step=on_step
+            )[-1]
         if method == "ddim_inversion":
             return self.invert(encoded, schedule, temporal=False)[-1]
         noise = draw_noise(encoded, generator, shared=method == "videopure")
@@ -257,6 +257,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         guidance: Guidance | None = None,
         generator: Generators = None,
         randomisation: Randomisation = DETERMINISTIC,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
         on_step: OnStep = keep,
     ) -> Iterator[tuple[int, Tensor]]:
         """Purified latents, one candidate after the other: (train step, [B, C, T, h, w]).
@@ -275,9 +276,11 @@ class VideoPurePipeline(LatentVideoPipeline):
                 guidance or Guidance(),
                 eta=randomisation.eta,
                 draw=partial(draw_noise, encoded, generator, shared=True),
+                shortcuts=shortcuts,
                 on_step=on_step,
             )
-            for step in steps:
+            of = self.num_candidates(schedule, method)
+            for step in islice(steps, of - shortcuts.voters(of), None):
                 yield step.level.timestep, step.candidate
         elif method == "ddpm":
             draw = partial(draw_noise_by_frame, encoded, generator)

@@ -52,6 +52,8 @@ def ddim_inversion(
     *,
     temporal: bool = True,
     anchor: Tensor | None = None,
+    frames: int | None = None,
+    jump: bool = False,
     on_step: OnStep = keep,
 ) -> list[Tensor]:
     """Temporal DDIM inversion (arXiv 2501.14999): latents at every level on the way up.
@@ -60,15 +62,19 @@ def ddim_inversion(
     names for each clip, for all frames: the injected noise is constant in time and the motion
     survives. False is plain DDIM inversion. Returns K + 1 latents: the given ones, then those
     after each step.
+
+    Two shortcuts of the temporal form: `frames` shows the UNet only so many of the first frames;
+    `jump` takes one step to the highest level, and so answers two latents.
     """
     trajectory = [latents]
     clips = torch.arange(len(latents), device=latents.device)
-    for index, timestep in enumerate(schedule.timesteps_up):
-        noise = predict_noise(trajectory[-1], timestep)
+    for index, timestep in enumerate(schedule.timesteps_up[-1:] if jump else schedule.timesteps_up):
+        noise = predict_noise(trajectory[-1][:, :, :frames], timestep)
         if temporal:
             frame = noise[:, :, 0] if anchor is None else noise[clips, :, anchor]  # [B, C, h, w]
-            noise = frame[:, :, None].expand_as(noise)
-        raised = schedule.step_up(noise, timestep, trajectory[-1])
+            noise = frame[:, :, None].expand_as(latents)
+        step = schedule.jump_up if jump else schedule.step_up
+        raised = step(noise, timestep, trajectory[-1])
         trajectory.append(on_step(index, timestep, raised))
     return trajectory
 

@@ -80,6 +80,12 @@ class Schedule:
         """One DDIM inversion step to the level of `timestep`."""
         return self.up.step(noise, timestep, latents).prev_sample
 
+    def jump_up(self, noise: Tensor, timestep: int, latents: Tensor) -> Tensor:
+        """One DDIM inversion step from the lowest level to that of `timestep`."""
+        alpha = self.alpha(timestep)
+        x0 = predict_x0(latents, noise, self.alpha(-1))
+        return alpha**0.5 * x0 + (1 - alpha) ** 0.5 * noise
+
     def step_down(
         self,
         noise: Tensor,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videopure.handler.settings import HandlerSettings, ModelConfig, SettingsError
-from videopure.purifier import PurifySettings, Randomisation
+from videopure.purifier import FAST, PurifySettings, Randomisation, Shortcuts
 
 pytestmark = pytest.mark.unit
 
@@ -47,6 +47,15 @@ def test_yaml_values_are_taken() -> None:
             {"purification": {"randomisation": {"step_range": [1, 50]}}},
             r"step_range must be below .*num_inference_steps \(50\), got 50",
         ),
+        (
+            {"purification": {"shortcuts": {"last_votes": 1}}},
+            r"videopure\.purification: .*shortcuts are for speed 'custom', got .* with 'exact'",
+        ),
+        (
+            {"purification": {"speed": "custom", "shortcuts": {"feature_interval": 0}}},
+            r"shortcuts: .*feature_interval must be at least 1, got 0",
+        ),
+        ({"max_clips_per_forward": "all"}, r"max_clips_per_forward.*'auto'.*got 'all'"),
         ({"dtype": "int8"}, r"videopure\.dtype: .*'float16'.*got 'int8'"),
         ({"purification": {"votes": "x"}}, r"videopure\.purification\.votes: .*got 'x'"),
     ],
@@ -75,6 +84,17 @@ def test_torchserves_own_keys_are_checked_as_well(config: object, message: str) 
 
 def test_an_empty_section_means_the_defaults() -> None:
     assert ModelConfig.parse({"batchSize": 1, "videopure": None}) == ModelConfig(batchSize=1)
+
+
+def test_fast_mode_and_shortcuts_reach_the_purifier() -> None:
+    fast = HandlerSettings.parse(
+        {"purification": {"speed": "fast"}, "max_clips_per_forward": "auto"}
+    )
+    assert fast.purification.to_settings().taken == FAST
+    assert fast.max_clips_per_forward == "auto"
+    chosen = {"speed": "custom", "shortcuts": {"inversion_frames": 3}}
+    custom = HandlerSettings.parse({"purification": chosen}).purification.to_settings()
+    assert custom.taken == Shortcuts(inversion_frames=3)
 
 
 def test_auto_dtype_is_half_on_an_accelerator_only() -> None:

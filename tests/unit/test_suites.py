@@ -6,7 +6,17 @@ import pytest
 
 from tests.unit.test_defences import DEFENCES
 from videopure.evaluation.defences import Cleaned
-from videopure.evaluation.line_up import DDIM, DDPM, FIRST, FORM, INVERSION, LAST, NONE, VIDEOPURE
+from videopure.evaluation.line_up import (
+    DDIM,
+    DDPM,
+    FASTER,
+    FIRST,
+    FORM,
+    INVERSION,
+    LAST,
+    NONE,
+    VIDEOPURE,
+)
 from videopure.evaluation.store import EvaluationError, Record
 from videopure.evaluation.suites import SUITES, make_suite
 
@@ -42,9 +52,11 @@ def test_the_full_suite_holds_what_it_promises() -> None:
         assert counts[family, 8, VIDEOPURE] >= 50
     families = ("exact-20", "BPDA-20", "BPDA-10")
     adaptive = {d for (f, e, d), n in counts.items() if f in families and n >= 20}
-    # The others are VideoPure's methods at more steps, for equal cost.
-    assert adaptive == {n for n in DEFENCES if n != NONE and " at t=" not in n}
-    assert all(counts["clean", 0, name] >= 10 for name in DEFENCES)
+    # The others are VideoPure's methods at more steps, for equal cost, and its fast mode, which
+    # has a suite of its own.
+    own = {n for n in DEFENCES if n.startswith(FASTER)}
+    assert adaptive == {n for n in DEFENCES if n != NONE and " at t=" not in n} - own
+    assert all(counts["clean", 0, name] >= 10 for name in DEFENCES if name not in own)
     assert {d for f, _, d in counts if f == "unbounded"} == {NONE, VIDEOPURE}
 
 
@@ -117,3 +129,14 @@ def test_a_suite_can_be_cut_down() -> None:
 def test_names_that_are_not_planned_are_refused(limits: dict[str, list[str]], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         make_suite("quick", DEFENCES, **limits)  # type: ignore[arg-type]
+
+
+def test_the_speed_suite_compares_fast_mode_and_each_shortcut_on_the_same_clips() -> None:
+    suite = make_suite("speed", DEFENCES)
+    assert {p.threat.name for p in suite.planned} == {"clean", "PGD-10 4/255", "PGD-10 8/255"}
+    for planned in suite.planned:
+        assert set(planned.defences) == {NONE, VIDEOPURE, FASTER} | {
+            n for n in DEFENCES if n.startswith(f"{FASTER}: ")
+        }
+        assert len(planned.defences) == 7
+        assert planned.count(FASTER) == planned.count(VIDEOPURE) == 100

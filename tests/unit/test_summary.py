@@ -1,10 +1,13 @@
 """Figures of an evaluation whose answers are known."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from videopure.evaluation.grids import make_grids
+from videopure.evaluation.line_up import FIRST, LAST
 from videopure.evaluation.store import Record
 from videopure.evaluation.summary import summarise
 from videopure.evaluation.tables import print_tables
@@ -136,8 +139,36 @@ def test_tables_are_markdown() -> None:
     print_tables(
         {**summarise(RECORDS, LIMITS), "thresholds": LIMITS}, Console(file=text, width=240)
     )
-    rows = [" ".join(line.split()) for line in text.getvalue().splitlines()]
-    assert any(row.startswith("| none | 100% (51%–100%, n=4) | 25% (5%–70%, n=4)") for row in rows)
-    assert any("NO" in row and "more steps help" in row for row in rows)
-    assert any(row.startswith("| none | +0 −0 | +2 −0 |") for row in rows)
+    rows = text.getvalue().splitlines()
+    none = [row for row in rows if row.startswith("| none | 100.0% (51%–100%, n=4) |")]
+    assert "| 50.0% (15%–85%, n=4) |" in none[1]  # PGD-50 4/255
+    assert any("| NO |" in row and "more steps help" in row for row in rows)
+    assert "| none | +0 −0 (p=1) | +2 −0 (p=0.5) |  |" in "\n".join(rows)
     assert "| 5% of clean clips | 50.0% | 50.0% |" in rows
+    assert "| PGD-10 4/255 | 75.0% of 4 |" in rows  # votes at timestep 1
+
+
+def test_a_narrow_terminal_breaks_no_row() -> None:
+    texts = [StringIO(), StringIO()]
+    for text, width in zip(texts, (40, 240), strict=True):
+        print_tables({**summarise(RECORDS, {}), "thresholds": {}}, Console(file=text, width=width))
+    assert texts[0].getvalue() == texts[1].getvalue()
+
+
+def test_the_last_candidate_takes_as_long_as_the_vote_that_it_was_computed_in() -> None:
+    first, last = (
+        [replace(r, seconds=s) for r in answers(name, "clean", "11", knowledge="clean")]
+        for name, s in ((FIRST, 0.8), (LAST, 0.0))
+    )
+    assert summarise([*first, *last], {})["seconds"] == {FIRST: 0.8, LAST: 0.8}
+
+
+def test_the_papers_layout_is_that_of_its_suite() -> None:
+    records = [*RECORDS, *answers("DDIM", "clean", "1110", knowledge="clean")]
+    summary = {**summarise(records, {}), "suite": "paper"}
+    (paper,) = [grid for grid in make_grids(summary) if grid.key == "paper"]
+    assert paper.columns[2:6] == ("clean", "standard", "attack", "robust gray-box")
+    cells = {(row[0], row[1]): [cell.split(" ")[0] for cell in row[2:]] for row in paper.rows}
+    assert cells["4/255", "VideoPure"] == ["100.0%", "100.0%", "25.0%", "75.0%", "66.7%", "33.3%"]
+    assert cells["4/255", "DDIM"] == ["100.0%", "75.0%", "25.0%", "", "", ""]
+    assert not [g for g in make_grids({**summary, "suite": "full"}) if g.key == "paper"]

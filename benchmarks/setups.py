@@ -1,0 +1,145 @@
+"""What is measured: the demo's models, and small ones in the layout of text-to-video-ms-1.7b."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
+from torch import Tensor
+
+from benchmarks.published import PublishedSchedule
+from videopure.archive import demo_bundle, demo_settings
+from videopure.demo.clips import CLASSES, Stream
+from videopure.demo.dataset import load_split
+from videopure.handler.settings import Purification
+from videopure.purifier import (
+    DefendedRecogniser,
+    NetworkRecogniser,
+    PurifySettings,
+    Recogniser,
+    VideoPurePipeline,
+    load_recogniser,
+)
+from videopure.purifier.networks import MotionResNet3d, PromptEmbedding
+
+__all__ = ["SETUPS", "Setup", "demo", "text_to_video"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Models to measure, and clips [N, T, 3, H, W] to measure them on.
+
+    Args:
+        name: as results call it.
+        defended: the product, with its own settings.
+        stock: the published schedule on the modules as torch and diffusers make them.
+        same: the published schedule on the very modules of the product.
+        clips: different ones, labelled or not.
+    """
+
+    name: str
+    defended: DefendedRecogniser
+    stock: PublishedSchedule
+    same: PublishedSchedule
+    clips: Tensor
+
+    def with_settings(self, **changes: Any) -> DefendedRecogniser:
+        """The product with other settings."""
+        settings = replace(self.defended.settings, **changes)
+        return DefendedRecogniser(self.defended.pipeline, self.defended.recogniser, settings)
+
+
+def demo(clips: int = 4) -> Setup:
+    """The demo's bundle, 16 frames of 64x64."""
+    bundle = demo_bundle()
+
+    def load() -> tuple[VideoPurePipeline, Recogniser]:
+        pipeline = VideoPurePipeline.from_pretrained(bundle / "pipeline", dtype=torch.float32)
+        return pipeline, load_recogniser(bundle / "recogniser", dtype=torch.float32)
+
+    settings = Purification(**demo_settings()["purification"]).to_settings()
+    unet = UNet3DConditionModel.from_pretrained(bundle / "pipeline" / "unet", dtype=torch.float32)
+    shown, _ = load_split(Stream("test"), 0, clips)
+    return _assemble("demo", *load(), load()[1], unet, settings, shown)
+
+
+def text_to_video(
+    frames: int = 16,
+    size: int = 128,
+    clips: int = 4,
+    *,
+    width: int = 32,
+    settings: PurifySettings | None = None,
+) -> Setup:
+    """The layout of text-to-video-ms-1.7b with a tenth of its channels and random weights."""
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(
+        block_out_channels=(width, 2 * width, 4 * width, 4 * width),
+        cross_attention_dim=64,
+        attention_head_dim=16,
+        norm_num_groups=16,
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(width // 2, width, 2 * width, 2 * width),
+        layers_per_block=2,
+        norm_num_groups=8,
+    )
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    prompt = PromptEmbedding.from_tensor(torch.randn(1, 77, 64))
+    pipeline = VideoPurePipeline(vae, copy.deepcopy(unet), scheduler, prompt_embedding=prompt)
+
+    def recogniser() -> Recogniser:
+        torch.manual_seed(1)
+        network = MotionResNet3d(len(CLASSES), width=width // 2)
+        return NetworkRecogniser(network, "random", frames, (size, size), list(CLASSES))
+
+    generator = torch.Generator().manual_seed(2)
+    shown = torch.rand(clips, frames, 3, size, size, generator=generator)
+    chosen = settings or PurifySettings()
+    name = f"text-to-video layout, {frames}x{size}x{size}"
+    return _assemble(name, pipeline, recogniser(), recogniser(), unet, chosen, shown)
+
+
+SETUPS: dict[str, Callable[[], Setup]] = {"demo": demo, "text-to-video": text_to_video}
+
+
+def _assemble(
+    name: str,
+    pipeline: VideoPurePipeline,
+    recogniser: Recogniser,
+    stock_recogniser: Recogniser,
+    stock_unet: Any,
+    settings: PurifySettings,
+    clips: Tensor,
+) -> Setup:
+    """Give the published schedule modules that the product has not touched, and its own."""
+    pipeline.set_progress_bar_config(disable=True)
+    defended = DefendedRecogniser(pipeline, recogniser, settings)
+
+    def published(unet: Any, votes: Recogniser) -> PublishedSchedule:
+        return PublishedSchedule(
+            pipeline.vae,
+            unet.eval().requires_grad_(False),
+            pipeline.scheduler,
+            pipeline.prompt_embedding.embedding,
+            pipeline.vae_scale_factor,
+            votes.eval().requires_grad_(False),
+            settings.inversion_steps,
+            defended.guidance(settings),
+        )
+
+    stock = published(stock_unet, stock_recogniser)
+    return Setup(name, defended, stock, published(pipeline.unet, recogniser), clips)

@@ -1,0 +1,100 @@
+"""What fast mode leaves out of purification, each shortcut by itself.
+
+Exact mode takes none of them and keeps the published procedure's votes. What each saves and costs
+is measured in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from videopure.purifier.sampling import PredictNoise
+
+__all__ = ["FAST", "FeatureReuse", "Shortcuts"]
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """Work that method `videopure` saves; the other methods ignore it.
+
+    Args:
+        inversion_frames: frames that the UNet sees while inverting, the first ones; of what it
+            predicts, the first frame's noise alone is used. None shows it all.
+        inversion_jump: one UNet call on the way up, straight to the highest noise level.
+        feature_interval: the UNet's inner blocks are computed in every so many denoising steps,
+            and what they answered is used again in between (DeepCache, arXiv 2312.00858).
+        last_votes: so many of the last candidates are decoded and vote; None lets all vote.
+    """
+
+    inversion_frames: int | None = None
+    inversion_jump: bool = False
+    feature_interval: int = 1
+    last_votes: int | None = None
+
+    def __post_init__(self) -> None:
+        for argument in ("inversion_frames", "feature_interval", "last_votes"):
+            value = getattr(self, argument)
+            if value is not None and value < 1:
+                raise ValueError(f"{argument} must be at least 1, got {value}")
+
+    def voters(self, candidates: int) -> int:
+        """How many of the candidates vote."""
+        return candidates if self.last_votes is None else min(candidates, self.last_votes)
+
+
+# What costs at most one point of robust accuracy on the demo.
+FAST = Shortcuts(inversion_frames=2, inversion_jump=True, feature_interval=2, last_votes=1)
+
+
+class FeatureReuse:
+    """Predicts the noise of successive denoising steps, with inner blocks computed now and then.
+
+    The first and the last block of the UNet, at full resolution, are computed in every step.
+
+    Args:
+        unet: with `down_blocks`, `mid_block` and `up_blocks`, as those of diffusers.
+        predict_noise: calls it.
+        interval: steps from one whole computation to the next.
+    """
+
+    def __init__(self, unet: Any, predict_noise: PredictNoise, interval: int) -> None:
+        inner = [*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]]
+        self._blocks: list[nn.Module] = [block for block in inner if block is not None]
+        self._predict_noise = predict_noise
+        self._interval = interval
+        self._step = 0
+        self._outputs: dict[nn.Module, Any] = {}
+
+    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
+        """See `PredictNoise`."""
+        if self._step % self._interval == 0:
+            self._outputs.clear()
+        self._step += 1
+        with self._replaced():
+            return self._predict_noise(latents, timestep)
+
+    @contextmanager
+    def _replaced(self) -> Iterator[None]:
+        """Within, the inner blocks answer what they answered before."""
+        for block in self._blocks:
+            block.forward = self._remembering(block)
+        try:
+            yield
+        finally:
+            for block in self._blocks:
+                del block.forward
+
+    def _remembering(self, block: nn.Module) -> Any:
+        compute = block.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if block not in self._outputs:
+                self._outputs[block] = compute(*args, **kwargs)
+            return self._outputs[block]
+
+        return forward
