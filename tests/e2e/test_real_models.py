@@ -15,7 +15,7 @@ from tests.support.pipelines import (
     save_stable_diffusion,
     save_tiny_decoder,
 )
-from tests.support.programs import save_export
+from tests.support.programs import YAML, save_export
 from tests.support.recognisers import save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildSpec, build
@@ -42,6 +42,7 @@ def transformers_and_animatediff_in_a_folder(root: Path) -> dict[str, Any]:
 
 def program_and_unet3d_thin(root: Path) -> dict[str, Any]:
     program = save_export(root / "tiny.pt2")
+    program.with_suffix(".yaml").write_text(YAML)
     return {
         "recogniser": program,
         "recogniser_config": program.with_suffix(".yaml"),

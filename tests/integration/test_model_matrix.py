@@ -23,7 +23,7 @@ from tests.support.pipelines import (
     save_tiny_decoder,
     tiny_motion_unet,
 )
-from tests.support.programs import save_export, save_script
+from tests.support.programs import YAML, save_export, save_script
 from tests.support.recognisers import FAMILIES, save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, BuildSpec, build, pipelines
@@ -64,6 +64,7 @@ def program(save: Callable[[Path], Path], name: str) -> Callable[[Path], Options
     def options(folder: Path) -> Options:
         folder.mkdir()
         file = save(folder / name)
+        file.with_suffix(".yaml").write_text(YAML)
         return [
             *("--recogniser", str(file), "--trust-program"),
             *("--recogniser-config", str(file.with_suffix(".yaml"))),

@@ -2,7 +2,7 @@
 
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def store(tmp_path: Path, recogniser: object, **options: Any) -> tuple[Path, str
     spec = BuildSpec(recogniser=str(recogniser), pipeline="", out=tmp_path / "a.mar", **options)
     reported: list[str] = []
     tmp_path.mkdir(exist_ok=True)
-    staging = Staging.of(spec, tmp_path / "stored", reported.append)
+    root = Path(tempfile.mkdtemp(dir=tmp_path)) / "staging"
+    staging = Staging.of(spec, root, reported.append)
     stored = store_recogniser(spec, find_recogniser(spec), staging)
     return staging.root / "recogniser", stored.program, reported
 
@@ -139,7 +140,6 @@ def test_a_program_must_be_trusted_and_described(tmp_path: Path, yaml_file: Path
     program = export(tmp_path / "network.pt2")
     with pytest.raises(BuildError, match=r"network\.pt2 is a program: loading it runs .*--trust-"):
         store(tmp_path, program, recogniser_config=yaml_file)
-    shutil.rmtree(tmp_path / "stored")
     with pytest.raises(BuildError, match=r"needs --recogniser-config FILE: YAML with frames"):
         store(tmp_path, program, trust_program=True)
     with pytest.raises(BuildError, match=r"nothing\.pt2 is not a file"):

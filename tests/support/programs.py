@@ -1,4 +1,4 @@
-"""Tiny recognisers exported as programs, each with the YAML that describes it."""
+"""A tiny recogniser exported as a program, and the YAML that describes it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Network", "save_export", "save_script"]
+__all__ = ["YAML", "Network", "save_export", "save_script"]
 
 SHAPE = (3, 4, 16, 16)
-_YAML = """frames: 4
+YAML = """frames: 4
 size: 16
 layout: BCTHW
 mean: [0.4, 0.5, 0.6]
@@ -35,7 +35,6 @@ class Network(nn.Module):
 
 def save_export(path: Path, batch: int | None = None, shape: tuple[int, ...] = SHAPE) -> Path:
     """A `torch.export` program of any number of clips, or of `batch` and no other."""
-    path.with_suffix(".yaml").write_text(_YAML)
     dynamic = None if batch else {"x": {0: torch.export.Dim("batch", max=64)}}
     example = (torch.zeros(batch or 2, *shape),)
     torch.export.save(torch.export.export(Network().eval(), example, dynamic_shapes=dynamic), path)
@@ -44,7 +43,6 @@ def save_export(path: Path, batch: int | None = None, shape: tuple[int, ...] = S
 
 def save_script(path: Path, shape: tuple[int, ...] = SHAPE) -> Path:
     """TorchScript."""
-    path.with_suffix(".yaml").write_text(_YAML)
     with warnings.catch_warnings():  # deprecated for torch.export, but what people have
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(torch.jit.trace(Network().eval(), torch.zeros(2, *shape)), path)
