@@ -200,7 +200,7 @@ def _fit(summary: ArchiveSummary) -> Iterator[str]:
     clip = "unknown" if fit.clip_bytes is None else f"{fit.clip_bytes / 1e6:,.0f} MB"
     yield (
         f"tried on {fit.device} in {fit.dtype}: loaded in {fit.load_s:.1f} s, models "
-        f"{fit.model_bytes / 1e6:,.0f} MB; one clip {fit.clip_ms:,.0f} ms and {clip} at its peak"
+        f"{fit.model_bytes / 1e6:,.0f} MB; one clip {fit.clip_ms:,.0f} ms, {clip} beside them"
     )
 
 
