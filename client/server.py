@@ -35,7 +35,7 @@ class TorchServe:
     """Runs TorchServe in the background; a context manager that always stops it.
 
     Args:
-        archive: the `.mar` to serve.
+        archive: the `.mar` to serve, or the folder of an unpacked one.
         folder: where the server runs: it writes `key_file.json` and `logs/` there.
         config: properties file; by default `config.properties` in `folder`, else the packaged one.
         overrides: properties that replace the file's, such as addresses.
@@ -108,7 +108,7 @@ class TorchServe:
             ServerError: if there is no archive, or another process has one of the addresses.
             JavaNotFoundError: if there is no Java.
         """
-        if not self.archive.is_file():
+        if not self.archive.exists():
             raise ServerError(
                 f"there is no archive {self.archive}: build it with `videopure build`"
             )
