@@ -10,14 +10,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from videopure.archive.flows import find_flow, store_flow
 from videopure.archive.hub import Source, find_source
 from videopure.archive.licences import find_licence, is_restricted
 from videopure.archive.model_config import render_model_config
-from videopure.archive.pack import copy_code, pack
+from videopure.archive.pack import copy_code, lay_out, pack
 from videopure.archive.pipelines import FOLDERS, store_pipeline
 from videopure.archive.recognisers import (
     StoredRecogniser,
@@ -25,30 +25,17 @@ from videopure.archive.recognisers import (
     store_recogniser,
 )
 from videopure.archive.spec import BuildError, BuildSpec, Report
+from videopure.archive.staging import Staging
+from videopure.archive.trial import try_out
 from videopure.handler import __version__
-from videopure.handler.contents import (
-    FolderFiles,
-    read_classes,
-    weight_dtypes,
-    weight_shapes,
-)
-from videopure.handler.manifest import (
-    MANIFEST_NAME,
-    Component,
-    Manifest,
-    ManifestError,
-    digest_files,
-)
-from videopure.handler.settings import HandlerSettings
-from videopure.handler.torchserve import load_service
+from videopure.handler.contents import read_classes, weight_dtypes, weight_shapes
+from videopure.handler.elsewhere import complete_folder
+from videopure.handler.manifest import MANIFEST_NAME, Component, Manifest
+from videopure.handler.settings import Weights
 from videopure.purifier import load_recogniser
 
 __all__ = ["BuildError", "build", "build_archive"]
 
-_NOT_FINITE = (
-    "answers a grey clip with numbers that are not finite: its weights are damaged, or too large "
-    "for their dtype"
-)
 LIBRARIES = ("torch", "diffusers", "numpy", "av", "opencv-python-headless")
 
 
@@ -91,32 +78,77 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         SettingsError: if a key of model-config.yaml is not known.
     """
     config = spec.check()
-    recogniser = find_recogniser(spec)
-    pipeline = find_source("pipeline", spec.pipeline, FOLDERS)
-    accepted = check_licences({"recogniser": recogniser, "pipeline": pipeline}, spec, report)
+    sources = find_sources(spec)
+    accepted = check_licences(sources, spec, report)
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the archive: the place that has room for it, and moving it is then no copy.
     with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:
         scratch = Path(folder)
-        staging = scratch / "staging"
-        staging.mkdir()
-        report("Copying the code")
-        copy_code(staging)
-        report("Storing the purifier")
-        store_pipeline(pipeline.path, staging / "pipeline")
-        report("Storing the recogniser")
-        stored = store_recogniser(spec, recogniser, staging / "recogniser", report)
-        report("Recording every file")
-        manifest = make_manifest(staging, spec, recogniser, stored, pipeline, accepted)
-        (staging / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+        staging = Staging.of(spec, scratch / "staging", report)
+        manifest = _fill(staging, spec, sources, accepted)
         report("Checking that the parts fit together")
-        _try_out(staging, config.videopure)
+        # What was found counts here; the settings may name the folders of another machine.
+        settings = config.videopure.model_copy(update={"weights": Weights()})
+        fit = try_out(staging.root, settings, run=spec.trial)
+        _write(manifest.model_copy(update={"fit": fit}), staging.root)
         config_file = scratch / "model-config.yaml"
         config_file.write_text(render_model_config(spec.config), encoding="utf-8")
         report("Packing the archive")
-        packed = pack(staging, config_file, scratch, spec.name, spec.version)
-        shutil.move(packed, spec.out)
+        make = lay_out if spec.folder else pack
+        _replace(make(staging.root, config_file, scratch, spec.name, spec.version), spec.out)
     return spec.out
+
+
+def _fill(
+    staging: Staging, spec: BuildSpec, sources: Mapping[str, Source], accepted: list[str]
+) -> Manifest:
+    """Put code, models and their manifest into the staging folder."""
+    staging.report("Copying the code")
+    copy_code(staging.root)
+    staging.report("Storing the purifier")
+    store_pipeline(
+        staging,
+        sources["pipeline"],
+        prompt=spec.prompt,
+        motion_adapter=sources.get("motion adapter"),
+        decoder=sources.get("decoder"),
+    )
+    if "flow" in sources:
+        store_flow(staging, sources["flow"])
+    staging.report("Storing the recogniser")
+    stored = store_recogniser(spec, sources["recogniser"], staging)
+    staging.report("Recording every file")
+    manifest = make_manifest(staging, spec, sources, stored, accepted)
+    _write(manifest, staging.root)
+    return manifest
+
+
+def _write(manifest: Manifest, root: Path) -> None:
+    (root / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Put what was made in the place of an older one."""
+    if made.is_dir() and out.is_dir():
+        out.rename(made.parent / "older")  # goes with the scratch folder
+    shutil.move(made, out)
+
+
+def find_sources(spec: BuildSpec) -> dict[str, Source]:
+    """Where each model lies; what is on the hub is fetched.
+
+    Raises:
+        BuildError: if there is nothing there, or options do not go together.
+    """
+    sources = {
+        "recogniser": find_recogniser(spec),
+        "pipeline": find_source("pipeline", spec.pipeline, FOLDERS),
+    }
+    for part, where in (("motion adapter", spec.motion_adapter), ("decoder", spec.decoder)):
+        if where is not None:
+            sources[part] = find_source(part, where)
+    flow = find_flow(spec)
+    return sources | ({"flow": flow} if flow else {})
 
 
 def check_licences(sources: Mapping[str, Source], spec: BuildSpec, report: Report) -> list[str]:
@@ -140,18 +172,25 @@ def check_licences(sources: Mapping[str, Source], spec: BuildSpec, report: Repor
 
 
 def make_manifest(
-    staging: Path,
+    staging: Staging,
     spec: BuildSpec,
-    recogniser: Source,
+    sources: Mapping[str, Source],
     stored: StoredRecogniser,
-    pipeline: Source,
     accepted: list[str],
 ) -> Manifest:
-    """The manifest of what lies in the staging folder."""
+    """The manifest of what lies in the staging folder, and elsewhere."""
+    recogniser, pipeline = sources["recogniser"], sources["pipeline"]
     try:
-        loaded = load_recogniser(staging / "recogniser", trusted_program=stored.program)
+        with complete_folder(staging.root, staging.located) as folder:
+            loaded = load_recogniser(folder / "recogniser", trusted_program=stored.program)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BuildError(f"recogniser {recogniser.origin} cannot be loaded: {error}") from error
+    parts = {
+        name: f"{source.origin} ({find_licence(source.path) or 'no licence found'})"
+        for name, source in sources.items()
+        if name in ("motion adapter", "decoder")
+    }
+    flow = sources.get("flow")
     return Manifest(
         name=spec.name,
         version=spec.version,
@@ -169,20 +208,31 @@ def make_manifest(
             kind="VideoPurePipeline",
             licence=find_licence(pipeline.path),
             source=pipeline.origin,
+            parts=parts,
             **_contents(staging, "pipeline"),
+        ),
+        flow=None
+        if flow is None
+        else Component(
+            name=flow.name,
+            kind="RAFTFlow",
+            licence=find_licence(flow.path),
+            source=flow.origin,
+            **_contents(staging, "flow"),
         ),
         accepted_licences=accepted,
         libraries={library: library_version(library) for library in LIBRARIES},
-        files=digest_files(staging),
+        files=staging.records(),
+        elsewhere=staging.elsewhere,
     )
 
 
-def _contents(staging: Path, folder: str, program: nn.Module | None = None) -> dict[str, Any]:
+def _contents(staging: Staging, folder: str, program: nn.Module | None = None) -> dict[str, Any]:
     """Dtype, parameters and classes of what a folder holds.
 
     They are read from the safetensors; `program` is asked where there are none.
     """
-    files = FolderFiles(staging)
+    files = staging.files
     names = [file for file in files.names() if file.startswith(f"{folder}/")]
     shapes = [shape for file in names for _, shape in weight_shapes(files, file)]
     dtypes = {dtype for file in names for dtype in weight_dtypes(files, file)}
@@ -195,20 +245,3 @@ def _contents(staging: Path, folder: str, program: nn.Module | None = None) -> d
         "parameters": parameters,
         "classes": read_classes(files, folder, names),
     }
-
-
-def _try_out(staging: Path, settings: HandlerSettings) -> None:
-    """Load the parts as a worker will and answer one clip."""
-    try:
-        service = load_service(staging, settings, torch.device("cpu"))
-        recogniser = service.defended.recogniser
-        clip = torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5)
-        (verdict,) = service.defended.answer(clip).verdicts
-    except ManifestError as error:
-        raise BuildError(str(error)) from error
-    except ValueError as error:
-        raise BuildError(f"the recogniser and the purifier do not fit together: {error}") from error
-    if not torch.isfinite(verdict.undefended).all():
-        raise BuildError(f"recogniser {recogniser.name!r} {_NOT_FINITE}")
-    if not torch.isfinite(verdict.probabilities).all():
-        raise BuildError(f"the purifier {_NOT_FINITE}")

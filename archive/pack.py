@@ -13,7 +13,7 @@ from videopure import handler, purifier
 from videopure.archive.spec import BuildError
 from videopure.handler import __version__
 
-__all__ = ["HANDLER_FILE", "copy_code", "pack"]
+__all__ = ["HANDLER_FILE", "copy_code", "lay_out", "pack"]
 
 HANDLER_FILE = "videopure_handler.py"
 
@@ -34,6 +34,30 @@ def copy_code(staging: Path) -> None:
 
 
 def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
+    """Pack the staging folder into one file; answers where it is."""
+    return _run_archiver(
+        staging / HANDLER_FILE, config, scratch, name, version, "zip-store", staging
+    )
+
+
+def lay_out(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
+    """Make the staging folder itself the archive, so that no weights are copied; answers it."""
+    frame = _run_archiver(staging / HANDLER_FILE, config, scratch, name, version, "no-archive")
+    for path in frame.iterdir():
+        if path.name != HANDLER_FILE:
+            shutil.move(path, staging / path.name)
+    return staging
+
+
+def _run_archiver(
+    handler: Path,
+    config: Path,
+    scratch: Path,
+    name: str,
+    version: str,
+    archive_format: str,
+    extra: Path | None = None,
+) -> Path:
     """Run torch-model-archiver in a folder of its own: it deletes `$TMPDIR/NAME` when it starts."""
     export = scratch / "export"
     own_tmp = scratch / "tmp"
@@ -43,10 +67,10 @@ def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) ->
         sys.executable,
         "-c",
         "from model_archiver.model_packaging import generate_model_archive as main; main()",
-        *("--model-name", name, "--version", version),
-        *("--handler", str(staging / HANDLER_FILE), "--extra-files", str(staging)),
+        *("--model-name", name, "--version", version, "--handler", str(handler)),
         *("--config-file", str(config), "--export-path", str(export)),
-        *("--archive-format", "zip-store"),
+        *("--archive-format", archive_format),
+        *(("--extra-files", str(extra)) if extra else ()),
     ]
     run = subprocess.run(
         command,
@@ -55,7 +79,7 @@ def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) ->
         text=True,
         check=False,
     )
-    packed = export / f"{name}.mar"
-    if run.returncode or not packed.is_file():
+    packed = export / (name if archive_format == "no-archive" else f"{name}.mar")
+    if run.returncode or not packed.exists():
         raise BuildError(f"torch-model-archiver failed: {run.stderr.strip() or run.stdout.strip()}")
     return packed

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 from videopure.archive.model_config import read_yaml
 from videopure.archive.pack import HANDLER_FILE
 from videopure.handler.contents import ArchiveFiles, FolderFiles, verify_contents
+from videopure.handler.elsewhere import CompleteFiles, locate
 from videopure.handler.manifest import MANIFEST_NAME, Manifest, ManifestError
 from videopure.handler.settings import ModelConfig
 
@@ -42,13 +43,18 @@ class ArchiveSummary:
 
     Args:
         manifest: its videopure.json.
-        chosen: the keys that are set in its model-config.yaml, checked.
+        config: its model-config.yaml, checked.
         size: in bytes, packed or the sum of its files.
     """
 
     manifest: Manifest
-    chosen: dict[str, Any]
+    config: ModelConfig
     size: int
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The keys that are set in its model-config.yaml."""
+        return self.config.model_dump(mode="json", exclude_unset=True)
 
 
 def inspect_archive(path: Path) -> ArchiveSummary:
@@ -72,7 +78,9 @@ def verify_archive(path: Path) -> ArchiveSummary:
     with _opened(path) as files:
         summary = _summary(path, files)
         try:
-            verify_contents(files, summary.manifest)
+            folders = dict(summary.config.videopure.weights)
+            elsewhere = locate(summary.manifest, folders)
+            verify_contents(CompleteFiles(files, elsewhere), summary.manifest)
         except zipfile.BadZipFile as error:  # the zip's own check sums
             raise ManifestError(f"{path} is damaged: {error}") from None
         _check_entry(files)
@@ -97,11 +105,10 @@ def _summary(path: Path, files: ArchiveFiles) -> ArchiveSummary:
     manifest = Manifest.parse(_read(files, MANIFEST_NAME))
     text = _read(files, "model-config.yaml").decode("utf-8", errors="replace")
     config = ModelConfig.parse(read_yaml(text, "model-config.yaml"))
-    chosen = config.model_dump(mode="json", exclude_unset=True)
     size = path.stat().st_size
     if path.is_dir():
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return ArchiveSummary(manifest, chosen, size)
+    return ArchiveSummary(manifest, config, size)
 
 
 def _check_entry(files: ArchiveFiles) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from videopure.archive.hub import Source, find_source
 from videopure.archive.model_config import read_yaml
-from videopure.archive.sources import check_file, check_weights, read_config
+from videopure.archive.sources import check_file, choose_weights, read_config
 from videopure.archive.spec import BuildError, BuildSpec, Report
-from videopure.archive.weights import HOLDS_MORE, copy_weights, read_pickled, save_weights
+from videopure.archive.staging import Staging
+from videopure.archive.weights import HOLDS_MORE
 from videopure.handler.settings import SettingsError
 from videopure.purifier.recognisers import RecogniserConfig
 from videopure.purifier.recognisers.program_models import PROGRAM_KINDS
@@ -62,20 +62,19 @@ def find_recogniser(spec: BuildSpec) -> Source:
     return find_source("recogniser", where)
 
 
-def store_recogniser(
-    spec: BuildSpec, source: Source, target: Path, report: Report
-) -> StoredRecogniser:
-    """Store the recogniser that `find_recogniser` found.
+def store_recogniser(spec: BuildSpec, source: Source, staging: Staging) -> StoredRecogniser:
+    """Store the recogniser that `find_recogniser` found in `recogniser/`.
 
     Raises:
         BuildError: if it is damaged, code that is not trusted, or not described fully.
     """
+    target = staging.root / "recogniser"
     target.mkdir()
     if source.name.startswith(TORCHVISION):
-        return _store_torchvision(spec, source.name.removeprefix(TORCHVISION), source.path, target)
+        return _store_torchvision(spec, source, staging, target)
     if source.path.is_file():
         return _store_program(spec, source.path, target)
-    return _store_folder(spec, source, target, report)
+    return _store_folder(spec, source, staging, target)
 
 
 def read_labels(file: Path) -> list[str]:
@@ -97,21 +96,21 @@ def read_labels(file: Path) -> list[str]:
 
 
 def _store_folder(
-    spec: BuildSpec, source: Source, target: Path, report: Report
+    spec: BuildSpec, source: Source, staging: Staging, target: Path
 ) -> StoredRecogniser:
     config = read_config("recogniser", source.path / "config.json")
     for pattern in _TEXTS:
         for file in source.path.glob(pattern):
-            shutil.copyfile(file, target / file.name)
-    pickles = sorted(source.path.glob("pytorch_model*.bin"))
-    if pickles and not list(source.path.glob("*.safetensors")) and "model_type" in config:
-        report(f"Converting the pickled weights {pickles[0].name} of the recogniser")
+            if not file.name.endswith(".index.json"):  # which comes along with its shards
+                shutil.copyfile(file, target / file.name)
+    files = choose_weights("recogniser", source.path, "model")
+    if files[0].suffix == ".bin" and "model_type" in config:
+        # Through the library, which knows what old checkpoints call their weights.
+        staging.report(f"Converting the pickled weights {files[0].name} of the recogniser")
         _convert_transformers(source.path, target, spec.torch_dtype)
     else:
-        check_weights("recogniser", source.path)
-        for file in source.path.glob("*.safetensors"):
-            copy_weights(file, target / file.name, spec.torch_dtype)
-    _set_labels(spec, target / "config.json", report)
+        staging.add_weights("recogniser", source, files, target, "model")
+    _set_labels(spec, target / "config.json", staging.report)
     name = spec.recogniser_name or str(config.get("name") or source.name)
     return StoredRecogniser(name)
 
@@ -158,7 +157,10 @@ def _set_labels(spec: BuildSpec, config_file: Path, report: Report) -> None:
     _write_json(config_file, config)
 
 
-def _store_torchvision(spec: BuildSpec, model: str, file: Path, target: Path) -> StoredRecogniser:
+def _store_torchvision(
+    spec: BuildSpec, source: Source, staging: Staging, target: Path
+) -> StoredRecogniser:
+    model = source.name.removeprefix(TORCHVISION)
     if model not in TORCHVISION_MODELS:
         raise BuildError(
             f"recogniser torchvision:{model} is not known: use one of "
@@ -168,12 +170,9 @@ def _store_torchvision(spec: BuildSpec, model: str, file: Path, target: Path) ->
     if spec.labels is not None:
         values["labels"] = read_labels(spec.labels)
     config = _parsed(values, spec)
-    if file.suffix == ".safetensors":
-        check_file("weights", file)
-        weights = load_file(file)
-    else:
-        weights = read_pickled("weights", file)
-    save_weights(weights, target / "model.safetensors", spec.torch_dtype)
+    if source.path.suffix == ".safetensors":
+        check_file("weights", source.path)
+    staging.add_weights("recogniser", source, [source.path], target, "model")
     _write_json(target / "config.json", config.to_dict())
     return StoredRecogniser(config.name)
 

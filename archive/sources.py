@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from videopure.archive.spec import BuildError
 from videopure.handler.contents import FolderFiles, is_pickle, weight_shapes
 
-__all__ = ["check_file", "check_weights", "read_config", "stored_dtype"]
+__all__ = ["check_file", "choose_weights", "read_config", "stored_dtype"]
 
 # Names that safetensors gives them, to those that torch does.
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -19,30 +20,55 @@ FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _INTEGERS = {"I64", "I32", "BOOL"}
 
 
-def check_weights(part: str, folder: Path) -> None:
-    """Check all safetensors files of a folder.
+def choose_weights(part: str, folder: Path, stem: str) -> list[Path]:
+    """The checked weight files of a model's folder.
+
+    Safetensors come before pickles, and the plain ones before a variant
+    (`model.fp16.safetensors`); of shards their index comes along.
+
+    Args:
+        part: what the model is, for messages.
+        stem: what the library that wrote them calls them.
 
     Raises:
-        BuildError: naming the file that is missing, damaged, a pickle, or of a dtype that cannot
-            be served.
+        BuildError: naming the file that is missing, damaged, a pickle under another name, or of
+            a dtype that cannot be served.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    index = folder / f"{stem}.safetensors.index.json"
+    if index.is_file():
+        files = [index, *_shards(part, index)]
+    elif (folder / f"{stem}.safetensors").is_file():
+        files = [folder / f"{stem}.safetensors"]
+    else:
+        files = sorted(folder.glob(f"{stem}.*.safetensors"))[:1]
     if not files:
-        raise BuildError(f"{part} {folder} holds no safetensors: pickled weights are not loaded")
+        files = _pickles(part, folder)
     for file in files:
-        check_file(part, file)
-    for index in folder.glob("*.safetensors.index.json"):
-        _check_shards(part, index)
+        if file.suffix == ".safetensors":
+            check_file(part, file)
+    return files
 
 
-def stored_dtype(folder: Path) -> str:
-    """The dtype of a model's first floating-point weight, by torch's name."""
-    files = FolderFiles(folder)
-    for file in sorted(folder.glob("*.safetensors")):
-        for dtype, _ in weight_shapes(files, file.name):
+def _pickles(part: str, folder: Path) -> list[Path]:
+    """The one pickle of weights that can be converted."""
+    found = sorted(folder.glob("*pytorch_model*.bin"))
+    plain = [file for file in found if file.stem.count(".") == 0] or found
+    if len(plain) != 1:
+        shards = f" but {len(plain)} pickles, which are converted one at most" if plain else ""
+        raise BuildError(
+            f"{part} {folder} holds no safetensors{shards}: load it where you trust it and save "
+            "it again with save_pretrained"
+        )
+    return plain
+
+
+def stored_dtype(files: Sequence[Path]) -> str:
+    """The dtype of the first floating-point weight in safetensors files, by torch's name."""
+    for file in files:
+        for dtype, _ in weight_shapes(FolderFiles(file.parent), file.name):
             if dtype in FLOATS:
                 return FLOATS[dtype]
-    raise BuildError(f"{folder} holds no floating-point weights")
+    raise BuildError(f"{files[0].parent} holds no floating-point weights")
 
 
 def read_config(part: str, file: Path) -> dict[str, Any]:
@@ -63,7 +89,7 @@ def read_config(part: str, file: Path) -> dict[str, Any]:
 
 
 def check_file(part: str, file: Path) -> None:
-    """Check one safetensors file; see `check_weights`."""
+    """Check one safetensors file; see `choose_weights`."""
     files = FolderFiles(file.parent)
     if is_pickle(files, file.name):
         raise BuildError(
@@ -78,11 +104,12 @@ def check_file(part: str, file: Path) -> None:
         raise BuildError(f"{part} {file} holds {dtype} weights; use one of {', '.join(FLOATS)}")
 
 
-def _check_shards(part: str, index: Path) -> None:
-    """The parts of weights that are spread over files lie beside their index, and all are there."""
+def _shards(part: str, index: Path) -> list[Path]:
+    """The parts of weights that are spread over files: they lie beside their index, all of them."""
     names = set(read_config(part, index).get("weight_map", {}).values())
     for name in sorted(map(str, names)):
         if Path(name).name != name:
             raise BuildError(f"{part} {index} names {name!r}, which leaves the folder")
         if not (index.parent / name).is_file():
             raise BuildError(f"{part} {index} names {name}, which is missing")
+    return [index.parent / name for name in sorted(map(str, names))]

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from videopure.handler.manifest import MANIFEST_NAME
 from videopure.handler.settings import ModelConfig
+from videopure.purifier.flow import RAFT_MODELS
 
 __all__ = ["DTYPES", "BuildError", "BuildSpec", "Report"]
 
@@ -35,7 +37,8 @@ class BuildSpec:
             program (`.pt2` of torch.export, `.pt` or `.ts` of TorchScript).
         pipeline: diffusers folder or hub id; a text encoder in it is used once, for the prompt
             embedding, and left out.
-        out: the archive to write, ending in `.mar`; an older one is replaced.
+        out: the archive to write, ending in `.mar`, or with `folder` the folder of one, without
+            an ending; an older one is replaced.
         name: the model's name in TorchServe; by default that of `out` must be the same.
         version: of the model.
         recogniser_name: what the answers call the recogniser; by default its own or its folder's.
@@ -47,7 +50,15 @@ class BuildSpec:
         labels: file of class names, in the order of the logits.
         trust_program: let in a recogniser that is a program, which is code.
         accept_licence: agree to licences that restrict use.
-        dtype: that all weights are converted to; by default they keep theirs.
+        dtype: that all weights are converted to; by default they keep theirs. RAFT stays float32.
+        prompt: that the diffusion model is conditioned on; by default the empty one.
+        motion_adapter: folder or hub id; makes AnimateDiff of a Stable Diffusion pipeline.
+        decoder: folder or hub id of an AutoencoderTiny that decodes the same latents faster.
+        flow: `raft_large` or `raft_small`, with `flow_weights`; by default DIS, without weights.
+        flow_weights: file of RAFT's weights.
+        folder: leave the archive unpacked, which TorchServe takes as it is: for gigabytes.
+        thin: leave weights where they are, pinned by their digests.
+        trial: run a clip through the result. Without it the parts are only loaded.
     """
 
     recogniser: str | Path
@@ -64,6 +75,14 @@ class BuildSpec:
     trust_program: bool = False
     accept_licence: bool = False
     dtype: str | None = None
+    prompt: str | None = None
+    motion_adapter: str | Path | None = None
+    decoder: str | Path | None = None
+    flow: str | None = None
+    flow_weights: Path | None = None
+    folder: bool = False
+    thin: bool = False
+    trial: bool = True
 
     @property
     def torch_dtype(self) -> torch.dtype | None:
@@ -77,8 +96,31 @@ class BuildSpec:
             BuildError: naming an argument that cannot be used.
             SettingsError: naming a key or value of the configuration that cannot.
         """
-        if self.out.suffix != ".mar":
+        if self.folder and self.out.suffix:
+            raise BuildError(f"out must be a folder's name without an ending, got {self.out}")
+        if not self.folder and self.out.suffix != ".mar":
             raise BuildError(f"out must end in .mar, got {self.out}")
+        if self.folder and not _may_replace(self.out):
+            raise BuildError(f"out {self.out} is there already and is no archive: remove it first")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise BuildError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.thin and self.dtype is not None:
+            raise BuildError(
+                f"dtype {self.dtype} cannot be had with thin, which leaves weights as they are: "
+                "choose the dtype of computing with the setting videopure.dtype"
+            )
+        if self.flow is not None and self.flow not in RAFT_MODELS:
+            raise BuildError(f"flow must be one of {', '.join(RAFT_MODELS)}, got {self.flow!r}")
+        if (self.flow is None) != (self.flow_weights is None):
+            raise BuildError(
+                f"flow and flow_weights are needed together, got {self.flow} and "
+                f"{self.flow_weights}"
+            )
         return ModelConfig.parse(self.config)
+
+
+def _may_replace(folder: Path) -> bool:
+    """Whether nothing but an older archive would be lost."""
+    if folder.is_dir():
+        return (folder / MANIFEST_NAME).is_file() or not any(folder.iterdir())
+    return not folder.exists()

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videopure.archive.spec import BuildError
+from videopure.handler.contents import FolderFiles, weight_dtypes
 
 __all__ = ["HOLDS_MORE", "copy_weights", "read_pickled", "save_weights"]
 
@@ -24,8 +25,9 @@ HOLDS_MORE = (
 
 def copy_weights(source: Path, target: Path, dtype: torch.dtype | None) -> None:
     """Copy a safetensors file, its floating-point weights in another dtype where one is given."""
-    if dtype is None:
-        shutil.copyfile(source, target)
+    present = weight_dtypes(FolderFiles(source.parent), source.name)
+    if dtype is None or present <= {str(dtype).removeprefix("torch.")}:
+        shutil.copyfile(source, target)  # without reading gigabytes into memory
         return
     with safe_open(source, framework="pt") as weights:
         tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118

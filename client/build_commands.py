@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from rich.console import Console
 from rich.markup import escape
 
-from videopure.client.terminal import console, fail
+from videopure.client.options import ARCHIVE, AsJson
+from videopure.client.terminal import console, errors, fail
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
     from videopure.archive.reading import ArchiveSummary
 
 __all__ = ["ARCHIVE", "register"]
 
-ARCHIVE = Path("model_store/videopure.mar")
 Archive = Annotated[Path, typer.Argument(help="Archive, or the folder of one.")]
 
 
@@ -52,6 +54,32 @@ def build(
     dtype: Annotated[
         str | None, typer.Option(help="Convert weights to float16, bfloat16 or float32.")
     ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="What the diffusion model is told; nothing by default.")
+    ] = None,
+    motion_adapter: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id: AnimateDiff of a Stable Diffusion --pipeline."),
+    ] = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id of an AutoencoderTiny for the same latents."),
+    ] = None,
+    flow: Annotated[
+        str | None, typer.Option(help="raft_large or raft_small of torchvision; DIS by default.")
+    ] = None,
+    flow_weights: Annotated[
+        Path | None, typer.Option(help="Weights of --flow: .safetensors or .pth.")
+    ] = None,
+    folder: Annotated[
+        bool, typer.Option("--folder", help="An unpacked archive: for gigabytes of weights.")
+    ] = False,
+    thin: Annotated[
+        bool, typer.Option("--thin", help="Leave weights where they are, pinned by SHA-256.")
+    ] = False,
+    trial: Annotated[
+        bool, typer.Option("--trial/--no-trial", help="Run a clip through the result.")
+    ] = True,
     settings: Annotated[
         Path | None, typer.Option(help="YAML file with the archive's `videopure` settings.")
     ] = None,
@@ -65,16 +93,27 @@ def build(
     purifier_name: Annotated[
         str | None, typer.Option(help="What the answers call the purifier.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Archive to write.")] = ARCHIVE,
+    out: Annotated[
+        Path | None,
+        typer.Option(help=f"Archive to write: {ARCHIVE}, or without .mar with --folder."),
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "1.0",
+    as_json: AsJson = False,
 ) -> None:
-    """Build the archive that TorchServe serves."""
+    """Build the archive that TorchServe serves, and run a clip through it."""
     # torch and diffusers take seconds to import: only here, so that --help stays quick.
-    with console.status("Loading torch"):
-        from videopure.archive import BuildError, BuildSpec, demo_bundle, demo_settings
+    with errors.status("Loading torch"):
+        from videopure.archive import (
+            BuildError,
+            BuildSpec,
+            demo_bundle,
+            demo_settings,
+            inspect_archive,
+        )
         from videopure.archive import build as build_archive
         from videopure.handler.settings import SettingsError
 
+    out = out or (ARCHIVE.with_suffix("") if folder else ARCHIVE)
     if demo == (recogniser is not None or pipeline is not None):
         raise fail("give either --demo, or both --recogniser and --pipeline")
     if settings is not None and model_config is not None:
@@ -107,20 +146,62 @@ def build(
             trust_program=trust_program,
             accept_licence=accept_licence,
             dtype=dtype,
+            prompt=prompt,
+            motion_adapter=motion_adapter,
+            decoder=decoder,
+            flow=flow,
+            flow_weights=flow_weights,
+            folder=folder,
+            thin=thin,
+            trial=trial,
         )
-        with console.status("Building") as status:
-            built = build_archive(spec, lambda step: _show(step, status.update))
+        output = errors if as_json else console
+        with output.status("Building") as status:
+            built = build_archive(spec, lambda step: _show(step, output, status.update))
+        summary = inspect_archive(built)
     except (BuildError, SettingsError) as error:
         raise fail(str(error)) from error
-    console.print(f"Built {built} ({built.stat().st_size / 1e6:.1f} MB)")
+    if as_json:
+        print(json.dumps(_as_json(built, summary)))
+        return
+    console.print(f"Built {built} ({summary.size / 1e6:.1f} MB)")
+    for line in _fit(summary):
+        console.print(line, highlight=False)
 
 
-def _show(step: str, update: Any) -> None:
+def _show(step: str, output: Console, update: Any) -> None:
     """Steps come and go in the status line; what is found stays."""
     if step.startswith(("Converting", "Licence", "Note")):
-        console.print(escape(step))
+        output.print(escape(step))
     else:
         update(step)
+
+
+def _as_json(archive: Path, summary: ArchiveSummary) -> dict[str, Any]:
+    """What a script wants to know of an archive: its manifest without the list of files."""
+    manifest = summary.manifest.model_dump(mode="json", exclude={"files"})
+    return {
+        "archive": str(archive),
+        "bytes": summary.size,
+        "files": len(summary.manifest.files),
+        **manifest,
+    }
+
+
+def _fit(summary: ArchiveSummary) -> Iterator[str]:
+    """What the models weigh, and what a clip took when it was built."""
+    components = summary.manifest.components.values()
+    parameters = sum(component.parameters for component in components)
+    yield f"{parameters:,} parameters"
+    fit = summary.manifest.fit
+    if fit is None:
+        yield "no clip was tried (--no-trial)"
+        return
+    clip = "unknown" if fit.clip_bytes is None else f"{fit.clip_bytes / 1e6:,.0f} MB"
+    yield (
+        f"tried on {fit.device} in {fit.dtype}: loaded in {fit.load_s:.1f} s, models "
+        f"{fit.model_bytes / 1e6:,.0f} MB; one clip {fit.clip_ms:,.0f} ms, {clip} beside them"
+    )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -139,10 +220,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
 def inspect(
     archive: Archive = ARCHIVE,
     files: Annotated[bool, typer.Option("--files", help="Every file with its SHA-256.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print what an archive holds: models, licences, settings, files. Loads and runs nothing."""
-    with console.status("Loading torch"):
+    with errors.status("Loading torch"):
         from videopure.archive.reading import inspect_archive
         from videopure.handler.manifest import ManifestError
         from videopure.handler.settings import SettingsError
@@ -170,26 +251,39 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
         yield f"{folder}: {component.name} ({component.kind}), from {component.source}"
         yield f"    licence: {component.licence or 'none found'}"
         yield f"    {component.parameters:,} parameters in {component.dtype}"
+        for part, origin in component.parts.items():
+            yield f"    {part}: {origin}"
         if component.program:
             yield f"    {component.program} is code, let in with --trust-program"
         for part, class_name in component.classes.items():
             yield f"    {part}: {class_name}"
+    for part, place in manifest.elsewhere.items():
+        where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
+        yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
+    yield from _fit(summary)
     for licence in manifest.accepted_licences:
         yield f"licence accepted when it was built: {licence}"
     yield "settings that are not left to their defaults:"
     yield from yaml.safe_dump(summary.chosen, sort_keys=False).rstrip().splitlines()
 
 
-def verify(archive: Archive = ARCHIVE) -> None:
+def verify(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
     """Check every file of an archive against its SHA-256, and its settings."""
-    with console.status("Loading torch"):
+    with errors.status("Loading torch"):
         from videopure.archive.reading import verify_archive
         from videopure.handler.manifest import ManifestError
         from videopure.handler.settings import SettingsError
 
     try:
-        with console.status("Checking every file"):
+        with errors.status("Checking every file"):
             summary = verify_archive(archive)
     except (ManifestError, SettingsError) as error:
+        if as_json:
+            print(json.dumps({"archive": str(archive), "intact": False, "error": str(error)}))
+            raise typer.Exit(1) from error
         raise fail(str(error)) from error
-    console.print(f"{archive} is intact: {len(summary.manifest.files)} files as recorded")
+    files = len(summary.manifest.files)
+    if as_json:
+        print(json.dumps({"archive": str(archive), "intact": True, "files": files}))
+    else:
+        console.print(f"{archive} is intact: {files} files as recorded")

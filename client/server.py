@@ -35,7 +35,7 @@ class TorchServe:
     """Runs TorchServe in the background; a context manager that always stops it.
 
     Args:
-        archive: the `.mar` to serve.
+        archive: the `.mar` to serve, or the folder of an unpacked one.
         folder: where the server runs: it writes `key_file.json` and `logs/` there.
         config: properties file; by default `config.properties` in `folder`, else the packaged one.
         overrides: properties that replace the file's, such as addresses.
@@ -108,7 +108,7 @@ class TorchServe:
             ServerError: if there is no archive, or another process has one of the addresses.
             JavaNotFoundError: if there is no Java.
         """
-        if not self.archive.is_file():
+        if not self.archive.exists():
             raise ServerError(
                 f"there is no archive {self.archive}: build it with `videopure build`"
             )
@@ -233,6 +233,8 @@ class TorchServe:
         """The last error of the log, and where to read more."""
         errors = re.findall(r"MODEL_LOG - (?:\w+\.)*(\w*(?:Error|Exception): .*)", self._log())
         errors += re.findall(r"(?:Caused by|Exception in).*", self._log())
+        # Where nothing is said to be an error, the last words are the reason: a missing module.
+        errors = errors or [line for line in self._log().splitlines() if line.strip()][-1:]
         reason = f" The log says: {errors[-1]}" if errors else ""
         return f"{reason} (whole log: {self.log_file})"
 

@@ -17,7 +17,10 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "av", "numpy", "opencv-pytho
 
 
 def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
-    """Recogniser, purifier, labels, options with their ranges, limits and versions."""
+    """Recogniser, purifier, labels, options with their ranges, limits and versions.
+
+    `flow` is None where the flow is that of DIS, which has no weights.
+    """
     defended, settings = service.defended, service.settings
     recogniser = defended.recogniser
     height, width = recogniser.frame_size
@@ -35,6 +38,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
             **manifest.purifier.model_dump(),
             **settings.purification.model_dump(),
         },
+        "flow": None if manifest.flow is None else manifest.flow.model_dump(),
         "options": _options(service),
         "limits": settings.limits.model_dump(),
         "max_clips_per_forward": service.max_clips,

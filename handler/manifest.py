@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 __all__ = [
     "MANIFEST_NAME",
     "Component",
+    "Elsewhere",
     "FileRecord",
+    "Fit",
     "Manifest",
     "ManifestError",
     "digest",
@@ -48,6 +50,7 @@ class Component(_Record):
         dtype: of its floating-point weights; several are joined by "+".
         parameters: how many.
         classes: class of each of its parts, by folder.
+        parts: what it was put together with, such as a motion adapter: origin and licence.
         program: the file that is code and was let in as such; None where all is data.
     """
 
@@ -58,13 +61,50 @@ class Component(_Record):
     dtype: str
     parameters: int
     classes: dict[str, str] = {}
+    parts: dict[str, str] = {}
     program: str | None = None
+
+
+class Elsewhere(_Record):
+    """Weights of a thin archive, which stay where they were found.
+
+    Args:
+        folder: where, as an absolute path; None on the hub.
+        repo, commit: of the hub; its local cache is looked into, nothing is fetched.
+        files: path in the folder or repository, by name in the archive.
+    """
+
+    folder: str | None = None
+    repo: str | None = None
+    commit: str | None = None
+    files: dict[str, str]
+
+
+class Fit(_Record):
+    """What one clip took when the archive was built.
+
+    Args:
+        device, dtype: that it was computed on and in.
+        load_s: seconds of checking and loading everything.
+        clip_ms: milliseconds of the second clip, purified and voted on.
+        model_bytes: memory of all weights.
+        clip_bytes: most memory that the clip took beside that; None where it cannot be told.
+    """
+
+    device: str
+    dtype: str
+    load_s: float
+    clip_ms: float
+    model_bytes: int
+    clip_bytes: int | None
 
 
 class Manifest(_Record):
     """The manifest; paths in `files` are relative to the archive's root.
 
-    `accepted_licences` are those that restrict use and were accepted at build time.
+    `accepted_licences` are those that restrict use and were accepted at build time; `elsewhere`
+    are the files that a thin archive does not hold, by the source that they come from; `fit` is
+    None where no clip was tried.
     """
 
     format: Literal[2] = 2
@@ -77,6 +117,8 @@ class Manifest(_Record):
     accepted_licences: list[str] = []
     libraries: dict[str, str]
     files: dict[str, FileRecord]
+    elsewhere: dict[str, Elsewhere] = {}
+    fit: Fit | None = None
 
     @classmethod
     def read(cls, root: Path) -> Manifest:
@@ -104,6 +146,11 @@ class Manifest(_Record):
             raise ManifestError(f"{MANIFEST_NAME} is malformed: {_faults(error)}") from None
         for name in manifest.files:
             check_path(name)
+        for source in manifest.elsewhere.values():
+            for name, path in source.files.items():
+                if name not in manifest.files:
+                    raise ManifestError(f"{name} lies elsewhere, but its digest is not recorded")
+                check_path(path)
         return manifest
 
     @property

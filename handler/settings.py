@@ -17,7 +17,7 @@ from pydantic import (
 
 from videopure.purifier import PurifySettings, Randomisation, Shortcuts
 
-__all__ = ["HandlerSettings", "Limits", "ModelConfig", "Purification", "SettingsError"]
+__all__ = ["HandlerSettings", "Limits", "ModelConfig", "Purification", "SettingsError", "Weights"]
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -72,6 +72,15 @@ class Purification(_Section):
         return PurifySettings(**dict(self))
 
 
+class Weights(_Section):
+    """Folders that the weights of a thin archive lie in on this machine; None: where found."""
+
+    recogniser: str | None = None
+    pipeline: str | None = None
+    decoder: str | None = None
+    flow: str | None = None
+
+
 class HandlerSettings(_Section):
     """Everything that can be set for a worker."""
 
@@ -87,8 +96,9 @@ class HandlerSettings(_Section):
     warm_up: bool = True
     purification: Purification = Purification()
     limits: Limits = Limits()
+    weights: Weights = Weights()
 
-    _empty = field_validator("purification", "limits", mode="before")(_defaults_for_none)
+    _empty = field_validator("purification", "limits", "weights", mode="before")(_defaults_for_none)
 
     @model_validator(mode="after")
     def _check_steps(self) -> HandlerSettings:

@@ -15,12 +15,18 @@ from diffusers.utils.logging import disable_progress_bar
 from videopure.handler.answers import ModelNames
 from videopure.handler.contents import FolderFiles, verify_contents
 from videopure.handler.description import describe
-from videopure.handler.manifest import Manifest
+from videopure.handler.elsewhere import CompleteFiles, complete_folder, locate
+from videopure.handler.manifest import Manifest, ManifestError
 from videopure.handler.metrics import emit
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
 from videopure.handler.settings import HandlerSettings, ModelConfig
-from videopure.purifier import DefendedRecogniser, VideoPurePipeline, load_recogniser
+from videopure.purifier import (
+    DefendedRecogniser,
+    VideoPurePipeline,
+    load_flow,
+    load_recogniser,
+)
 
 __all__ = ["TorchServeHandler", "load_service"]
 
@@ -114,12 +120,31 @@ def load_service(
     """
     disable_progress_bar()  # of loading: a server's log is no terminal
     manifest = Manifest.read(root)
-    verify_contents(FolderFiles(root), manifest)
+    elsewhere = locate(manifest, dict(settings.weights))
+    verify_contents(CompleteFiles(FolderFiles(root), elsewhere), manifest)
+    with complete_folder(root, elsewhere) as folder:
+        defended = _load(folder, manifest, settings, device)
+    names = ModelNames(
+        name=manifest.name,
+        version=manifest.version,
+        recogniser=manifest.recogniser.name,
+        purifier=manifest.purifier.name,
+    )
+    return VideoPureService(defended.to(device), settings, names, response_timeout)
+
+
+def _load(
+    folder: Path, manifest: Manifest, settings: HandlerSettings, device: torch.device
+) -> DefendedRecogniser:
     dtype = settings.torch_dtype(device)
     pipeline = VideoPurePipeline.from_pretrained(
-        root / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
+        folder / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
     )
     pipeline.set_progress_bar_config(disable=True)
+    for name, part in pipeline.components.items():
+        _check_complete(name, part)
+    if manifest.flow is not None:
+        pipeline.flow_estimator = load_flow(folder / "flow")
     program = manifest.recogniser.program
     if program is not None:
         logger.warning(
@@ -129,16 +154,17 @@ def load_service(
             manifest.files[f"recogniser/{program}"].sha256,
         )
     recogniser = load_recogniser(
-        root / "recogniser", dtype=dtype, device=device, trusted_program=program
+        folder / "recogniser", dtype=dtype, device=device, trusted_program=program
     )
-    defended = DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
-    names = ModelNames(
-        name=manifest.name,
-        version=manifest.version,
-        recogniser=manifest.recogniser.name,
-        purifier=manifest.purifier.name,
-    )
-    return VideoPureService(defended.to(device), settings, names, response_timeout)
+    return DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
+
+
+def _check_complete(name: str, part: Any) -> None:
+    """Raise ManifestError for weights that were not in the files: diffusers lets them pass."""
+    if isinstance(part, torch.nn.Module):
+        for weight, parameter in part.named_parameters():
+            if parameter.is_meta:
+                raise ManifestError(f"pipeline/{name} lacks the weight {weight}")
 
 
 def _device(gpu_id: int | str | None) -> torch.device:

@@ -8,7 +8,7 @@ from videopure.purifier.defended import (
     Verdict,
     Vote,
 )
-from videopure.purifier.flow import DISFlow, FlowEstimator
+from videopure.purifier.flow import DISFlow, FlowEstimator, RAFTFlow, load_flow
 from videopure.purifier.guidance import Guidance
 from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoPurePipeline
 from videopure.purifier.randomisation import Randomisation
@@ -36,6 +36,7 @@ __all__ = [
     "NetworkRecogniser",
     "ProgramRecogniser",
     "PurifySettings",
+    "RAFTFlow",
     "Randomisation",
     "Recogniser",
     "Shortcuts",
@@ -46,6 +47,7 @@ __all__ = [
     "VideoPurePipeline",
     "Vote",
     "calibrate_threshold",
+    "load_flow",
     "load_recogniser",
     "prepare_clip",
     "sample_frame_indices",

@@ -127,7 +127,8 @@ class DefendedRecogniser(nn.Module):
         if recogniser.frame_size[0] % factor or recogniser.frame_size[1] % factor:
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes frames of {recogniser.frame_size}, which "
-                f"the purifier cannot encode: height and width must be multiples of {factor}"
+                f"the purifier cannot encode: height and width must be multiples of {factor}; "
+                "take a recogniser of another frame size"
             )
         if recogniser.num_frames < 2:
             raise ValueError(

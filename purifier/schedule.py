@@ -6,6 +6,7 @@ schedule, in 0..1; a clip at train step t is `sqrt(A) * x0 + sqrt(1 - A) * noise
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +54,11 @@ class Schedule:
     ) -> None:
         # Whatever the UNet predicts, it comes here as noise; see `noise_of_velocity`.
         noise = {"prediction_type": "epsilon"}
-        self.down = DDIMScheduler.from_config(scheduler.config, **noise)
+        self.down = _configured(DDIMScheduler, {**scheduler.config, **noise})
         self.down.set_timesteps(num_inference_steps)
         # From the configuration: the class's own defaults would clip the sample.
         source = scheduler if inverse_scheduler is None else inverse_scheduler
-        self.up = DDIMInverseScheduler.from_config(source.config, **noise)
+        self.up = _configured(DDIMInverseScheduler, {**source.config, **noise})
         self.up.set_timesteps(num_inference_steps)
         count = inversion_steps + 1
         self.timesteps_up: list[int] = self.up.timesteps[:count].tolist()
@@ -104,9 +105,16 @@ def as_ddim(scheduler: Any, **changes: Any) -> DDIMScheduler:
     if isinstance(scheduler, DDIMScheduler) and not changes:
         return scheduler
     # Schedulers that never clip have no key for it, and DDIM's own default would clip latents.
-    settings = {"clip_sample": scheduler.config.get("clip_sample", False), **changes}
-    ddim: DDIMScheduler = DDIMScheduler.from_config(scheduler.config, **settings)
+    ddim: DDIMScheduler = _configured(
+        DDIMScheduler, {"clip_sample": False, **scheduler.config, **changes}
+    )
     return ddim
+
+
+def _configured(kind: Any, settings: dict[str, Any]) -> Any:
+    """A scheduler with those settings that it has; diffusers would warn of the others each time."""
+    known = inspect.signature(kind.__init__).parameters
+    return kind(**{key: value for key, value in settings.items() if key in known})
 
 
 def predict_x0(latents: Tensor, noise: Tensor, alpha: float) -> Tensor:

@@ -49,12 +49,25 @@ class TransformersRecogniser(Recogniser):
 
 
 def load(folder: RecogniserFolder) -> TransformersRecogniser:
-    """Load a folder written by `save_pretrained`, with its processor's configuration."""
+    """Load a folder written by `save_pretrained`, with its processor's configuration.
+
+    Raises:
+        ValueError: if weights are missing, which the library would draw at random.
+    """
     from transformers import AutoModelForVideoClassification  # heavy, and an extra
 
     processor = find_processor(folder.path)
-    model = AutoModelForVideoClassification.from_pretrained(
-        folder.path, local_files_only=True, use_safetensors=True, dtype=folder.dtype
+    model, found = AutoModelForVideoClassification.from_pretrained(
+        folder.path,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=folder.dtype,
+        output_loading_info=True,
     )
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(
+            f"{folder.path} lacks the weights {', '.join(missing[:3])} ({len(missing)} in all): "
+            "take a checkpoint that was trained to classify, not one that was only pretrained"
+        )
     name = Path(folder.config.get("_name_or_path") or folder.path).name
     return TransformersRecogniser(model, processor, name)

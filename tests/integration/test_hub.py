@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from tests.support.hub import COMMIT, serve_hub
+from tests.support.hub import COMMIT, serve_hub, use_hub
 from tests.support.recognisers import save_transformers
 from videopure.archive import BuildError
 from videopure.archive.hub import find_source, wanted_files
@@ -20,7 +20,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         monkeypatch.setattr(constants, name, str(folder))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     return folder
 
 
@@ -39,12 +38,8 @@ def hub(
     (root / "team" / "videomae-tiny" / "README.md").write_text("---\nlicense: mit\n---\n")
     (root / "team" / "videomae-tiny" / "pytorch_model.bin").write_bytes(b"never fetched")
     with serve_hub(root, requests) as url:
-        monkeypatch.setattr(constants, "ENDPOINT", url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + _TEMPLATE)
+        use_hub(url, monkeypatch)
         yield root
-
-
-_TEMPLATE = "/{repo_id}/resolve/{revision}/{filename}"
 
 
 def test_a_hub_id_is_fetched_once_and_then_found_offline(

@@ -2,7 +2,7 @@
 
 import json
 import os
-import warnings
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tests.support.models import save_recogniser
+from tests.support.programs import Network, save_export, save_script
 from tests.support.recognisers import LABELS, save_transformers
 from videopure.archive import BuildError, BuildSpec
 from videopure.archive.recognisers import find_recogniser, store_recogniser
+from videopure.archive.staging import Staging
 from videopure.purifier import Recogniser, load_recogniser
 
 pytestmark = pytest.mark.integration
@@ -30,41 +32,26 @@ labels: [wave, jump, run]
 """
 
 
-class Network(nn.Module):
-    """A recogniser such as people have: frames [B, 3, T, H, W], normalised, to logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv3d(3, 8, 3, stride=2)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.conv(x).relu().mean(dim=(2, 3, 4)))
+SHAPE = (3, 4, 16, 24)
 
 
 def export(path: Path, batch: int | None = None) -> Path:
-    dynamic = None if batch else {"x": {0: torch.export.Dim("batch", max=64)}}
-    example = (torch.zeros(batch or 2, 3, 4, 16, 24),)
-    torch.export.save(torch.export.export(Network().eval(), example, dynamic_shapes=dynamic), path)
-    return path
+    return save_export(path, batch, SHAPE)
 
 
 def script(path: Path) -> Path:
-    with warnings.catch_warnings():  # deprecated for torch.export, but what people have
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.trace(Network().eval(), torch.zeros(2, 3, 4, 16, 24)), path)
-    return path
+    return save_script(path, SHAPE)
 
 
 def store(tmp_path: Path, recogniser: object, **options: Any) -> tuple[Path, str | None, list[str]]:
     """Store a recogniser; answers the folder, its program, and what was reported."""
     spec = BuildSpec(recogniser=str(recogniser), pipeline="", out=tmp_path / "a.mar", **options)
     reported: list[str] = []
-    target = tmp_path / "stored"
     tmp_path.mkdir(exist_ok=True)
-    stored = store_recogniser(spec, find_recogniser(spec), target, reported.append)
-    return target, stored.program, reported
+    root = Path(tempfile.mkdtemp(dir=tmp_path)) / "staging"
+    staging = Staging.of(spec, root, reported.append)
+    stored = store_recogniser(spec, find_recogniser(spec), staging)
+    return staging.root / "recogniser", stored.program, reported
 
 
 @pytest.fixture
@@ -153,7 +140,6 @@ def test_a_program_must_be_trusted_and_described(tmp_path: Path, yaml_file: Path
     program = export(tmp_path / "network.pt2")
     with pytest.raises(BuildError, match=r"network\.pt2 is a program: loading it runs .*--trust-"):
         store(tmp_path, program, recogniser_config=yaml_file)
-    (tmp_path / "stored").rmdir()
     with pytest.raises(BuildError, match=r"needs --recogniser-config FILE: YAML with frames"):
         store(tmp_path, program, trust_program=True)
     with pytest.raises(BuildError, match=r"nothing\.pt2 is not a file"):

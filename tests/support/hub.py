@@ -11,9 +11,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-__all__ = ["COMMIT", "serve_hub"]
+import pytest
+from huggingface_hub import constants
+
+__all__ = ["COMMIT", "serve_hub", "use_hub"]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def use_hub(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make huggingface_hub ask this server."""
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
 
 
 def _json(content: object) -> tuple[int, bytes, dict[str, str]]:

@@ -1,6 +1,7 @@
 """Adapters around tiny random-weight recognisers of the real classes."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.recognisers import FAMILIES, LABELS, processor_settings, save_transformers
-from videopure.purifier import TransformersRecogniser, load_recogniser
+from videopure.purifier import TransformersRecogniser, load_recogniser, recognisers
 from videopure.purifier.recognisers import families
 
 pytestmark = pytest.mark.unit
@@ -109,6 +110,31 @@ def test_an_unknown_recogniser_is_named(
 
 def test_every_family_is_one_module() -> None:
     assert families() == ["program", "torchvision", "transformers", "videopure"]
+
+
+BRIGHTNESS = """
+from videopure.purifier.recognisers.base import Recogniser
+
+class Brightness(Recogniser):
+    def logits(self, frames):
+        mean = frames.mean(dim=(1, 2, 3, 4))
+        return torch.stack((mean, 1 - mean), dim=1)
+
+def load(folder):
+    return Brightness("brightness", 4, (16, 16), folder.config["labels"])
+"""
+
+
+def test_a_new_family_is_one_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brightness_models.py").write_text("import torch\n" + BRIGHTNESS)
+    (tmp_path / "config.json").write_text(
+        '{"kind": "brightness.mean", "labels": ["light", "dark"]}'
+    )
+    places = [*recognisers.__path__, str(tmp_path)]
+    monkeypatch.setattr(recognisers, "__path__", places)
+    recogniser = load_recogniser(tmp_path)
+    assert recogniser.labels[recogniser(torch.ones(1, 4, 3, 16, 16)).argmax()] == "light"
+    monkeypatch.delitem(sys.modules, f"{recognisers.__name__}.brightness_models")
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:

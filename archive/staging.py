@@ -1,0 +1,99 @@
+"""The folder that an archive is put together in, and how weights come into it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from videopure.archive.hub import Source
+from videopure.archive.spec import BuildSpec, Report
+from videopure.archive.weights import copy_weights, read_pickled, save_weights
+from videopure.handler.contents import FolderFiles
+from videopure.handler.elsewhere import CompleteFiles
+from videopure.handler.manifest import Elsewhere, FileRecord, digest
+
+__all__ = ["Staging"]
+
+
+@dataclass
+class Staging:
+    """What an archive is going to hold.
+
+    Args:
+        root: the folder.
+        dtype: that weights are converted to; None leaves them as they are.
+        thin: leave weights that need no conversion where they are.
+        report: told what is converted.
+        located: the files that stay elsewhere, by their names in the archive.
+        elsewhere: the same by source, for the manifest.
+    """
+
+    root: Path
+    dtype: torch.dtype | None
+    thin: bool
+    report: Report
+    located: dict[str, Path] = field(default_factory=dict)
+    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spec: BuildSpec, root: Path, report: Report) -> Staging:
+        """An empty one."""
+        root.mkdir()
+        return cls(root, spec.torch_dtype, spec.thin, report)
+
+    @property
+    def files(self) -> CompleteFiles:
+        """Everything that belongs to the archive."""
+        return CompleteFiles(FolderFiles(self.root), self.located)
+
+    def records(self) -> dict[str, FileRecord]:
+        """Size and digest of every file, by name."""
+        records = {}
+        for name in sorted(self.files.names()):
+            with self.files.open(name) as file:
+                records[name] = digest(file)
+        return records
+
+    def add_weights(
+        self, part: str, source: Source, files: Sequence[Path], target: Path, stem: str
+    ) -> None:
+        """Take in what `choose_weights` chose.
+
+        Args:
+            part: key of the source: recogniser, pipeline, decoder or flow.
+            source: that the files are of.
+            files: one file of weights, or an index and its shards.
+            target: folder in the archive.
+            stem: name that one file gets, so that the library finds it.
+        """
+        target.mkdir(parents=True, exist_ok=True)
+        single = len(files) == 1
+        for file in files:
+            place = target / (f"{stem}.safetensors" if single else file.name)
+            if file.suffix == ".json":
+                shutil.copyfile(file, place)
+            elif file.suffix != ".safetensors":
+                self.report(f"Converting the pickled weights {file.name} of the {part}")
+                save_weights(read_pickled(part, file), place, self.dtype)
+            elif self.thin:
+                self._leave(part, source, file, place)
+            else:
+                copy_weights(file, place, self.dtype)
+
+    def _leave(self, part: str, source: Source, file: Path, place: Path) -> None:
+        """Note where a file lies instead of taking it in."""
+        name = place.relative_to(self.root).as_posix()
+        folder = source.path if source.path.is_dir() else source.path.parent
+        path = file.relative_to(folder).as_posix()
+        known = self.elsewhere.get(part)
+        self.elsewhere[part] = Elsewhere(
+            folder=None if source.repo else str(folder.resolve()),
+            repo=source.repo,
+            commit=source.commit,
+            files={**(known.files if known else {}), name: path},
+        )
+        self.located[name] = file

@@ -1,0 +1,149 @@
+"""Loads what was built as a worker will, runs a clip through it, and says what that took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+
+from videopure.archive.spec import BuildError
+from videopure.handler.manifest import Fit, ManifestError
+from videopure.handler.service import VideoPureService
+from videopure.handler.settings import HandlerSettings
+from videopure.handler.torchserve import load_service
+from videopure.purifier import DefendedRecogniser
+
+__all__ = ["try_out"]
+
+_NOT_FINITE = (
+    "answers a grey clip with numbers that are not finite: its weights are damaged, or too large "
+    "for their dtype"
+)
+_SAMPLE_SECONDS = 0.002
+
+
+def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit | None:
+    """Load the parts as a worker will and answer two clips, on a GPU where there is one.
+
+    Args:
+        root: the staged archive.
+        settings: of the worker.
+        run: False only loads.
+
+    Raises:
+        BuildError: naming the part that is damaged, or why two do not fit together.
+    """
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    start = time.monotonic()
+    service = _load(root, settings, device)
+    loaded = time.monotonic() - start
+    if not run:
+        return None
+    defended = service.defended
+    weights = [*defended.parameters(), *defended.buffers()]
+    for tensor in weights:  # files that are mapped into memory are read now, not with the clip
+        tensor.flatten()[::1024].sum()
+    # The first clip finds no memory that an earlier one left behind, and pays for first-time work.
+    with _peak_memory(device) as memory:
+        _answer(defended, device)
+    start = time.monotonic()
+    _answer(defended, device)
+    milliseconds = 1000 * (time.monotonic() - start)
+    return Fit(
+        device=torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        dtype=str(defended.pipeline.unet.dtype).removeprefix("torch."),
+        load_s=round(loaded, 1),
+        clip_ms=round(milliseconds, 1),
+        model_bytes=sum(tensor.nbytes for tensor in weights),
+        clip_bytes=memory.peak,
+    )
+
+
+def _load(root: Path, settings: HandlerSettings, device: torch.device) -> VideoPureService:
+    try:
+        return load_service(root, settings, device)
+    except ManifestError as error:
+        raise BuildError(str(error)) from error
+    except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+        raise BuildError(f"what was put together cannot be loaded: {error}") from error
+    except ImportError as error:
+        raise BuildError(f"a package that this archive needs is missing: {error}") from error
+    except ValueError as error:
+        raise BuildError(f"the parts do not fit together: {error}") from error
+
+
+def _answer(defended: DefendedRecogniser, device: torch.device) -> None:
+    recogniser = defended.recogniser
+    clip = torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5, device=device)
+    try:
+        (verdict,) = defended.answer(clip).verdicts
+    except ValueError as error:
+        raise BuildError(f"the parts do not fit together: {error}") from error
+    except torch.OutOfMemoryError as error:
+        raise BuildError(
+            f"one clip does not fit the memory of {device}: choose a smaller dtype, a smaller "
+            f"recogniser, or a faster --decoder ({error})"
+        ) from error
+    if not torch.isfinite(verdict.undefended).all():
+        raise BuildError(f"recogniser {recogniser.name!r} {_NOT_FINITE}")
+    if not torch.isfinite(verdict.probabilities).all():
+        raise BuildError(f"the purifier {_NOT_FINITE}")
+
+
+@dataclass
+class _Memory:
+    """The most bytes that were taken beyond those taken before; None where it cannot be told."""
+
+    peak: int | None = None
+
+
+@contextmanager
+def _peak_memory(device: torch.device) -> Iterator[_Memory]:
+    """Watch the memory of a device while something runs."""
+    memory = _Memory()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        yield memory
+        torch.cuda.synchronize(device)
+        memory.peak = torch.cuda.max_memory_allocated(device) - before
+        return
+    before_rss = _resident()
+    if before_rss is None:
+        yield memory
+        return
+    seen = [before_rss]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_SAMPLE_SECONDS):
+            seen.append(_resident() or 0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        watcher.join()
+    memory.peak = max(seen) - before_rss
+
+
+def _resident() -> int | None:
+    """Bytes of this process in memory; None where the system does not say so."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        return None
+    import resource
+
+    return pages * resource.getpagesize()
