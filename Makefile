@@ -88,7 +88,7 @@ train-demo: $(VENV)/.dev
 
 evaluate-demo: $(VENV)/.demo
 	@$(BIN)/videopure build --demo
-	@$(BIN)/videopure evaluate --suite demo
+	@$(BIN)/videopure evaluate --suite demo --threads 1
 
 clean:
 	rm -rf $(VENV) build dist model_store logs demo-out *.egg-info

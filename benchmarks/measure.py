@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 __all__ = ["Timing", "interleave", "machine", "matmul_rate"]
-
-Result = TypeVar("Result")
 
 
 @dataclass

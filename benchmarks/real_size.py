@@ -31,7 +31,7 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 FRAMES, SIZE = 8, 64
 SETTINGS = "dtype: bfloat16\nwarm_up: false\n"
 # text-to-video-ms-1.7b's own, as its config.json has it; the VAE is that of Stable Diffusion 2.1.
-UNET = {
+UNET: dict[str, Any] = {
     "sample_size": 32,
     "in_channels": 4,
     "out_channels": 4,
@@ -42,7 +42,7 @@ UNET = {
     "cross_attention_dim": 1024,
     "attention_head_dim": 64,
 }
-VAE = {
+VAE: dict[str, Any] = {
     "sample_size": 512,
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,

@@ -69,7 +69,7 @@ def _limits(result: list[dict[str, Any]]) -> list[str]:
             "",
             *_table(head, rows),
         ]
-        for name, operators in measured["operators"].items():
+        for name, operators in measured.get("operators", {}).items():
             top = ", ".join(f"`{o['operator']}` {100 * o['share']:.0f} %" for o in operators)
             lines += [f"Top operators, {name}: {top}.", ""]
     return lines

@@ -39,7 +39,7 @@ def measure_served(
     with tempfile.TemporaryDirectory(prefix="videopure-benchmark-") as name:
         folder = Path(name)
         video = folder / "clip.mp4"
-        write_video(video, Stream("test").clip(0)[0])
+        write_video(Stream("test").clip(0)[0], video)
         for batch_size in batch_sizes:
             archive = _archive(folder, batch_size, threads)
             with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,6 @@ from videopure.evaluation.command import evaluate
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Serve a video recogniser that adversarial clips cannot fool.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
@@ -32,12 +32,36 @@ app = typer.Typer(
 build_commands.register(app)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"videopure {version('videopure')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _all(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Serve a video recogniser that adversarial clips cannot fool."""
+
+
 @app.command()
 def serve(
     archive: Annotated[Path, typer.Option(help="Archive to serve.")] = ARCHIVE,
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers to start.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers to start.", show_default="as the configuration says"),
+    ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Properties file [default: ./config.properties]")
+        Path | None,
+        typer.Option(
+            help="Properties file.",
+            exists=True,
+            dir_okay=False,
+            show_default="./config.properties, else the packaged one",
+        ),
     ] = None,
 ) -> None:
     """Serve an archive in the foreground until Ctrl-C."""

@@ -75,8 +75,7 @@ class Connection:
         self.headers = dict(headers or {})
         self._keyless = any(name.lower() == "authorization" for name in self.headers)
         self._renewing = threading.Lock()
-        # A proxy or a .netrc of the environment is not meant for this machine's own server, and
-        # the latter would replace the key.
+        # A proxy of the environment is not meant for this machine's own server.
         self._own, self._others = _session(trust_env=False), _session(trust_env=True)
 
     def close(self) -> None:
@@ -198,11 +197,17 @@ def _session(*, trust_env: bool) -> requests.Session:
     """Connections that are kept and shared; `trust_env` is of `requests`."""
     session = requests.Session()
     session.trust_env = trust_env
+    session.auth = _as_it_is
     retry = Retry(total=2, status=0, allowed_methods={"GET"}, backoff_factor=0.1)
     adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
     return session
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No authentication but our own: a .netrc of the environment would replace the key."""
+    return request
 
 
 def not_torchserve(answer: requests.Response) -> NotTorchServeError:

@@ -23,6 +23,7 @@ __all__ = ["Finding", "doctor", "examine"]
 State = Literal["ok", "note", "fault"]
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]•[/yellow]", "fault": "[red]✗[/red]"}
 _CONFIG = Path("config.properties")
+_DEFAULT_SIZE = 6_553_500  # TorchServe's own, of requests and answers
 # Without these the server does not start; versions as pyproject.toml asks for them.
 _PACKAGES = ("torch", "diffusers", "torchserve", "torch-model-archiver", "pyyaml", "av")
 
@@ -67,6 +68,7 @@ def examine(archive: Path, folder: Path = Path()) -> Iterator[Finding]:
         _accelerator,
         lambda: _config(folder / _CONFIG),
         lambda: _archive(archive),
+        lambda: _sizes(archive, folder / _CONFIG),
     ]
     for look in looks:
         yield from look()
@@ -122,9 +124,7 @@ def _config(path: Path) -> Iterator[Finding]:
         yield Finding("config.properties", "note", "none in this folder", remedy)
         properties: dict[str, str] = {}
     else:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        pairs = (line.split("=", 1) for line in lines if "=" in line and line[:1] != "#")
-        properties = {name.strip(): value.strip() for name, value in pairs}
+        properties = _properties(path)
         yield Finding("config.properties", "ok", str(path))
         yield from _exposure(properties)
         metrics = properties.get("metrics_config")
@@ -136,6 +136,12 @@ def _config(path: Path) -> Iterator[Finding]:
         yield Finding("ports", "note", f"something listens on {taken}", remedy)
     else:
         yield Finding("ports", "ok", "free")
+
+
+def _properties(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if "=" in line and line[:1] != "#")
+    return {name.strip(): value.strip() for name, value in pairs}
 
 
 def _exposure(properties: dict[str, str]) -> Iterator[Finding]:
@@ -167,6 +173,33 @@ def _archive(path: Path) -> Iterator[Finding]:
     parts = f"{manifest.recogniser.name} behind {manifest.purifier.name}"
     yield Finding("archive", "ok", f"{path}: {manifest.name} {manifest.version}, {parts}")
     yield from _libraries(manifest.libraries)
+
+
+def _sizes(archive: Path, config: Path) -> Iterator[Finding]:
+    """Whether TorchServe lets through what the archive allows."""
+    if not (archive.exists() and config.is_file()) or _version("torch") is None:
+        return
+    from videopure.archive import inspect_archive
+    from videopure.handler.manifest import ManifestError
+    from videopure.handler.settings import ModelConfig, SettingsError
+
+    try:
+        limits = ModelConfig.parse(inspect_archive(archive).chosen).videopure.limits
+    except (ManifestError, SettingsError, OSError):
+        return  # said already
+    properties = _properties(config)
+    request, response = (
+        int(properties.get(name, _DEFAULT_SIZE))
+        for name in ("max_request_size", "max_response_size")
+    )
+    if limits.max_evidence_bytes >= response:
+        found = f"{response}, and the archive's max_evidence_bytes is {limits.max_evidence_bytes}"
+        remedy = "set it higher, or that lower: a worker dies of an answer that is too large"
+        yield Finding("max_response_size", "fault", found, remedy)
+    if limits.max_bytes > request:
+        found = f"{request}, and the archive's max_bytes is {limits.max_bytes}"
+        remedy = "set it higher: TorchServe refuses larger videos with an empty 413"
+        yield Finding("max_request_size", "note", found, remedy)
 
 
 def _libraries(recorded: dict[str, str]) -> Iterator[Finding]:

@@ -58,6 +58,10 @@ def predict(
     clips: Annotated[int | None, typer.Option(help="Parts of a video to look at.")] = None,
     purify: Annotated[bool, typer.Option(help="Or ask the bare recogniser alone.")] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Videos sent at a time.")] = 4,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(help="'Name: value' that a proxy in front asks for; may be given again."),
+    ] = None,
 ) -> None:
     """Ask a running server what videos show.
 
@@ -78,10 +82,19 @@ def predict(
     chosen = {name: value for name, value in options.items() if value is not None}
     if save_purified is not None:
         save_purified.mkdir(parents=True, exist_ok=True)
-    with VideoPureClient(url, model=model, key_file=key_file) as client:
+    headers = _headers(header or [])
+    with VideoPureClient(url, model=model, key_file=key_file, headers=headers) as client:
         answers = _ask(client, files, chosen, save_purified, concurrency)
         failed = _print(answers, as_json=as_json, as_csv=as_csv)
     raise typer.Exit(int(failed))
+
+
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    pairs = [line.partition(":") for line in lines]
+    if wrong := [name for name, colon, _ in pairs if not (name.strip() and colon)]:
+        # Not all of it: it may be a secret.
+        raise fail(f"--header must be 'Name: value', got {wrong[0][:20]!r}", code=2)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def find_videos(arguments: Sequence[str]) -> list[Path]:

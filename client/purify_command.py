@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zipfile import BadZipFile, ZipFile
@@ -13,7 +15,7 @@ import typer
 import yaml
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from videopure.client.options import ARCHIVE, Archive
+from videopure.client.options import ARCHIVE, Archive, AsJson
 from videopure.client.terminal import console, errors, fail
 
 if TYPE_CHECKING:
@@ -28,12 +30,16 @@ def purify(
     archive: Archive = ARCHIVE,
     window: Annotated[
         int | None,
-        typer.Option(min=2, help="Frames purified together [default: the recogniser's]"),
+        typer.Option(
+            min=2, help="Frames purified together.", show_default="as many as the recogniser takes"
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1 [default: a GPU if there is one]")
+        str | None,
+        typer.Option(help="cpu, cuda or cuda:1.", show_default="a GPU if there is one"),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Replace an existing copy.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing copy.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a purified copy of a video, with the models of an archive and no server.
 
@@ -48,7 +54,12 @@ def purify(
 
         from videopure.client.rewrite import RewriteError, rewrite_video
 
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        try:
+            chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        except RuntimeError as error:
+            raise fail(f"--device {device} is none: cpu, cuda or cuda:1", code=2) from error
+        if chosen.type == "cuda" and not torch.cuda.is_available():
+            raise fail(f"--device {device} cannot be used: torch finds no GPU")
         defended = _load(archive, chosen)
     columns = (TextColumn("Purifying"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     part = target.with_name(f".{target.name}.part{target.suffix}")
@@ -68,6 +79,10 @@ def purify(
         raise fail(str(error)) from error
     finally:
         part.unlink(missing_ok=True)
+    if as_json:
+        told = {**asdict(written), "rate": float(written.rate), "file": str(target)}
+        print(json.dumps(told))
+        return
     console.print(
         f"Wrote {target}: {written.frames} frames, {written.width}x{written.height}, "
         f"{float(written.rate):g} frames a second, without sound",

@@ -233,6 +233,8 @@ class TorchServe:
         """The last error of the log, and where to read more."""
         errors = re.findall(r"MODEL_LOG - (?:\w+\.)*(\w*(?:Error|Exception): .*)", self._log())
         errors += re.findall(r"(?:Caused by|Exception in).*", self._log())
+        # Where nothing is said to be an error, the last words are the reason: a missing module.
+        errors = errors or [line for line in self._log().splitlines() if line.strip()][-1:]
         reason = f" The log says: {errors[-1]}" if errors else ""
         return f"{reason} (whole log: {self.log_file})"
 

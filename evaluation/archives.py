@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from videopure.evaluation.store import EvaluationError
+from videopure.evaluation.store import EvaluationError, disk_faults
 from videopure.handler.manifest import Manifest, ManifestError
 from videopure.handler.settings import HandlerSettings, SettingsError
 from videopure.handler.torchserve import load_service
@@ -24,9 +24,13 @@ __all__ = ["digest", "open_archive", "second_recogniser", "thresholds"]
 
 
 def digest(archive: Path) -> str:
-    """SHA-256 of the models and settings in an archive, whenever it was built."""
+    """SHA-256 of the models and settings in an archive, whenever and by what version it was built.
+
+    Of the settings count those that are not left to their defaults.
+    """
     with _unpacked(archive) as root:
-        total = hashlib.sha256((root / "model-config.yaml").read_bytes())
+        chosen = _settings(root).model_dump_json(exclude_defaults=True)
+        total = hashlib.sha256(chosen.encode())
         for name, record in sorted(Manifest.read(root).files.items()):
             if not name.startswith("videopure/"):  # the code
                 total.update(f"{name} {record.sha256}\n".encode())
@@ -43,9 +47,7 @@ def open_archive(archive: Path, device: torch.device) -> DefendedRecogniser:
     """
     with _unpacked(archive) as root:
         try:
-            config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
-            settings = HandlerSettings.parse(config.get("videopure"))
-            settings = settings.model_copy(update={"dtype": "float32"})
+            settings = _settings(root).model_copy(update={"dtype": "float32"})
             return load_service(root, settings, device).defended
         except (ManifestError, SettingsError) as error:
             raise EvaluationError(f"{archive}: {error}") from error
@@ -96,6 +98,11 @@ def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
     return {"the archive's threshold": served}
 
 
+def _settings(root: Path) -> HandlerSettings:
+    config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
+    return HandlerSettings.parse(config.get("videopure"))
+
+
 @contextmanager
 def _unpacked(archive: Path) -> Iterator[Path]:
     """The archive's files in a folder that is removed afterwards."""
@@ -109,7 +116,8 @@ def _unpacked(archive: Path) -> Iterator[Path]:
         with zipfile.ZipFile(archive) as packed:
             if "videopure.json" not in packed.namelist():
                 raise EvaluationError(f"{archive} was not built by `videopure build`")
-            packed.extractall(root)
+            with disk_faults(root):
+                packed.extractall(root)
         yield root
     except zipfile.BadZipFile as error:
         raise EvaluationError(f"{archive} is no archive: {error}") from error

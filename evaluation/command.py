@@ -26,32 +26,79 @@ STOPPED = 130
 console = Console()
 errors = Console(stderr=True)
 
-Archive = Annotated[Path, typer.Option(help="Archive to evaluate.")]
-SuiteOption = Annotated[str, typer.Option(help="quick, demo, speed, paper or full.")]
+WHAT, PART, HOW = "What is attacked", "Only a part of the suite", "How"
+
+Archive = Annotated[
+    Path, typer.Option(help="Archive to evaluate, made by `videopure build`.", rich_help_panel=WHAT)
+]
+SuiteOption = Annotated[
+    str,
+    typer.Option(
+        help="quick: ten minutes on two cores. demo: attackers who do not know the purifier. "
+        "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. full: "
+        "everything, many hours, what says most first.",
+        rich_help_panel=WHAT,
+    ),
+]
 Data = Annotated[
     str,
-    typer.Option(help="`demo`, a folder with a folder of videos for each class, or a CSV."),
+    typer.Option(
+        help="`demo`, a folder with a folder of videos for each class, or a CSV with the columns "
+        "path and label.",
+        rich_help_panel=WHAT,
+    ),
 ]
 Split = Annotated[
-    str, typer.Option(help="Of the demo's clips: test, or validation to choose settings on.")
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the results, of all suites [default: evaluation-out/ARCHIVE]"),
+    str,
+    typer.Option(
+        help="Of the demo's clips: test, or validation to choose settings on.", rich_help_panel=WHAT
+    ),
 ]
 Transfer = Annotated[
     Path | None,
-    typer.Option(help="Folder of a second recogniser, to transfer attacks from."),
+    typer.Option(
+        help="Folder of a second recogniser to transfer attacks from; of the demo's it is known.",
+        rich_help_panel=WHAT,
+    ),
 ]
-Clips = Annotated[int | None, typer.Option(min=1, help="No more clips than these per attack.")]
-Only = Annotated[list[str] | None, typer.Option("--threat", help="Only this one; repeatable.")]
+Clips = Annotated[
+    int | None, typer.Option(min=1, help="No more clips per attack.", rich_help_panel=PART)
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threat",
+        help="Only this attack, such as PGD-10 or 'exact-20 4/255'; repeatable.",
+        rich_help_panel=PART,
+    ),
+]
 OnlyDefences = Annotated[
-    list[str] | None, typer.Option("--defence", help="Only this one; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--defence",
+        help="Only this defence, such as VideoPure or none; repeatable.",
+        rich_help_panel=PART,
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each process.")]
 StoredOnly = Annotated[
-    bool, typer.Option("--stored-only", help="Only print what is stored; attack nothing.")
+    bool,
+    typer.Option(
+        "--stored-only",
+        help="Attack nothing: print what is stored so far and write the report, also while "
+        "another process computes.",
+        rich_help_panel=PART,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the results, of all suites; evaluation-out/ARCHIVE where none is given.",
+        rich_help_panel=HOW,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
+Threads = Annotated[
+    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
 ]
 
 
@@ -69,11 +116,17 @@ def evaluate(
     threads: Threads = 2,
     stored_only: StoredOnly = False,
 ) -> None:
-    """Attack what an archive serves and write tables.
+    """Attack what an archive serves, and report how much of it holds.
+
+    Attackers who know nothing of the purifier, the recogniser alone, or everything; VideoPure
+    beside other defences on the same clips. Tables are printed; report.html, tables.md,
+    summary.json and clips.csv, with every answer, go into the results' folder.
 
     A run that was stopped goes on where it was when the same command is given again, and suites
-    share what they have in common. For several processes, on as many GPUs where there are any:
-    `torchrun --nproc_per_node N $(which videopure) evaluate`.
+    share what they have in common.
+
+    Several processes, on as many GPUs where there are any, with the numbers of one:
+    `torchrun --standalone --nproc_per_node 2 $(which videopure) evaluate`.
     """
     with errors.status("Loading torch"):
         from videopure.evaluation.store import EvaluationError
@@ -122,7 +175,7 @@ def _run(
     from videopure.evaluation.data import open_source
     from videopure.evaluation.line_up import line_up
     from videopure.evaluation.report import check_tools, write_report
-    from videopure.evaluation.runner import Evaluator, seconds_alone
+    from videopure.evaluation.runner import Evaluator, peak_memory, seconds_alone
     from videopure.evaluation.store import EvaluationError, Store
     from videopure.evaluation.suites import SUITES, make_suite
     from videopure.evaluation.tables import print_tables, write_tables
@@ -158,6 +211,7 @@ def _run(
         print_tables(summary, console)
         if not stored_only:
             console.print(f"seconds for one clip alone, median: {seconds_alone(evaluator)}")
+            console.print(f"Peak memory of this process: {peak_memory(state.device) / 1e6:.0f} MB")
         report = write_report(store, summary, suite.records(store))
         console.print(f"Report: {report}   every answer: {folder / 'clips.csv'}", soft_wrap=True)
 

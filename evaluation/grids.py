@@ -337,7 +337,10 @@ def _sanity(summary: Summary) -> Grid:
 
 def _missing(summary: Summary) -> Grid:
     def counts(row: dict[str, dict[str, int]]) -> str:
-        return "; ".join(f"{d} {n['answered']} of {n['planned']}" for d, n in row.items())
+        alike: dict[str, list[str]] = {}
+        for defence, n in row.items():
+            alike.setdefault(f"{n['answered']} of {n['planned']}", []).append(defence)
+        return "; ".join(f"{count}: {', '.join(names)}" for count, names in alike.items())
 
     missing = summary.get("missing", {})
     return Grid(

@@ -103,10 +103,14 @@ def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:
 def fast_forms() -> dict[str, dict[str, Any]]:
     """Settings of fast mode and of each of its shortcuts alone, by name."""
     frames, interval, last = FAST.inversion_frames, FAST.feature_interval, FAST.last_votes
+    levels = FAST.feature_levels
     alone = {
         f"inversion of {frames} frames": Shortcuts(inversion_frames=frames),
         "inversion in one step": Shortcuts(inversion_jump=FAST.inversion_jump),
-        f"inner features every {interval} steps": Shortcuts(feature_interval=interval),
+        f"middle block every {interval} steps": Shortcuts(
+            feature_interval=interval, feature_levels=levels
+        ),
+        f"inner blocks every {interval} steps": Shortcuts(feature_interval=interval),
         f"last {last} of the votes": Shortcuts(last_votes=last),
     }
     forms: dict[str, dict[str, Any]] = {FASTER: {"speed": "fast", "shortcuts": Shortcuts()}}

@@ -11,9 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EvaluationError", "Record", "Store"]
+__all__ = ["EvaluationError", "Record", "Store", "disk_faults"]
 
 QUESTION = "question.json"
+_FULL = {
+    errno.ENOSPC: "is full",
+    errno.EDQUOT: "has no quota left",
+    errno.EFBIG: "takes no larger files (ulimit -f)",
+}
 
 
 class EvaluationError(ValueError):
@@ -124,7 +129,7 @@ class Store:
         if not self._mended:  # not before: a store may also be read while others write
             self._mend()
             self._mended = True
-        with _disk(self.folder), self._file.open("a", encoding="utf-8") as file:
+        with disk_faults(self.folder), self._file.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -134,7 +139,7 @@ class Store:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        with _disk(self.folder):
+        with disk_faults(self.folder):
             part.write_bytes(content.encode() if isinstance(content, str) else content)
             part.replace(path)
         return path
@@ -150,14 +155,14 @@ class Store:
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """Turn a full disk into an error that says what to do."""
+def disk_faults(folder: Path) -> Iterator[None]:
+    """Turn a disk that takes no more into an error that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise EvaluationError(
-                f"the disk of {folder} is full: make room and run the same command again; what "
-                "was finished is kept"
-            ) from error
-        raise
+        if error.errno not in _FULL:
+            raise
+        raise EvaluationError(
+            f"the disk of {folder} {_FULL[error.errno]}: make room and run the same command again; "
+            "what was finished is kept"
+        ) from error

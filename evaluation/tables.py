@@ -51,7 +51,7 @@ def print_tables(summary: dict[str, Any], console: Console) -> None:
 
 
 def _markdown(summary: dict[str, Any]) -> str:
-    return "".join(f"{grid.title}:\n\n{grid.markdown()}\n\n" for grid in make_grids(summary))
+    return "".join(f"### {grid.title}\n\n{grid.markdown()}\n\n" for grid in make_grids(summary))
 
 
 def _csv(records: Sequence[Record], labels: Sequence[str]) -> str:

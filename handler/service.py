@@ -115,7 +115,7 @@ class VideoPureService:
         self.settings = settings
         self.names = names
         chosen = settings.max_clips_per_forward
-        self.max_clips = 1 if chosen == "auto" else chosen  # until `warm_up` knows better
+        self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` knows better
         self.response_timeout = response_timeout
 
     def answer(

@@ -208,7 +208,8 @@ class VideoPurePipeline(LatentVideoPipeline):
         predict_noise: PredictNoise = self.predict_noise
         if shortcuts.feature_interval > 1:
             whole = partial(self.predict_noise, keep_activations=True)
-            predict_noise = FeatureReuse(self.unet, whole, shortcuts.feature_interval)
+            interval, levels = shortcuts.feature_interval, shortcuts.feature_levels
+            predict_noise = FeatureReuse(self.unet, whole, interval, levels)
         return ddim_guided(
             latents,
             encoded,

@@ -69,7 +69,8 @@ def ddim_inversion(
     trajectory = [latents]
     clips = torch.arange(len(latents), device=latents.device)
     for index, timestep in enumerate(schedule.timesteps_up[-1:] if jump else schedule.timesteps_up):
-        noise = predict_noise(trajectory[-1][:, :, :frames], timestep)
+        seen = trajectory[-1][:, :, : frames if temporal else None]
+        noise = predict_noise(seen, timestep)
         if temporal:
             frame = noise[:, :, 0] if anchor is None else noise[clips, :, anchor]  # [B, C, h, w]
             noise = frame[:, :, None].expand_as(latents)

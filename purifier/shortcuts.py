@@ -28,16 +28,19 @@ class Shortcuts:
         inversion_jump: one UNet call on the way up, straight to the highest noise level.
         feature_interval: the UNet's inner blocks are computed in every so many denoising steps,
             and what they answered is used again in between (DeepCache, arXiv 2312.00858).
+        feature_levels: levels of the UNet, from full resolution on, that are not inner blocks and
+            so computed in every step.
         last_votes: so many of the last candidates are decoded and vote; None lets all vote.
     """
 
     inversion_frames: int | None = None
     inversion_jump: bool = False
     feature_interval: int = 1
+    feature_levels: int = 1
     last_votes: int | None = None
 
     def __post_init__(self) -> None:
-        for argument in ("inversion_frames", "feature_interval", "last_votes"):
+        for argument in ("inversion_frames", "feature_interval", "feature_levels", "last_votes"):
             value = getattr(self, argument)
             if value is not None and value < 1:
                 raise ValueError(f"{argument} must be at least 1, got {value}")
@@ -48,22 +51,30 @@ class Shortcuts:
 
 
 # What costs at most one point of robust accuracy on the demo.
-FAST = Shortcuts(inversion_frames=2, inversion_jump=True, feature_interval=2, last_votes=1)
+FAST = Shortcuts(
+    inversion_frames=2, inversion_jump=True, feature_interval=2, feature_levels=2, last_votes=1
+)
 
 
 class FeatureReuse:
     """Predicts the noise of successive denoising steps, with inner blocks computed now and then.
 
-    The first and the last block of the UNet, at full resolution, are computed in every step.
-
     Args:
         unet: with `down_blocks`, `mid_block` and `up_blocks`, as those of diffusers.
         predict_noise: calls it.
         interval: steps from one whole computation to the next.
+        levels: outer levels that are computed in every step.
     """
 
-    def __init__(self, unet: Any, predict_noise: PredictNoise, interval: int) -> None:
-        inner = [*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]]
+    def __init__(
+        self, unet: Any, predict_noise: PredictNoise, interval: int, levels: int = 1
+    ) -> None:
+        up_blocks = list(unet.up_blocks)
+        inner = [
+            *unet.down_blocks[levels:],
+            unet.mid_block,
+            *up_blocks[: max(0, len(up_blocks) - levels)],
+        ]
         self._blocks: list[nn.Module] = [block for block in inner if block is not None]
         self._predict_noise = predict_noise
         self._interval = interval
@@ -81,13 +92,17 @@ class FeatureReuse:
     @contextmanager
     def _replaced(self) -> Iterator[None]:
         """Within, the inner blocks answer what they answered before."""
+        # Usually none, for `forward` is the class's; accelerate's hooks put one there.
+        before = [vars(block).get("forward") for block in self._blocks]
         for block in self._blocks:
             block.forward = self._remembering(block)
         try:
             yield
         finally:
-            for block in self._blocks:
+            for block, forward in zip(self._blocks, before, strict=True):
                 del block.forward
+                if forward is not None:
+                    block.forward = forward
 
     def _remembering(self, block: nn.Module) -> Any:
         compute = block.forward

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
+import requests
 from typer.testing import CliRunner, Result
 
 from videopure.client import QueueFullError, RequestFailedError, VideoPureClient
@@ -105,6 +106,11 @@ def test_scaling_waits_for_workers_and_none_means_no_answer(
     assert run(server, "workers", 0).exit_code == 0
     assert not client.ready()
     assert run(server, "status").exit_code == 1
+    key = json.loads(client.key_file.read_text())["inference"]["key"]
+    ping = requests.get(
+        f"{client.inference_url}/ping", headers={"Authorization": f"Bearer {key}"}, timeout=60
+    )
+    assert ping.json() == {"status": "Healthy"}  # which is why it is no readiness probe
     with pytest.raises(QueueFullError):
         client.predict(SAMPLES / "grows-clean.mp4")
     client.scale(1)

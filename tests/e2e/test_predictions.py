@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.load import wait_for
 from tests.support.videos import encode, frames
 from videopure.client import RequestFailedError, VideoPureClient
 from videopure.client.server import TorchServe
@@ -115,6 +116,13 @@ def test_each_bad_body_gets_its_own_error(
     assert caught.value.status == status
 
 
+def logged(server: TorchServe) -> dict[str, int]:
+    """The sizes of the batches that requests were in, by the requests' ids."""
+    text = server.log_file.read_text(errors="replace")
+    lines = re.findall(r'"request_id": "(\S+)", "status": \d+, "batch_size": (\d+)', text)
+    return {request: int(batch) for request, batch in lines}
+
+
 def test_bad_requests_spoil_neither_their_batch_mates_nor_the_worker(
     server: TorchServe, clip: tuple[Path, str]
 ) -> None:
@@ -137,11 +145,9 @@ def test_bad_requests_spoil_neither_their_batch_mates_nor_the_worker(
         else:
             assert body["code"] == answer.status_code
     # At least one good request really shared a batch with bad ones.
-    lines = re.findall(
-        r'"request_id": "(\S+)", "status": \d+, "batch_size": (\d+)',
-        server.log_file.read_text(errors="replace"),
-    )
-    size = {request: int(batch) for request, batch in lines}
+    ids = {answer.json()["request_id"] for answer in answers}
+    wait_for(lambda: ids <= set(logged(server)), "lines of all requests")
+    size = logged(server)
     shared = [a for a in answers if a.status_code == 200 and size[a.json()["request_id"]] > 1]
     assert shared
     with server.client() as client:
@@ -151,8 +157,9 @@ def test_bad_requests_spoil_neither_their_batch_mates_nor_the_worker(
 
 
 def test_neither_keys_nor_bodies_are_logged(server: TorchServe, client: VideoPureClient) -> None:
-    with pytest.raises(RequestFailedError):
+    with pytest.raises(RequestFailedError) as refused:
         client.predict(b"a-body-that-must-not-be-logged")
+    wait_for(lambda: refused.value.request_id in logged(server), "line of the request")
     key = json.loads(client.key_file.read_text())["inference"]["key"]
     for log in server.log_file.parent.glob("*.log"):
         text = log.read_text(errors="replace")

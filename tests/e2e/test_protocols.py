@@ -18,6 +18,7 @@ import pytest
 import requests
 from grpc_tools import protoc
 
+from tests.support.load import wait_for
 from videopure.client.server import TorchServe
 from videopure.demo import SAMPLES
 
@@ -162,13 +163,14 @@ def test_metrics_count_what_was_asked(server: TorchServe) -> None:
     before = metrics(server)
     assert post(server, "/predictions/videopure", json={"video": BASE64}).status_code == 200
     assert post(server, "/predictions/videopure", data=b"text").status_code == 415
-    after = metrics(server)
-    # TorchServe reads them from the worker's output, which may lag behind the answers.
-    while after.get("VideoPureRequests:NotAVideoError", 0) == before.get(
-        "VideoPureRequests:NotAVideoError", 0
-    ):
+
+    def grown_by() -> dict[str, float]:
         after = metrics(server)
-    grown = {name: after[name] - before.get(name, 0) for name in after}
+        return {name: after[name] - before.get(name, 0) for name in after}
+
+    # TorchServe reads them from the worker's output, line by line, behind the answers.
+    wait_for(lambda: grown_by().get("VideoPureBatchSize_sum", 0) >= 2, "metrics of both requests")
+    grown = grown_by()
     assert grown["VideoPureRequests:OK"] == 1
     assert grown["VideoPureRequests:NotAVideoError"] == 1
     assert grown["VideoPureClips"] == 1
@@ -184,8 +186,13 @@ def test_metrics_count_what_was_asked(server: TorchServe) -> None:
 
 def test_each_request_is_one_line_of_json_in_the_log(server: TorchServe) -> None:
     answer = post(server, "/predictions/videopure", json={"video": BASE64}).json()
-    lines = server.log_file.read_text(errors="replace").splitlines()
-    mine = [line for line in lines if '"event": "request"' in line and answer["request_id"] in line]
+
+    def lines() -> list[str]:
+        written = server.log_file.read_text(errors="replace").splitlines()
+        return [s for s in written if '"event": "request"' in s and answer["request_id"] in s]
+
+    wait_for(lines, "line of the request")  # TorchServe copies it from the worker's output
+    mine = lines()
     assert len(mine) == 1
     entry = json.loads(mine[0][mine[0].index("{") :])
     assert (entry["status"], entry["clips"], entry["votes"]) == (

@@ -87,6 +87,41 @@ def test_models_are_neither_registered_nor_removed_over_http(server: TorchServe)
     assert not (server.archive.parent / "passwd").exists()
 
 
+def test_a_file_name_that_climbs_is_but_a_name(server: TorchServe) -> None:
+    before = set(server.folder.parent.iterdir())
+    name = "../../../climbed.mp4"
+    answer = call(
+        server,
+        "POST",
+        "/predictions/videopure",
+        files={"video": (name, VIDEO.read_bytes(), "video/mp4"), "../top_k": ("../k", b"1")},
+    )
+    assert answer.status_code == 400
+    assert "unknown option '../top_k'" in answer.json()["message"]
+    answer = call(
+        server, "POST", "/predictions/videopure", files={"video": (name, VIDEO.read_bytes())}
+    )
+    assert answer.status_code == 200
+    assert set(server.folder.parent.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_no_file_is_fetched_even_where_models_can_be_registered(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    """TorchServe would copy any file into the model store, but for allowed_urls."""
+    store = tmp_path / "store"
+    store.mkdir()
+    archive = store / "videopure.mar"
+    shutil.copyfile(tiny_archive, archive)
+    overrides = {**free_addresses(), "enable_model_api": "true"}
+    with TorchServe(archive, folder=tmp_path, overrides=overrides) as running:
+        for url in (Path(__file__).as_uri(), "http://127.0.0.1:9/other.mar"):
+            answer = call(running, "POST", f"/models?url={url}", "management")
+            assert 400 <= answer.status_code < 500, answer.text
+    assert [path.name for path in store.iterdir()] == ["videopure.mar"]
+
+
 @pytest.mark.parametrize("path", ["/ping", "/predictions/videopure", "/v2/health/ready"])
 def test_nothing_on_the_inference_address_answers_without_a_key(
     server: TorchServe, path: str

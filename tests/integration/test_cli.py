@@ -1,5 +1,6 @@
 """The `videopure` command line, in process."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,39 @@ def test_predict_without_a_server_says_so(tmp_path: Path) -> None:
     result = run("predict", video, "--url", url, "--json")
     assert result.exit_code == 1
     assert f"no server answers at {url}" in result.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout == f"videopure {version('videopure')}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("serve", "./config.properties, else the packaged one"),
+        ("purify", "as many as the recogniser takes"),
+    ],
+)
+def test_defaults_that_are_no_values_are_told(command: str, words: str) -> None:
+    """Brackets in a help text would be taken for rich's markup, and be lost."""
+    assert words in " ".join(run(command, "--help").stdout.replace("│", " ").split())
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"never sent")
+    result = run("serve", "--config", tmp_path / "nowhere.properties")
+    assert (result.exit_code, "does not exist" in " ".join(result.stderr.split())) == (2, True)
+    result = run("predict", video, "--json", "--csv")
+    assert (result.exit_code, "not both" in result.stderr) == (2, True)
+    result = run("predict", video, "--header", "Authorization Bearer a-secret-that-is-not-shown")
+    assert (result.exit_code, "must be 'Name: value'" in result.stderr) == (2, True)
+    assert "not-shown" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "workers"])
+def test_managing_without_a_server_says_so(command: str, tmp_path: Path) -> None:
+    url = free_addresses()["management_address"]
+    result = run(command, "--management-url", url, "--key-file", tmp_path / "none.json")
+    assert result.exit_code == 1
+    assert f"no server answers at {url}" in " ".join(result.stderr.split())

@@ -103,9 +103,12 @@ def test_a_proxy_of_ones_own_has_its_own_authorization(other_server: str, key_fi
 
 
 def test_other_machines_are_reached_as_the_environment_says(
-    other_server: str, key_file: Path, monkeypatch: pytest.MonkeyPatch
+    other_server: str, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its proxies and certificates, though the management address is this machine's."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine videopure.invalid login someone password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", other_server)
     monkeypatch.setenv("no_proxy", "")
     with (
@@ -113,6 +116,7 @@ def test_other_machines_are_reached_as_the_environment_says(
         pytest.raises(NotTorchServeError),  # the proxy's answer
     ):
         client.predict(b"video")
+    assert _OtherServer.keys[-1] == "Bearer the-key"
 
 
 def test_a_server_that_is_silent_is_not_waited_for_longer_than_told(key_file: Path) -> None:
@@ -166,6 +170,20 @@ def test_a_second_server_disturbs_the_first_in_nothing(
         assert key_file.read_text() == keys
         assert not server.log_file.exists()
     assert taken_address(addresses) is None
+
+
+def test_a_server_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here: TorchServe is not installed."""
+    (tmp_path / "ts").mkdir()
+    (tmp_path / "ts" / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    archive = tmp_path / "videopure.mar"
+    archive.touch()
+    server = TorchServe(archive, folder=tmp_path, overrides=free_addresses())
+    with pytest.raises(ServerError, match=r"ended while starting.*No module named ts\."), server:
+        pass
 
 
 def test_unix_sockets_are_not_looked_for() -> None:

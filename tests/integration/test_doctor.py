@@ -55,6 +55,7 @@ def test_a_machine_that_can_serve_has_no_fault(tiny_archive: Path, folder: Path)
         ("disable_token_authorization", "true", "true"),
         ("enable_model_api", "true", "true"),
         ("metrics_config", "nowhere.yaml", "nowhere.yaml is missing"),
+        ("max_response_size", "6553500", "max_evidence_bytes is 33554432"),
     ],
 )
 def test_a_dangerous_configuration_is_a_fault(
@@ -65,6 +66,15 @@ def test_a_dangerous_configuration_is_a_fault(
     assert fault.subject == name
     assert words in fault.found
     assert fault.remedy
+
+
+def test_videos_that_the_archive_allows_and_torchserve_does_not_are_noticed(
+    tiny_archive: Path, folder: Path
+) -> None:
+    change(folder, "max_request_size", "1000000")
+    (finding,) = (f for f in examine(tiny_archive, folder) if f.subject == "max_request_size")
+    assert finding.state == "note"
+    assert "max_bytes is 67108864" in finding.found
 
 
 def test_a_taken_port_is_noticed(tiny_archive: Path, folder: Path) -> None:

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,8 +32,8 @@ def videos(tmp_path: Path) -> Path:
     return file
 
 
-def evaluate(archive: Path, data: Path, out: Path, *launcher: str) -> str:
-    done = subprocess.run(
+def start(archive: Path, data: Path, out: Path, *launcher: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [
             *(*launcher, COMMAND, "evaluate", "--archive", archive, "--data", data, "--out", out),
             *("--suite", "full", "--threads", "1", "--clips", "4"),
@@ -39,12 +41,26 @@ def evaluate(archive: Path, data: Path, out: Path, *launcher: str) -> str:
             *("--threat", "clean", "--threat", "PGD-10", "--threat", "exact-20 4/255"),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+
+
+def evaluate(archive: Path, data: Path, out: Path, *launcher: str) -> str:
+    process = start(archive, data, out, *launcher)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return printed
+
+
+def stop_after_a_unit(process: subprocess.Popen[str], out: Path, signal_number: int) -> str:
+    """Send a signal as soon as something is finished; what was said on the way out."""
+    while not (out / "units-0.jsonl").is_file():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal_number)
+    return process.communicate()[1]
 
 
 def answers(out: Path) -> list[dict[str, str]]:
@@ -66,8 +82,25 @@ def test_two_processes_give_the_numbers_of_one(
     one = answers(tmp_path / "one")
     assert len(one) == 4 * (2 * 6 + 1)  # clean, PGD-10 at five budgets, and the exact attack
     assert answers(tmp_path / "two") == one
-    for heading in ("| defence ", "| against VideoPure ", "| suspicion ", "| check "):
+    for heading in ("| defence ", "| against VideoPure ", "| suspicion of ", "| check "):
         assert heading in printed
+    assert "Peak memory" in printed
+    report = (tmp_path / "one" / "report.html").read_text()
+    assert "<h2>Frames</h2>" in report
+    assert "exact-20 4/255" in report
     assert "seconds for one clip alone" in printed
     summary = json.loads((tmp_path / "one" / "summary.json").read_text())
     assert summary["thresholds"] == {"the archive's threshold": 0.5}
+    assert summary["missing"] == {}
+
+    stopped = tmp_path / "stopped"
+    process = start(tiny_archive, videos, stopped)
+    said = stop_after_a_unit(process, stopped, signal.SIGINT)
+    assert process.returncode == 130
+    assert "run the same command to go on" in " ".join(said.split())
+    before = (stopped / "units-0.jsonl").read_bytes()
+    process = start(tiny_archive, videos, stopped)
+    stop_after_a_unit(process, stopped, signal.SIGKILL)
+    evaluate(tiny_archive, videos, stopped)
+    assert (stopped / "units-0.jsonl").read_bytes().startswith(before)
+    assert answers(stopped) == one

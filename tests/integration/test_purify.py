@@ -1,6 +1,7 @@
 """`videopure purify`: a copy of a video with an archive's models, and no server."""
 
 import io
+import json
 from pathlib import Path
 
 import av
@@ -50,7 +51,15 @@ def test_an_existing_copy_is_only_replaced_by_force(tiny_archive: Path, tmp_path
     assert result.exit_code == 2
     assert "--force" in result.stderr
     assert target.read_bytes() == b"mine"
-    assert purify(tiny_archive, source, target, "--force").exit_code == 0
+    result = purify(tiny_archive, source, target, "--force", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "file": str(target),
+        "frames": 4,
+        "width": 24,
+        "height": 16,
+        "rate": 8.0,
+    }
     assert len(pixels_of(target.read_bytes())) == 4
 
 
@@ -66,6 +75,13 @@ def test_what_is_no_video_is_said(
     assert result.exit_code == 1
     assert message in " ".join(result.stderr.split())
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_device_that_is_none_is_said(tiny_archive: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(encode(frames(4, 16, 24)))
+    result = purify(tiny_archive, source, tmp_path / "out.mp4", "--device", "abacus")
+    assert (result.exit_code, "--device abacus" in result.stderr) == (2, True)
 
 
 def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:

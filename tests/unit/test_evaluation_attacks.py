@@ -1,6 +1,7 @@
 """Attacks with and without gradients, on toys with a known answer and on a small network."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -91,6 +92,24 @@ def test_apgd_reaches_at_least_the_loss_of_pgd(kind: Callable[..., Tensor]) -> N
     assert loss(own).mean() >= loss(plain).mean()
     survivors = [int((recogniser.logits(c).argmax(1) == labels).sum()) for c in (own, plain)]
     assert survivors[0] <= survivors[1] < 100
+
+
+@pytest.mark.parametrize("name", ["apgd", "mi_fgsm", "all frames"])
+def test_no_attack_of_ours_is_weaker_than_plain_pgd(name: str) -> None:
+    """On an undefended network, for as many steps; the others may change less than PGD may."""
+    recogniser = tiny_recogniser(4, (8, 8))
+    clips = torch.rand(100, 4, 3, 8, 8, generator=seeded())
+    labels = recogniser.logits(clips).argmax(1)
+    loss = label_loss(recogniser.logits, labels)
+    budget: dict[str, Any] = {"epsilon": 4 / 255, "steps": 10}
+    plain = pgd(loss, clips, step_size=2 / 255, generator=seeded(), **budget)
+    attacks: dict[str, Callable[[], Tensor]] = {
+        "apgd": lambda: apgd(loss, clips, generator=seeded(), **budget),
+        "mi_fgsm": lambda: mi_fgsm(loss, clips, **budget),
+        "all frames": lambda: sparse_frames(loss, clips, frames=4, generator=seeded(), **budget),
+    }
+    ours, theirs, before = (loss(c).mean() for c in (attacks[name](), plain, clips))
+    assert ours - before >= 0.99 * (theirs - before) > 0
 
 
 def test_a_warm_start_goes_on_where_it_is_told() -> None:

@@ -105,11 +105,11 @@ def test_features_are_computed_anew_after_the_interval(
 ) -> None:
     """Work of three denoising steps: whole, reused, whole."""
 
-    def denoising(interval: int, steps: int) -> int:
+    def denoising(interval: int, steps: int, levels: int = 1) -> int:
         schedule = pipeline.schedule(steps - 1)
         encoded = pipeline.encode(clips)
         flow = pipeline.estimate_flow(clips)
-        shortcuts = Shortcuts(feature_interval=interval)
+        shortcuts = Shortcuts(feature_interval=interval, feature_levels=levels)
         offered = pipeline.candidates(
             encoded, encoded, schedule, "videopure", flow=flow, shortcuts=shortcuts
         )
@@ -120,6 +120,10 @@ def test_features_are_computed_anew_after_the_interval(
     assert 0 < reused < whole
     assert denoising(2, 3) == 2 * whole + reused
     assert denoising(1, 3) == 3 * whole
+    # The more levels are computed, the less is saved; the middle block is always inside.
+    middle = denoising(9, 2, levels=3) - whole
+    assert reused < denoising(9, 2, levels=2) - whole < middle < whole
+    assert denoising(9, 2, levels=4) - whole == middle
 
 
 def test_reused_features_leave_the_unet_as_it_was_and_keep_gradients(
@@ -159,7 +163,9 @@ def test_settings_that_contradict_each_other_are_named(
         PurifySettings(**changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("argument", ["inversion_frames", "feature_interval", "last_votes"])
+@pytest.mark.parametrize(
+    "argument", ["inversion_frames", "feature_interval", "feature_levels", "last_votes"]
+)
 def test_counts_below_one_are_named(argument: str) -> None:
     with pytest.raises(ValueError, match=f"{argument} must be at least 1, got 0"):
         Shortcuts(**{argument: 0})

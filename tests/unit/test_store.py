@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +79,46 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path: Path) -> None:
         full.add("b", [RECORD])
     os.unlink(tmp_path / "units-1.jsonl")
     assert set(Store(tmp_path, QUESTION).done()) == {("a", "none")}
+
+
+def test_a_full_disk_keeps_the_report_of_before(tmp_path: Path) -> None:
+    store = Store(tmp_path, QUESTION)
+    store.write("report.html", "before")
+    (tmp_path / "report.html.part").symlink_to("/dev/full")
+    with pytest.raises(EvaluationError, match=r"disk of .* is full"):
+        store.write("report.html", "after")
+    assert (tmp_path / "report.html").read_text() == "before"
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from tests.unit.test_store import QUESTION, RECORD
+from videopure.evaluation.store import EvaluationError, Store
+
+store = Store(Path(sys.argv[1]), QUESTION)
+store.add("a", [RECORD])
+limit = int(2.5 * (Path(sys.argv[1]) / "units-0.jsonl").stat().st_size)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    for unit in "bcd":
+        store.add(unit, [RECORD])
+except EvaluationError as error:
+    print(error)
+"""
+
+
+def test_units_finished_before_files_could_not_grow_are_kept(tmp_path: Path) -> None:
+    """A disk that fills up in the middle of a line."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert "takes no larger files (ulimit -f): make room and run the same" in done.stdout, done
+    assert not (tmp_path / "units-0.jsonl").read_bytes().endswith(b"\n")
+    again = Store(tmp_path, QUESTION)
+    assert set(again.done()) == {("a", "none"), ("b", "none")}
+    again.add("c", [RECORD])
+    assert set(again.done()) == {("a", "none"), ("b", "none"), ("c", "none")}
 
 
 def test_other_faults_of_the_disk_stay_what_they_are(tmp_path: Path) -> None:
