@@ -101,17 +101,14 @@ def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:
 
 
 def fast_forms() -> dict[str, dict[str, Any]]:
-    """Settings of fast mode and of each of its shortcuts alone, by name."""
-    frames, interval, last = FAST.inversion_frames, FAST.feature_interval, FAST.last_votes
-    levels = FAST.feature_levels
+    """Settings of fast mode and of every shortcut alone, by name."""
+    frames, last = FAST.inversion_frames, FAST.last_votes
     alone = {
-        f"inversion of {frames} frames": Shortcuts(inversion_frames=frames),
-        "inversion in one step": Shortcuts(inversion_jump=FAST.inversion_jump),
-        f"middle block every {interval} steps": Shortcuts(
-            feature_interval=interval, feature_levels=levels
-        ),
-        f"inner blocks every {interval} steps": Shortcuts(feature_interval=interval),
+        f"inversion of {frames} of the frames": Shortcuts(inversion_frames=frames),
+        "inversion in one step": Shortcuts(inversion_jump=True),
         f"last {last} of the votes": Shortcuts(last_votes=last),
+        "middle block every 2 steps": Shortcuts(feature_interval=2, feature_levels=2),
+        "inner blocks every 2 steps": Shortcuts(feature_interval=2),
     }
     forms: dict[str, dict[str, Any]] = {FASTER: {"speed": "fast", "shortcuts": Shortcuts()}}
     for name, shortcuts in alone.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -210,6 +209,7 @@ class VideoPurePipeline(LatentVideoPipeline):
             whole = partial(self.predict_noise, keep_activations=True)
             interval, levels = shortcuts.feature_interval, shortcuts.feature_levels
             predict_noise = FeatureReuse(self.unet, whole, interval, levels)
+        of = self.num_candidates(schedule, "videopure")
         return ddim_guided(
             latents,
             encoded,
@@ -219,6 +219,7 @@ class VideoPurePipeline(LatentVideoPipeline):
             guidance,
             eta=eta,
             draw=draw,
+            skip=of - shortcuts.voters(of),
             on_step=on_step,
         )
 
@@ -280,8 +281,7 @@ class VideoPurePipeline(LatentVideoPipeline):
                 shortcuts=shortcuts,
                 on_step=on_step,
             )
-            of = self.num_candidates(schedule, method)
-            for step in islice(steps, of - shortcuts.voters(of), None):
+            for step in steps:
                 yield step.level.timestep, step.candidate
         elif method == "ddpm":
             draw = partial(draw_noise_by_frame, encoded, generator)

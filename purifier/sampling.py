@@ -90,6 +90,7 @@ def ddim_guided(
     *,
     eta: float = 0.0,
     draw: Callable[[], Tensor] | None = None,
+    skip: int = 0,
     on_step: OnStep = keep,
 ) -> Iterator[DenoisingStep]:
     """DDIM denoising with the guided spatial-temporal optimisation (arXiv 2501.14999).
@@ -97,12 +98,14 @@ def ddim_guided(
     The guided estimates are what is voted on; the trajectory itself stays unguided, as in the
     published procedure. With `eta` above 0 every step adds fresh noise, which `draw` answers in
     the latents' shape. Yields K + 1 steps, from the highest noise level to the guided final
-    latents; nothing is computed ahead of what the caller asks for.
+    latents; nothing is computed ahead of what the caller asks for. The first `skip` of them are
+    neither guided nor yielded.
     """
     for index, level in enumerate(schedule.levels()):
         noise = predict_noise(latents, level.timestep)
-        guided = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)
-        yield DenoisingStep(level, latents, noise, predict_x0(guided, noise, level.alpha))
+        if index >= skip:
+            guided = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)
+            yield DenoisingStep(level, latents, noise, predict_x0(guided, noise, level.alpha))
         fresh = draw() if eta and draw is not None else None
         lowered = schedule.step_down(noise, level.timestep, latents, eta, fresh)
         latents = on_step(index, level.timestep, lowered)

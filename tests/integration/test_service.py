@@ -310,3 +310,18 @@ def test_probabilities_that_are_not_finite_spoil_no_batch_mate(service: VideoPur
         replies = answer(service, {"body": VIDEOS[0]}, bright, {"body": VIDEOS[1]})
     assert [reply.status for reply in replies] == [200, 500, 200]
     assert "not finite" in str(replies[1].content())
+
+
+def test_auto_takes_as_many_clips_together_as_fit_the_memory(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    ZipFile(tiny_archive).extractall(tmp_path)
+    settings = HandlerSettings.parse({"max_clips_per_forward": "auto"})
+    service = load_service(tmp_path, settings, torch.device("cpu"))
+    assert service.max_clips == 1
+    service.warm_up()
+    assert 1 < service.max_clips <= 32  # tiny clips; where memory cannot be told, 4
+    rows = [{"body": VIDEOS[0]}, {"body": VIDEOS[1]}]
+    batch = service.answer(rows, ["a", "b"])
+    assert [reply.status for reply in batch.replies] == [200, 200]
+    assert [micro_batch.size for micro_batch in batch.micro_batches] == [2]
