@@ -14,13 +14,12 @@ from videopure.handler.service import VideoPureService
 __all__ = ["describe"]
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "av", "numpy", "opencv-python-headless")
+# TorchServe leaves keys without a value out: what stands in the place of weights has a name.
+_DIS = {"name": "DIS", "kind": "DISFlow"}
 
 
 def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
-    """Recogniser, purifier, labels, options with their ranges, limits and versions.
-
-    `flow` is None where the flow is that of DIS, which has no weights.
-    """
+    """Recogniser, purifier, flow, labels, options with their ranges, limits and versions."""
     defended, settings = service.defended, service.settings
     recogniser = defended.recogniser
     height, width = recogniser.frame_size
@@ -38,7 +37,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
             **manifest.purifier.model_dump(),
             **settings.purification.model_dump(),
         },
-        "flow": None if manifest.flow is None else manifest.flow.model_dump(),
+        "flow": _DIS if manifest.flow is None else manifest.flow.model_dump(),
         "options": _options(service),
         "limits": settings.limits.model_dump(),
         "max_clips_per_forward": service.max_clips,

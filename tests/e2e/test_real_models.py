@@ -108,7 +108,7 @@ def test_it_is_served(models: Callable[[Path], dict[str, Any]], tmp_path: Path) 
     motion = "motion_adapter" in options
     expected = "UNetMotionModel" if motion else "UNet3DConditionModel"
     assert classes["unet/config.json"] == expected
-    assert (described["flow"] is not None) == ("flow" in options)
+    assert described["flow"]["name"] == options.get("flow", "DIS")
 
 
 def test_a_thin_archive_whose_weights_have_changed_does_not_start(tmp_path: Path) -> None:

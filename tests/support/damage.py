@@ -19,6 +19,7 @@ __all__ = [
     "endless_index",
     "inflated_header",
     "lying_pictures",
+    "referring_movie",
     "resized_gif",
     "sound_only",
     "whole_files",
@@ -98,6 +99,24 @@ def lying_pictures(width: int, height: int) -> bytes:
             packet.pts = packet.dts = number
             output.mux(packet)
     return buffer.getvalue()
+
+
+def referring_movie(mov: bytes, target: str) -> bytes:
+    """A QuickTime movie whose frames lie in another file, at the places that the index says."""
+    path = target.encode() + b"\0" * (len(target) % 2)
+    record = bytes(50) + b"\1x" + bytes(62 + 16) + struct.pack(">HH", 1, 1) + bytes(16)
+    record += struct.pack(">HH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
+    alias = struct.pack(">I", 0) + record.ljust(150, b"\0")
+    entries = struct.pack(">II", 0, 1) + _box(b"alis", alias)
+    start = mov.index(b"dref") - 4
+    (size,) = struct.unpack_from(">I", mov, start)
+    references = _box(b"dref", entries)
+    movie = bytearray(mov[:start] + references + mov[start + size :])
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
+        at = movie.index(name) - 4
+        (outer,) = struct.unpack_from(">I", movie, at)
+        struct.pack_into(">I", movie, at, outer + len(references) - size)
+    return bytes(movie)
 
 
 def _box(name: bytes, body: bytes) -> bytes:

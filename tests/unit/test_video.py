@@ -3,12 +3,19 @@
 import io
 import struct
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from tests.support.damage import endless_index, inflated_header, lying_pictures, resized_gif
+from tests.support.damage import (
+    endless_index,
+    inflated_header,
+    lying_pictures,
+    referring_movie,
+    resized_gif,
+)
 from tests.support.videos import encode, encode_hevc, frames
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
 from videopure.handler.settings import Limits
@@ -329,3 +336,18 @@ def test_memory_that_a_file_asks_for_is_bounded() -> None:
 def test_a_compressed_header_is_not_unpacked() -> None:
     with pytest.raises(NotAVideoError, match="compressed header"):
         read(inflated_header(2))
+
+
+def test_frames_that_lie_in_another_file_are_not_fetched(tmp_path: Path) -> None:
+    own, secret = frames(8, *SIZE), 255 - frames(8, *SIZE)
+    other, movie = tmp_path / "secret.mov", tmp_path / "movie.mov"
+    other.write_bytes(encode(secret, "mov", "rawvideo", "rgb24"))
+    data = referring_movie(encode(own, "mov", "rawvideo", "rgb24"), str(other))
+    with pytest.raises(UnusableVideoError, match="holds no frames"):
+        read(data)
+    # libav, told to, does fetch them.
+    movie.write_bytes(data)
+    trusting = {"enable_drefs": "1", "use_absolute_path": "1"}
+    with av.open(str(movie), options=trusting) as container:
+        seen = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(seen, secret[0])
