@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import torch
 
 __all__ = ["bounded_memory", "is_out_of_memory"]
@@ -33,10 +34,11 @@ def bounded_memory(budget: int) -> Iterator[None]:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on the accelerator or on the host."""
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    # The CPU allocator raises a plain RuntimeError; FFmpeg says EAGAIN where a thread of its own
+    # got no memory for its stack.
+    return isinstance(
+        error, torch.cuda.OutOfMemoryError | MemoryError | av.error.BlockingIOError
+    ) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 class _DataLimit:

@@ -95,7 +95,7 @@ def read_clip(
     try:
         with bounded_memory(limits.max_decode_memory):
             return _read(data, num_frames, framing, limits)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, av.error.BlockingIOError) as error:
         if not is_out_of_memory(error):
             raise
         raise TooLargeError(
@@ -159,9 +159,9 @@ def _open(
         ) as container:
             opened = True
             yield container, _video_stream(container)
-    except av.error.MemoryError:
-        raise
     except av.error.FFmpegError as error:
+        if is_out_of_memory(error):
+            raise
         if opened or known:
             raise UnusableVideoError(
                 f"the video is damaged or cut short and cannot be decoded ({error.strerror})"
