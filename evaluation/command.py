@@ -34,7 +34,7 @@ Archive = Annotated[
 SuiteOption = Annotated[
     str,
     typer.Option(
-        help="quick: ten minutes on two cores. demo: attackers who do not know the purifier. "
+        help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
         "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. full: "
         "everything, many hours, what says most first.",
         rich_help_panel=WHAT,
