@@ -42,8 +42,8 @@ class PurifySettings:
         suspicion_threshold: suspicion above it is called adversarial; None where not calibrated.
         randomisation: what is drawn for every clip; nothing by default. Its `step_range` takes
             the place of `inversion_steps`.
-        speed: `exact` gives the published procedure's votes, `fast` takes the shortcuts that cost
-            little robustness, `custom` those of `shortcuts`.
+        speed: `exact` gives the published procedure's votes, `fast` takes the shortcuts of
+            `shortcuts.FAST` (experimental), `custom` those of `shortcuts`.
         shortcuts: with speed `custom`, what is left out.
     """
 

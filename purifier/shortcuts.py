@@ -50,7 +50,7 @@ class Shortcuts:
         return candidates if self.last_votes is None else min(candidates, self.last_votes)
 
 
-# What costs at most one point of robust accuracy on the demo.
+# Chosen on 30 clips of the demo, of which it lost none; measure with `videopure evaluate`.
 FAST = Shortcuts(inversion_frames=1, inversion_jump=True, last_votes=1)
 
 
