@@ -23,6 +23,7 @@ from rich.console import Console
 from benchmarks.alternatives import compare_alternatives
 from benchmarks.limits import measure_limits, top_operators
 from benchmarks.measure import machine
+from benchmarks.memory import measure_memory
 from benchmarks.plots import save_plot
 from benchmarks.report import report
 from benchmarks.scaling import measure_scaling
@@ -42,6 +43,7 @@ class Size:
         rounds: of everything that is compared.
         frames, side: of the clips of the text-to-video layout.
         sizes: of what is scaled; all when None.
+        together: clips whose memory is measured together.
         clients, batch_sizes, requests: of the served path.
     """
 
@@ -49,6 +51,7 @@ class Size:
     frames: int
     side: int
     sizes: int | None
+    together: tuple[int, ...]
     clients: tuple[int, ...]
     batch_sizes: tuple[int, ...]
     requests: int
@@ -58,8 +61,8 @@ class Size:
         return [demo(), text_to_video(self.frames, self.side, clips=1)]
 
 
-DEFAULT = Size(2, 16, 128, None, (1, 2, 4, 8), (1, 2, 4, 8), 8)
-QUICK = Size(1, 4, 64, 2, (1, 2), (1, 2), 2)
+DEFAULT = Size(3, 16, 128, None, (1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4, 8), 24)
+QUICK = Size(1, 4, 64, 2, (1, 2), (1, 2), (1, 2), 2)
 
 
 def _schedule(size: Size) -> Any:
@@ -74,6 +77,11 @@ def _limits(size: Size) -> Any:
 
 def _scaling(size: Size) -> Any:
     return measure_scaling(demo(), size.rounds, size.sizes)
+
+
+def _memory(size: Size) -> Any:
+    layout = {"frames": size.frames, "size": size.side}
+    return measure_memory({"demo": {}, "text-to-video": {**layout, "clips": 1}}, size.together)
 
 
 def _served(size: Size) -> Any:
@@ -92,6 +100,7 @@ PARTS: dict[str, Callable[[Size], Any]] = {
     "schedule": _schedule,
     "limits": _limits,
     "scaling": _scaling,
+    "memory": _memory,
     "shortcuts": _shortcuts,
     "served": _served,
     "alternatives": _alternatives,

@@ -45,6 +45,14 @@ def _scaling(result: dict[str, Any], axes: Any) -> None:
         place.set(title=f"{name}: exponent {grown['exponent']:.2f}", xlabel=name, ylabel="ms")
 
 
+def _memory(result: list[dict[str, Any]], axes: Any) -> None:
+    for place, measured in zip(axes, result, strict=True):
+        known = {clips: mb for clips, mb in measured["batches"].items() if mb is not None}
+        place.plot(list(known), list(known.values()), marker="o")
+        place.set(title=measured["setup"], xlabel="clips together", ylabel="peak MB")
+        place.set_ylim(bottom=0)
+
+
 def _served(result: dict[str, Any], axes: Any) -> None:
     sizes = sorted({cell["batch_size"] for cell in result["cells"]})
     for size in sizes:
@@ -70,6 +78,7 @@ PLOTS: dict[str, tuple[Callable[[Any, Any], None], Callable[[Any], int]]] = {
     "schedule": (_schedule, len),
     "limits": (_limits, len),
     "scaling": (_scaling, lambda result: len(result["grows"])),
+    "memory": (_memory, len),
     "served": (_served, lambda result: 2),
     "shortcuts": (_alternatives, lambda result: 1),
     "alternatives": (_alternatives, lambda result: 1),

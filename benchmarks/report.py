@@ -32,12 +32,11 @@ def _schedule(result: list[dict[str, Any]]) -> list[str]:
                 f"{row['cpu_ms_ratio']:.2f}x",
                 f"{row['gflop']:.1f}",
                 f"{row['gflop_ratio']:.2f}x",
-                "" if row["peak_mb"] is None else f"{row['peak_mb']:.0f}",
                 *(f"{row['stages_ms'].get(stage, 0):.0f}" for stage in PURIFYING),
             ]
             for name, row in compared["ways"].items()
         ]
-        head = ["one clip", "ms", "CPU ms", "ratio", "CPU ratio", "GFLOP", "ratio", "peak MB"]
+        head = ["one clip", "ms", "CPU ms", "ratio", "CPU ratio", "GFLOP", "ratio"]
         lines += [f"**{compared['setup']}**", "", *_table([*head, *PURIFYING], rows)]
         found = compared["agreement"]
         lines += [
@@ -101,6 +100,23 @@ def _ways(result: dict[str, Any]) -> list[str]:
     return _table(["one clip", "ms", "CPU ms", *ratios], rows)
 
 
+def _memory(result: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for measured in result:
+        rows = [[f"one clip, {way}", _megabytes(mb)] for way, mb in measured["ways"].items()]
+        rows += [
+            [f"{clips} clips together, exact", _megabytes(mb)]
+            for clips, mb in measured["batches"].items()
+            if clips > 1
+        ]
+        lines += [f"**{measured['setup']}**", "", *_table(["an answer to", "peak MB"], rows)]
+    return lines
+
+
+def _megabytes(peak: float | None) -> str:
+    return "" if peak is None else f"{peak:.0f}"
+
+
 def _served(result: dict[str, Any]) -> list[str]:
     rows = [
         [
@@ -126,6 +142,7 @@ REPORTS: dict[str, Callable[[Any], list[str]]] = {
     "schedule": _schedule,
     "limits": _limits,
     "scaling": _scaling,
+    "memory": _memory,
     "shortcuts": _ways,
     "served": _served,
     "alternatives": _ways,

@@ -11,37 +11,31 @@ from torch import Tensor
 
 from benchmarks.counting import count_flops
 from benchmarks.measure import interleave
-from benchmarks.published import PublishedSchedule
 from benchmarks.setups import Setup
-from videopure.handler.micro_batches import peak_memory
-from videopure.purifier import DefendedRecogniser
 
-__all__ = ["agreement", "compare_schedules"]
+__all__ = ["WAYS", "agreement", "compare_schedules"]
+
+# What answers clips [B, T, 3, H, W], the published schedule one clip only, and gives its
+# milliseconds by stage.
+WAYS: dict[str, Callable[[Setup, Tensor], Mapping[str, float]]] = {
+    "published": lambda setup, clips: setup.stock.answer(clips).timing_ms,
+    "published, our modules": lambda setup, clips: setup.same.answer(clips).timing_ms,
+    "exact": lambda setup, clips: setup.defended.answer(clips).timing_ms,
+    "fast": lambda setup, clips: setup.with_settings(speed="fast").answer(clips).timing_ms,
+}
 
 
 def compare_schedules(setup: Setup, rounds: int) -> dict[str, Any]:
-    """Time, memory and counted work of the published schedule and of ours, and their ratios."""
+    """Time and counted work of the published schedule and of ours, and their ratios."""
     clips = setup.clips.split(1)
-    ways: dict[str, Callable[[Tensor], Mapping[str, float]]] = {
-        "published": partial(_published, setup.stock),
-        "published, our modules": partial(_published, setup.same),
-        "exact": partial(_ours, setup.defended),
-        "fast": partial(_ours, setup.with_settings(speed="fast")),
-    }
 
-    def on_clip(way: Callable[[Tensor], Mapping[str, float]], number: int) -> Mapping[str, float]:
-        return way(clips[number % len(clips)])
+    def on_clip(name: str, number: int) -> Mapping[str, float]:
+        return WAYS[name](setup, clips[number % len(clips)])
 
-    timings = interleave({name: partial(on_clip, way) for name, way in ways.items()}, rounds)
+    timings = interleave({name: partial(on_clip, name) for name in WAYS}, rounds)
     rows = {name: timing.summary() for name, timing in timings.items()}
-    for name, way in ways.items():
-        counted: list[int] = []
-
-        def count(way: Callable[..., object] = way, counted: list[int] = counted) -> None:
-            counted.append(count_flops(partial(way, clips[0])))
-
-        rows[name]["peak_mb"] = _megabytes(peak_memory(count, clips[0].device))
-        rows[name]["gflop"] = counted[0] / 1e9
+    for name, way in WAYS.items():
+        rows[name]["gflop"] = count_flops(partial(way, setup, clips[0])) / 1e9
         for key in ("ms", "cpu_ms", "gflop"):
             rows[name][f"{key}_ratio"] = rows["published"][key] / rows[name][key]
     return {"setup": setup.name, "agreement": agreement(setup), "ways": rows}
@@ -72,15 +66,3 @@ def agreement(setup: Setup) -> dict[str, Any]:
         "latents_mean_difference": float(apart.mean()),
         "latents_beyond_5e-4": float((apart > 5e-4).double().mean()),
     }
-
-
-def _published(schedule: PublishedSchedule, clip: Tensor) -> Mapping[str, float]:
-    return schedule.answer(clip).timing_ms
-
-
-def _ours(defended: DefendedRecogniser, clip: Tensor) -> Mapping[str, float]:
-    return defended.answer(clip).timing_ms
-
-
-def _megabytes(size: int | None) -> float | None:
-    return None if size is None else size / 1e6

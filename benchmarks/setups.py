@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
@@ -26,7 +26,9 @@ from videopure.purifier import (
 )
 from videopure.purifier.networks import MotionResNet3d, PromptEmbedding
 
-__all__ = ["SETUPS", "Setup", "demo", "text_to_video"]
+__all__ = ["SETUPS", "Setup", "SetupName", "demo", "text_to_video"]
+
+SetupName = Literal["demo", "text-to-video"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def text_to_video(
     return _assemble(name, pipeline, recogniser(), recogniser(), unet, chosen, shown)
 
 
-SETUPS: dict[str, Callable[[], Setup]] = {"demo": demo, "text-to-video": text_to_video}
+SETUPS: dict[SetupName, Callable[..., Setup]] = {"demo": demo, "text-to-video": text_to_video}
 
 
 def _assemble(

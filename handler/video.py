@@ -287,7 +287,8 @@ def _frames(
 
 def _prepare(frame: av.VideoFrame, framing: Framing) -> tuple[Tensor, tuple[int, int]]:
     """One frame upright, scaled and cropped, [3, H, W] in 0..1, and its own (width, height)."""
-    pixels = frame.to_ndarray(format="rgb24")  # [H, W, 3]
+    # By default each conversion starts threads of its own, which takes longer than small frames.
+    pixels = frame.to_ndarray(format="rgb24", threads=1)  # [H, W, 3]
     quarter_turns = round(frame.rotation / 90) % 4
     pixels = np.ascontiguousarray(np.rot90(pixels, quarter_turns))
     height, width = pixels.shape[:2]
