@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videopure.purifier import Guidance, Recogniser
-from videopure.purifier.defended import Stopwatch
 from videopure.purifier.flow import DISFlow
 from videopure.purifier.guidance import resize_flow
+from videopure.purifier.stopwatch import Stopwatch
 
 __all__ = ["PublishedAnswer", "PublishedSchedule"]
 

@@ -146,8 +146,11 @@ def _slowest(result: BatchResult) -> float:
 
 def _forward(defended: DefendedRecogniser, tasks: Sequence[ClipTask]) -> DefendedOutput:
     options = tasks[0].options
+    clips = torch.stack([task.frames for task in tasks])
+    if next(defended.parameters()).is_cuda:
+        clips = clips.pin_memory()  # so that the worker does not wait for the copy
     return defended.answer(
-        torch.stack([task.frames for task in tasks]),
+        clips,
         inversion_steps=options.inversion_steps,
         method=options.method,
         votes=options.votes,

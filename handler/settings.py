@@ -94,6 +94,7 @@ class HandlerSettings(_Section):
         None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
     )
     warm_up: bool = True
+    cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
     purification: Purification = Purification()
     limits: Limits = Limits()
     weights: Weights = Weights()

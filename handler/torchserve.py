@@ -141,6 +141,9 @@ def _load(
         folder / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
     )
     pipeline.set_progress_bar_config(disable=True)
+    pipeline.cuda_graphs = settings.cuda_graphs
+    if settings.cuda_graphs and device.type != "cuda":
+        logger.warning("cuda_graphs is for GPUs: it changes nothing on %s", device)
     for name, part in pipeline.components.items():
         _check_complete(name, part)
     if manifest.flow is not None:

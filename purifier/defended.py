@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -21,6 +19,7 @@ from videopure.purifier.randomisation import Randomisation, make_generators
 from videopure.purifier.recognisers import Recogniser
 from videopure.purifier.schedule import Schedule
 from videopure.purifier.shortcuts import FAST, Shortcuts
+from videopure.purifier.stopwatch import Stopwatch
 
 __all__ = ["DefendedOutput", "DefendedRecogniser", "PurifySettings", "Verdict", "Vote"]
 
@@ -195,7 +194,8 @@ class DefendedRecogniser(nn.Module):
         """Verdicts on a batch of clips.
 
         Args:
-            clips: [B, T, 3, H, W] in 0..1, of the recogniser's size.
+            clips: [B, T, 3, H, W] in 0..1, of the recogniser's size. Pinned ones travel to a GPU
+                while it works.
             inversion_steps, method, votes: instead of the settings, where not None.
             purify: False asks the bare recogniser alone.
             seeds: one per clip for what is drawn at random; None draws fresh entropy.
@@ -208,7 +208,7 @@ class DefendedRecogniser(nn.Module):
         settings = self.settings.override(
             inversion_steps=inversion_steps, method=method, votes=votes
         )
-        clips = clips.to(next(self.purifier.parameters()).device)
+        clips = clips.to(next(self.purifier.parameters()).device, non_blocking=True)
         self.recogniser.check_frames(clips)
         self.pipeline.check_inputs(clips, settings.method, "pt")
         watch = Stopwatch(clips.device)
@@ -364,21 +364,3 @@ class _Group:
 
 def _decode_and(read: Callable[[Tensor], Tensor], group: _Group, latents: Tensor) -> Tensor:
     return read(group.decode(latents))
-
-
-@dataclass
-class Stopwatch:
-    """Milliseconds by stage; waits for the accelerator at the end of each."""
-
-    device: torch.device
-    milliseconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add what is spent inside to a stage."""
-        start = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        spent = 1000 * (time.perf_counter() - start)
-        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + spent

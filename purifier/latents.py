@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from videopure.purifier.cuda_graphs import CUDAGraphs
 from videopure.purifier.fitting import codec_factor, most_frames
 from videopure.purifier.inputs import at_least_float32
 from videopure.purifier.schedule import noise_of_velocity
@@ -33,6 +34,9 @@ class LatentVideoPipeline(DiffusionPipeline):
     # Attacks that compute gradients through everything fit into memory when the activations of
     # each call of a network are computed again on the way back instead of being kept.
     gradient_checkpointing: bool = False
+    # On a GPU the UNet's kernels are launched as one where no gradient is wanted; see `CUDAGraphs`.
+    cuda_graphs: bool = False
+    _graphs: CUDAGraphs | None = None
 
     @property
     def vae_scale_factor(self) -> int:
@@ -86,19 +90,27 @@ class LatentVideoPipeline(DiffusionPipeline):
         its answer into noise. `keep_activations` is for a call that cannot be repeated alike,
         whatever `gradient_checkpointing` says.
         """
-        # AnimateDiff's UNet wants a prompt for every frame, UNet3DConditionModel one for a clip.
-        prompts = latents.shape[0] * (1 if self.max_frames is None else latents.shape[2])
-        prompt = self.prompt_embedding(prompts).to(self.unet.dtype)
-
-        def predict(sample: Tensor) -> Tensor:
-            output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
-            return output
-
-        call = predict if keep_activations else partial(self.checkpointed, predict)
-        output = at_least_float32(call(latents.to(self.unet.dtype)))
+        sample = latents.to(self.unet.dtype)
+        replayed = self.cuda_graphs and sample.is_cuda and not torch.is_grad_enabled()
+        if replayed and not keep_activations:
+            if self._graphs is None:
+                self._graphs = CUDAGraphs(self._predict)
+            output = at_least_float32(self._graphs(sample, timestep))
+        else:
+            predict = partial(self._predict, timestep=timestep)
+            call = predict if keep_activations else partial(self.checkpointed, predict)
+            output = at_least_float32(call(sample))
         if self.scheduler.config.prediction_type == "v_prediction":
             alpha = float(self.scheduler.alphas_cumprod[timestep])
             return noise_of_velocity(output, latents, alpha)
+        return output
+
+    def _predict(self, sample: Tensor, timestep: int | Tensor) -> Tensor:
+        """The UNet's own answer [B, C, T, h, w] to noisy latents of that shape."""
+        # AnimateDiff's UNet wants a prompt for every frame, UNet3DConditionModel one for a clip.
+        prompts = sample.shape[0] * (1 if self.max_frames is None else sample.shape[2])
+        prompt = self.prompt_embedding(prompts).to(self.unet.dtype)
+        output: Tensor = self.unet(sample, timestep, encoder_hidden_states=prompt).sample
         return output
 
     def checkpointed(self, call: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:

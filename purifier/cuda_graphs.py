@@ -1,0 +1,83 @@
+"""CUDA graphs: a UNet's kernels recorded once and launched as one from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["CUDAGraphs"]
+
+# As torch asks for: lazy initialisation must be over before anything is recorded.
+WARM_UPS = 3
+
+# (latents [B, C, T, h, w], train step as a tensor [1] on their device) -> output, of any shape.
+Predict = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Recorded:
+    """A graph, and the places in memory that it reads from and writes to."""
+
+    graph: torch.cuda.CUDAGraph
+    latents: Tensor
+    timestep: Tensor
+    output: Tensor
+
+
+class CUDAGraphs:
+    """Calls a function by replaying its kernels, recorded for each shape of latents.
+
+    A small network, or few latents, keeps a GPU waiting for Python to launch the next kernel;
+    a replay launches all of them at once. Each shape keeps the memory of its activations for
+    good, so the number of shapes is bounded: beyond it the function is simply called.
+
+    The function must do the same for every call of a shape, at addresses that stay: weights
+    that move, such as offloaded ones, are not for graphs.
+
+    Args:
+        predict: calls the network; no gradients.
+        most: shapes that are recorded.
+    """
+
+    def __init__(self, predict: Predict, most: int = 4) -> None:
+        self._predict = predict
+        self._most = most
+        self._recorded: dict[tuple[torch.Size, torch.dtype], _Recorded] = {}
+
+    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
+        """The function's answer, in memory of its own.
+
+        Args:
+            latents: [B, C, T, h, w] on a GPU.
+            timestep: train step.
+        """
+        key = (latents.shape, latents.dtype)
+        if key not in self._recorded:
+            if len(self._recorded) >= self._most:
+                return self._predict(latents, torch.tensor([timestep], device=latents.device))
+            self._recorded[key] = _record(self._predict, latents, timestep)
+        recorded = self._recorded[key]
+        recorded.latents.copy_(latents)
+        recorded.timestep.fill_(timestep)
+        recorded.graph.replay()
+        return recorded.output.clone()  # the next replay writes to the same place
+
+
+def _record(predict: Predict, latents: Tensor, timestep: int) -> _Recorded:
+    """Record one call on copies of its arguments."""
+    own = latents.clone()
+    step = torch.tensor([timestep], device=latents.device)
+    with torch.cuda.device(latents.device):
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UPS):
+                predict(own, step)
+        torch.cuda.current_stream().wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = predict(own, step)
+    return _Recorded(graph, own, step, output)
