@@ -9,18 +9,19 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 import yaml
 
 from videopure.evaluation.store import EvaluationError, disk_faults
 from videopure.handler.manifest import Manifest, ManifestError
-from videopure.handler.settings import HandlerSettings, SettingsError
+from videopure.handler.settings import Dtype, HandlerSettings, SettingsError
 from videopure.handler.torchserve import load_service
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser, load_recogniser
 
-__all__ = ["digest", "open_archive", "second_recogniser", "thresholds"]
+__all__ = ["as_dtype", "digest", "open_archive", "second_recogniser", "thresholds"]
 
 
 def digest(archive: Path) -> str:
@@ -37,8 +38,10 @@ def digest(archive: Path) -> str:
     return total.hexdigest()
 
 
-def open_archive(archive: Path, device: torch.device) -> DefendedRecogniser:
-    """Load what an archive serves, with its settings, in float32.
+def open_archive(
+    archive: Path, device: torch.device, dtype: Dtype = "float32"
+) -> DefendedRecogniser:
+    """Load what an archive serves, with its settings, but for the precision.
 
     Half precision rounds gradients to zero, and an attack that fails for that reason says nothing.
 
@@ -47,10 +50,22 @@ def open_archive(archive: Path, device: torch.device) -> DefendedRecogniser:
     """
     with _unpacked(archive) as root:
         try:
-            settings = _settings(root).model_copy(update={"dtype": "float32"})
+            settings = _settings(root).model_copy(update={"dtype": dtype})
             return load_service(root, settings, device).defended
         except (ManifestError, SettingsError) as error:
             raise EvaluationError(f"{archive}: {error}") from error
+
+
+def as_dtype(name: str) -> Dtype:
+    """Check the name of a precision.
+
+    Raises:
+        EvaluationError: naming those there are.
+    """
+    known = [dtype for dtype in get_args(Dtype) if dtype != "auto"]
+    if name not in known:
+        raise EvaluationError(f"dtype must be one of {', '.join(known)}, got {name!r}")
+    return cast(Dtype, name)
 
 
 def second_recogniser(

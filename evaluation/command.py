@@ -80,6 +80,14 @@ OnlyDefences = Annotated[
         rich_help_panel=PART,
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Of the models: float32, bfloat16 or float16. Half precision rounds gradients away, "
+        "so that attacks look weaker than they are: for comparing speed alone.",
+        rich_help_panel=HOW,
+    ),
+]
 StoredOnly = Annotated[
     bool,
     typer.Option(
@@ -114,6 +122,7 @@ def evaluate(
     defences: OnlyDefences = None,
     seed: Seed = 0,
     threads: Threads = 2,
+    dtype: Precision = "float32",
     stored_only: StoredOnly = False,
 ) -> None:
     """Attack what an archive serves, and report how much of it holds.
@@ -142,6 +151,7 @@ def evaluate(
             {"clips": clips, "only_threats": threats or (), "only_defences": defences or ()},
             seed,
             threads,
+            dtype,
             stored_only,
         )
     except EvaluationError as error:
@@ -161,12 +171,14 @@ def _run(
     limits: dict[str, Any],
     seed: int,
     threads: int,
+    dtype: str,
     stored_only: bool,
 ) -> None:
     import torch
     from accelerate import PartialState
 
     from videopure.evaluation.archives import (
+        as_dtype,
         digest,
         open_archive,
         second_recogniser,
@@ -186,7 +198,7 @@ def _run(
     torch.set_num_threads(threads)
     # Processes wait for the slowest one at the end, however long that takes.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
-    defended = open_archive(archive, state.device)
+    defended = open_archive(archive, state.device, as_dtype(dtype))
     source = open_source(data[0], defended.recogniser, data[1])
     other = second_recogniser(transfer, defended.recogniser, state.device)
     line = line_up(defended)
@@ -200,6 +212,7 @@ def _run(
         "threads": threads,
         "device": state.device.type,
         "torch": torch.__version__,
+        **({} if dtype == "float32" else {"dtype": dtype}),
     }
     with state.main_process_first():
         store = Store(folder, question, state.process_index)

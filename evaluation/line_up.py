@@ -100,8 +100,8 @@ def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:
     }
 
 
-def fast_forms() -> dict[str, dict[str, Any]]:
-    """Settings of fast mode and of every shortcut alone, by name."""
+def fast_forms(settings: PurifySettings) -> dict[str, dict[str, Any]]:
+    """Settings of fast mode, of every shortcut alone and of one step fewer, by name."""
     frames, last = FAST.inversion_frames, FAST.last_votes
     alone = {
         f"inversion of {frames} of the frames": Shortcuts(inversion_frames=frames),
@@ -113,6 +113,8 @@ def fast_forms() -> dict[str, dict[str, Any]]:
     forms: dict[str, dict[str, Any]] = {FASTER: {"speed": "fast", "shortcuts": Shortcuts()}}
     for name, shortcuts in alone.items():
         forms[f"{FASTER}: {name}"] = {"speed": "custom", "shortcuts": shortcuts}
+    if settings.inversion_steps > 0:
+        forms[f"{FASTER}: one step fewer"] = {"inversion_steps": settings.inversion_steps - 1}
     return forms
 
 
@@ -147,7 +149,7 @@ def line_up(defended: DefendedRecogniser) -> dict[str, Defence]:
     listed.append(Purified(VIDEOPURE, defended))
     for name, randomisation in randomised_forms(settings).items():
         purified(f"{FORM}{name}", randomisation=randomisation)
-    for name, speed in fast_forms().items():
+    for name, speed in fast_forms(settings).items():
         purified(name, randomisation=Randomisation(), **speed)
     return {defence.name: defence for defence in listed}
 

@@ -17,7 +17,15 @@ from pydantic import (
 
 from videopure.purifier import PurifySettings, Randomisation, Shortcuts
 
-__all__ = ["HandlerSettings", "Limits", "ModelConfig", "Purification", "SettingsError", "Weights"]
+__all__ = [
+    "Dtype",
+    "HandlerSettings",
+    "Limits",
+    "ModelConfig",
+    "Purification",
+    "SettingsError",
+    "Weights",
+]
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 

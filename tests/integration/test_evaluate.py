@@ -104,3 +104,29 @@ def test_two_processes_give_the_numbers_of_one(
     evaluate(tiny_archive, videos, stopped)
     assert (stopped / "units-0.jsonl").read_bytes().startswith(before)
     assert answers(stopped) == one
+
+
+def test_precision_is_part_of_the_question(
+    tiny_archive: Path, videos: Path, tmp_path: Path
+) -> None:
+    only = ("--suite", "speed", "--threads", "1", "--clips", "2", "--threat", "clean")
+
+    def run(out: str, dtype: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *(COMMAND, "evaluate", "--archive", tiny_archive, "--data", videos, *only),
+                *("--out", tmp_path / out, "--dtype", dtype),
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+        )
+
+    assert run("half", "bfloat16").returncode == 0
+    assert json.loads((tmp_path / "half" / "question.json").read_text())["dtype"] == "bfloat16"
+    again = run("half", "float32")
+    assert again.returncode == 1
+    assert "other dtype" in again.stderr
+    wrong = run("other", "float64")
+    assert wrong.returncode == 1
+    assert "dtype must be one of float32, float16, bfloat16, got 'float64'" in wrong.stderr

@@ -15,6 +15,7 @@ from videopure.evaluation.line_up import (
     NONE,
     UNGUIDED,
     VIDEOPURE,
+    fast_forms,
     line_up,
     randomised_forms,
 )
@@ -161,3 +162,10 @@ def test_alarms_are_those_of_the_calibrated_threshold() -> None:
     assert [served.alarms(Answer(0, suspicion=s)) for s in (0.4, 0.5, 0.6)] == [False, False, True]
     assert not bare.alarms(Answer(0, suspicion=1.0))
     assert not DEFENCES[NONE].alarms(Answer(0))
+
+
+def test_one_step_fewer_is_tried_where_there_is_one() -> None:
+    fewer = [f["inversion_steps"] for f in fast_forms(PurifySettings()).values() if len(f) == 1]
+    assert fewer == [4]
+    none_left = fast_forms(PurifySettings(inversion_steps=0)).values()
+    assert all("speed" in form for form in none_left)
