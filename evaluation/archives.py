@@ -16,7 +16,7 @@ import yaml
 
 from videopure.evaluation.store import EvaluationError, disk_faults
 from videopure.handler.manifest import Manifest, ManifestError
-from videopure.handler.settings import Dtype, HandlerSettings, SettingsError
+from videopure.handler.settings import Dtype, HandlerSettings, ModelConfig, SettingsError
 from videopure.handler.torchserve import load_service
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser, load_recogniser
@@ -115,7 +115,7 @@ def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
 
 def _settings(root: Path) -> HandlerSettings:
     config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8"))
-    return HandlerSettings.parse(config.get("videopure"))
+    return ModelConfig.parse(config).videopure
 
 
 @contextmanager

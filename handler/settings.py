@@ -170,6 +170,17 @@ class ModelConfig(_Section):
 
     _empty = field_validator("videopure", mode="before")(_defaults_for_none)
 
+    @model_validator(mode="after")
+    def _check_decoding(self) -> ModelConfig:
+        # TorchServe kills a worker that decodes for longer, and its whole batch gets an error.
+        most, asked = self.responseTimeout / 2, self.videopure.limits.max_decode_seconds
+        if asked > most:
+            raise ValueError(
+                f"videopure.limits.max_decode_seconds must be at most half of responseTimeout "
+                f"({most:g}), got {asked:g}"
+            )
+        return self
+
     @classmethod
     def parse(cls, config: Any) -> ModelConfig:
         """Check the file's content as YAML gives it; None stands for the defaults.
@@ -190,7 +201,7 @@ def _fault(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         message += _near_miss(fault["loc"])
     if fault["type"] == "value_error":  # of several keys together; the message names them
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message
     return f"{key}: {message}, got {fault['input']!r}" if key else message
 
 

@@ -97,6 +97,7 @@ def test_a_batch_that_does_not_end_costs_its_worker_and_nothing_else(
             data = source.read(info)
             if info.filename == "model-config.yaml":
                 data = data.replace(b"responseTimeout: 120", b"responseTimeout: 5")
+                data += b"  limits: {max_decode_seconds: 2}\n"
             target.writestr(info, data)
     with (
         TorchServe(archive, folder=tmp_path, overrides=free_addresses()) as server,

@@ -103,3 +103,10 @@ def test_auto_dtype_is_half_on_an_accelerator_only() -> None:
     assert settings.torch_dtype(torch.device("cuda")) == torch.float16
     chosen = HandlerSettings.parse({"dtype": "bfloat16"})
     assert chosen.torch_dtype(torch.device("cpu")) == torch.bfloat16
+
+
+def test_decoding_leaves_time_for_an_answer() -> None:
+    section = {"limits": {"max_decode_seconds": 20}}
+    assert ModelConfig.parse({"responseTimeout": 40, "videopure": section})
+    with pytest.raises(SettingsError, match=r"limits\.max_decode_seconds .* \(19\.5\), got 20"):
+        ModelConfig.parse({"responseTimeout": 39, "videopure": section})
