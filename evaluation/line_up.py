@@ -109,6 +109,7 @@ def fast_forms(settings: PurifySettings) -> dict[str, dict[str, Any]]:
         f"last {last} of the votes": Shortcuts(last_votes=last),
         "middle block every 2 steps": Shortcuts(feature_interval=2, feature_levels=2),
         "inner blocks every 2 steps": Shortcuts(feature_interval=2),
+        "without reused blocks": replace(FAST, feature_interval=1),
     }
     forms: dict[str, dict[str, Any]] = {FASTER: {"speed": "fast", "shortcuts": Shortcuts()}}
     for name, shortcuts in alone.items():

@@ -42,7 +42,7 @@ class PurifySettings:
         randomisation: what is drawn for every clip; nothing by default. Its `step_range` takes
             the place of `inversion_steps`.
         speed: `exact` gives the published procedure's votes, `fast` takes the shortcuts of
-            `shortcuts.FAST` (experimental), `custom` those of `shortcuts`.
+            `shortcuts.FAST`, `custom` those of `shortcuts`.
         shortcuts: with speed `custom`, what is left out.
     """
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmarks.counting import count_flops
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
+from tests.support.pipelines import tiny_motion_unet
 from videopure.purifier import (
     FAST,
     DefendedRecogniser,
@@ -99,6 +100,21 @@ def test_only_the_last_candidates_vote(pipeline: VideoPurePipeline, clips: Tenso
     assert torch.equal(other.purify(clips), exact.purify(clips))
 
 
+def denoising_work(
+    pipeline: VideoPurePipeline, clips: Tensor, steps: int, shortcuts: Shortcuts
+) -> int:
+    encoded, flow = pipeline.encode(clips), pipeline.estimate_flow(clips)
+    offered = pipeline.candidates(
+        encoded,
+        encoded,
+        pipeline.schedule(steps - 1),
+        "videopure",
+        flow=flow,
+        shortcuts=shortcuts,
+    )
+    return count_flops(lambda: list(offered))
+
+
 @torch.no_grad()
 def test_features_are_computed_anew_after_the_interval(
     pipeline: VideoPurePipeline, clips: Tensor
@@ -106,14 +122,8 @@ def test_features_are_computed_anew_after_the_interval(
     """Work of three denoising steps: whole, reused, whole."""
 
     def denoising(interval: int, steps: int, levels: int = 1) -> int:
-        schedule = pipeline.schedule(steps - 1)
-        encoded = pipeline.encode(clips)
-        flow = pipeline.estimate_flow(clips)
         shortcuts = Shortcuts(feature_interval=interval, feature_levels=levels)
-        offered = pipeline.candidates(
-            encoded, encoded, schedule, "videopure", flow=flow, shortcuts=shortcuts
-        )
-        return count_flops(lambda: list(offered))
+        return denoising_work(pipeline, clips, steps, shortcuts)
 
     whole = denoising(1, 1)
     reused = denoising(9, 2) - whole
@@ -124,6 +134,23 @@ def test_features_are_computed_anew_after_the_interval(
     middle = denoising(9, 2, levels=3) - whole
     assert reused < denoising(9, 2, levels=2) - whole < middle < whole
     assert denoising(9, 2, levels=4) - whole == middle
+
+
+@torch.no_grad()
+def test_features_of_a_motion_unet_are_reused_too(
+    pipeline: VideoPurePipeline, clips: Tensor
+) -> None:
+    motion = VideoPurePipeline(
+        pipeline.vae,
+        tiny_motion_unet(),
+        pipeline.scheduler,
+        prompt_embedding=pipeline.prompt_embedding,
+    )
+    whole = denoising_work(motion, clips, 1, Shortcuts())
+    assert denoising_work(motion, clips, 3, Shortcuts()) == 3 * whole
+    reused = denoising_work(motion, clips, 2, Shortcuts(feature_interval=2)) - whole
+    assert 0 < reused < whole
+    assert denoising_work(motion, clips, 3, Shortcuts(feature_interval=2)) == 2 * whole + reused
 
 
 def test_reused_features_leave_the_unet_as_it_was_and_keep_gradients(

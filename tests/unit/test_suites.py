@@ -138,5 +138,5 @@ def test_the_speed_suite_compares_fast_mode_and_each_shortcut_on_the_same_clips(
         assert set(planned.defences) == {NONE, VIDEOPURE, FASTER} | {
             n for n in DEFENCES if n.startswith(f"{FASTER}: ")
         }
-        assert len(planned.defences) == 8
+        assert len(planned.defences) == 9
         assert planned.count(FASTER) == planned.count(VIDEOPURE) == 100
