@@ -4,8 +4,8 @@
 
 `videopure evaluate --suite SUITE --stored-only` has to have written its summary into RESULTS.
 Tables stand between `<!-- table SUITE KEY -->` and `<!-- end -->`; `only="A;B"` names the rows and
-`columns="A;B"` the columns to keep. Figures go to the
-folder named like the document, if it is there.
+`columns="A;B"` the columns to keep. Figures that
+the document has in the folder named like it are replaced.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def main(suite: str, results: Path, document: Path) -> None:
 
     text = document.read_text(encoding="utf-8")
     document.write_text(MARKED.sub(table, text), encoding="utf-8")
-    pictures = document.with_suffix("")
-    if pictures.is_dir():
-        for name in FIGURES:
-            (pictures / f"{name}.png").write_bytes((results / f"figures/{name}.png").read_bytes())
+    for name in FIGURES:
+        shown = document.with_suffix("") / f"{name}.png"
+        if shown.is_file():
+            shown.write_bytes((results / f"figures/{name}.png").read_bytes())
 
 
 def chosen(grid: Grid, choice: str) -> Grid:
