@@ -298,5 +298,5 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         Planned(on_8["exact APGD-20"], (VIDEOPURE,), 50),
         Planned(short_8[silent], (VIDEOPURE,), 50),
         *(Planned(gray_box(4)[f], usual, 200, SOME) for f in (*variety[:3], "transfer")),
-        Planned(on_4["exact-20"], ABLATIONS, 20),
+        Planned(on_4["exact-20"], (*ABLATIONS, DDPM), 20),
     ]

@@ -230,7 +230,7 @@ def sanity_checks(cells: Cells) -> list[Check]:
     for name, stronger, weaker in at_none:
         checks += _compared(cells, NONE, name, stronger, weaker)
     for defence in cells.defences:
-        for family in {r.family for r in cells.threats.values() if r.knowledge == "adaptive"}:
+        for family in dict.fromkeys(r.family for r in cells.threats.values()):
             if family.startswith("exact-"):
                 bpda = family.replace("exact", "BPDA")
                 checks += _compared(cells, defence, "the exact gradient beats BPDA", family, bpda)

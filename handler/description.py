@@ -43,6 +43,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
         "max_clips_per_forward": service.max_clips,
         "device": str(parameter.device),
         "dtype": str(parameter.dtype).removeprefix("torch."),
+        "cuda_graphs": defended.pipeline.cuda_graphs and parameter.is_cuda,
         "versions": {
             "videopure": __version__,
             "python": platform.python_version(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,11 +11,14 @@ from torch import Tensor
 
 __all__ = ["CUDAGraphs"]
 
+logger = logging.getLogger(__name__)
+
 # As torch asks for: lazy initialisation must be over before anything is recorded.
 WARM_UPS = 3
 
 # (latents [B, C, T, h, w], train step as a tensor [1] on their device) -> output, of any shape.
 Predict = Callable[[Tensor, Tensor], Tensor]
+_Key = tuple[torch.Size, torch.dtype]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,8 @@ class CUDAGraphs:
 
     A small network, or few latents, keeps a GPU waiting for Python to launch the next kernel;
     a replay launches all of them at once. Each shape keeps the memory of its activations for
-    good, so the number of shapes is bounded: beyond it the function is simply called.
+    good, so the number of shapes is bounded: beyond it the function is simply called, which the log
+    says of each such shape once.
 
     The function must do the same for every call of a shape, at addresses that stay: weights
     that move, such as offloaded ones, are not for graphs.
@@ -45,7 +50,8 @@ class CUDAGraphs:
     def __init__(self, predict: Predict, most: int = 4) -> None:
         self._predict = predict
         self._most = most
-        self._recorded: dict[tuple[torch.Size, torch.dtype], _Recorded] = {}
+        self._recorded: dict[_Key, _Recorded] = {}
+        self._called: set[_Key] = set()
 
     def __call__(self, latents: Tensor, timestep: int) -> Tensor:
         """The function's answer, in memory of its own.
@@ -57,6 +63,7 @@ class CUDAGraphs:
         key = (latents.shape, latents.dtype)
         if key not in self._recorded:
             if len(self._recorded) >= self._most:
+                self._say_once(key)
                 return self._predict(latents, torch.tensor([timestep], device=latents.device))
             self._recorded[key] = _record(self._predict, latents, timestep)
         recorded = self._recorded[key]
@@ -64,6 +71,15 @@ class CUDAGraphs:
         recorded.timestep.fill_(timestep)
         recorded.graph.replay()
         return recorded.output.clone()  # the next replay writes to the same place
+
+    def _say_once(self, key: _Key) -> None:
+        if key not in self._called:
+            self._called.add(key)
+            logger.warning(
+                "latents of shape %s are purified without a CUDA graph: %d shapes have one already",
+                tuple(key[0]),
+                self._most,
+            )
 
 
 def _record(predict: Predict, latents: Tensor, timestep: int) -> _Recorded:

@@ -254,3 +254,4 @@ def test_description_tells_models_options_limits_and_versions(
     assert told["limits"]["max_seconds"] == 600
     assert told["versions"]["torch"] == torch.__version__
     assert (told["device"], told["dtype"]) == ("cpu", "float32")
+    assert told["cuda_graphs"] is False

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.pipelines import TEXT_TO_VIDEO, tiny_motion_unet
 from videopure.purifier import VideoPurePipeline
+from videopure.purifier.cuda_graphs import CUDAGraphs
 
 pytestmark = pytest.mark.unit
 
@@ -63,6 +64,17 @@ def test_on_a_cpu_nothing_changes() -> None:
         plain = pipeline.predict_noise(latents, 7)
         pipeline.cuda_graphs = True
         torch.testing.assert_close(pipeline.predict_noise(latents, 7), plain, rtol=0, atol=0)
+
+
+def test_shapes_beyond_the_bound_are_called_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    graphs = CUDAGraphs(lambda latents, timestep: latents * timestep, most=0)
+    one, two = torch.ones(1, 4, 2, 8, 8), torch.ones(1, 4, 3, 8, 8)
+    for latents in (one, one, two):
+        torch.testing.assert_close(graphs(latents, 7), 7 * latents, rtol=0, atol=0)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "(1, 4, 2, 8, 8)" in said[0]
+    assert "(1, 4, 3, 8, 8)" in said[1]
 
 
 @pytest.fixture
