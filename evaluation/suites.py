@@ -46,6 +46,7 @@ PAPER = (NONE, DDPM, DDIM, INVERSION, VIDEOPURE)
 ABLATIONS = (UNGUIDED, FIRST, LAST, ALL_FRAMES)
 # Slower than filters, and beside the point where the attack is but another gray-box one.
 SOME = {DDIM: 20, INVERSION: 20}
+MORE_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     on_4, on_8 = adaptive(4), adaptive(8)
     short_4, short_8 = adaptive(4, steps=10, draws=1), adaptive(8, steps=10, draws=1)
     variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
-    silent = "label and suspicion-10"
+    silent, shared = "label and suspicion-10", f"{FORM}fresh noise"
     return [
         clean,
         at_8,
@@ -299,4 +300,6 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         Planned(short_8[silent], (VIDEOPURE,), 50),
         *(Planned(gray_box(4)[f], usual, 200, SOME) for f in (*variety[:3], "transfer")),
         Planned(on_4["exact-20"], (*ABLATIONS, DDPM), 20),
+        # What is recommended for a default is asked most.
+        Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], (shared,), 20),
     ]

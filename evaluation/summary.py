@@ -224,6 +224,7 @@ def sanity_checks(cells: Cells) -> list[Check]:
         ("more steps help", "PGD-50", "PGD-10"),
         ("APGD is no weaker than PGD-50", "APGD-CE", "PGD-50"),
         ("APGD's margin loss is no weaker than PGD-50", "APGD-margin", "PGD-50"),
+        ("MI-FGSM is no weaker than PGD-10", "MI-FGSM", "PGD-10"),
         ("gradients beat queries", "PGD-50", "Square-1000"),
         ("gradients beat transfer", "PGD-10", "transfer"),
     ]
@@ -236,6 +237,9 @@ def sanity_checks(cells: Cells) -> list[Check]:
                 checks += _compared(cells, defence, "the exact gradient beats BPDA", family, bpda)
                 name = "knowing the defence helps"
                 checks += _compared(cells, defence, name, family, "PGD-10")
+                usual, *more = family.split(" of ")
+                if more:
+                    checks += _compared(cells, defence, "more draws help", family, usual)
         unbounded = cells.right(defence, "unbounded")
         if unbounded:
             left = f"{defence}: {sum(unbounded)} of {len(unbounded)} clips left"

@@ -171,7 +171,8 @@ def adaptive(
 ) -> dict[str, Threat]:
     """Attacks on a defence by someone who has all of it, by family.
 
-    Where the defence draws at random, every gradient is the mean over `draws` fresh draws.
+    Where the defence draws at random, every gradient is the mean over `draws` fresh draws; more
+    than the usual number are part of the name.
 
     Each clip is attacked by itself, and no longer than needed: it is done when the defence, asked
     as it is served, answers wrongly to the clip as it will be stored; a defence that draws must do
@@ -179,7 +180,11 @@ def adaptive(
     not called adversarial. What is reported is the answer to the result, with other seeds.
     """
 
-    def threat(family: str, attack: Callable[[Task], Tensor]) -> tuple[str, Threat]:
+    more = f" of {draws} draws" if draws > EOT_DRAWS else ""
+
+    def threat(attack_name: str, attack: Callable[[Task], Tensor]) -> tuple[str, Threat]:
+        family = attack_name + more
+
         def each(task: Task) -> Tensor:
             return torch.cat([attack(one) for one in task.one_by_one()])
 

@@ -24,7 +24,8 @@ def answers(
     suspicion: list[float] | None = None,
 ) -> list[Record]:
     """One record for each character of `right`: "1" is a right answer."""
-    family, _, budget = threat.partition(" ")
+    name, _, last = threat.rpartition(" ")
+    family, budget = (name, last) if name else (threat, "")
     epsilon = int(budget.split("/")[0]) if budget else {"clean": 0, "unbounded": 255}[threat]
     return [
         Record(
@@ -58,6 +59,7 @@ RECORDS = [
     *answers("VideoPure", "PGD-10 8/255", "1111"),
     *answers("VideoPure", "BPDA-20 4/255", "011", knowledge="adaptive"),
     *answers("VideoPure", "exact-20 4/255", "001", knowledge="adaptive"),
+    *answers("VideoPure", "exact-20 of 8 draws 4/255", "011", knowledge="adaptive"),
     *answers("VideoPure", "unbounded", "01", knowledge="adaptive"),
 ]
 
@@ -75,7 +77,7 @@ def test_the_worst_case_takes_every_attack_on_the_clips_that_met_all() -> None:
     worst = summarise(RECORDS, {})["worst_case"]
     at_4 = worst["VideoPure"]["4"]
     # Clips 0..2 met everything of up to 4/255: 0 falls to BPDA, 1 to the exact gradient.
-    assert (at_4["right"], at_4["clips"], at_4["attacks"], at_4["adaptive"]) == (1, 3, 3, True)
+    assert (at_4["right"], at_4["clips"], at_4["attacks"], at_4["adaptive"]) == (1, 3, 4, True)
     assert (worst["VideoPure"]["8"]["right"], worst["VideoPure"]["8"]["clips"]) == (1, 3)
     assert (worst["none"]["4"]["right"], worst["none"]["4"]["adaptive"]) == (1, False)
     assert "255" not in worst["VideoPure"]
@@ -113,6 +115,14 @@ def test_sanity_checks_find_what_is_wrong() -> None:
     checks = {(c["check"], c["detail"]): c["holds"] for c in summarise(RECORDS, {})["sanity"]}
     assert checks == {
         ("more budget helps", "VideoPure, PGD-10 at 4, 8/255: 3, 4 of 4 left"): False,
+        (
+            "knowing the defence helps",
+            "VideoPure: exact-20 of 8 draws 4/255 leaves 2, PGD-10 4/255 3 of 3",
+        ): True,
+        (
+            "more draws help",
+            "VideoPure: exact-20 of 8 draws 4/255 leaves 2, exact-20 4/255 1 of 3",
+        ): False,
         ("more steps help", "none: PGD-50 4/255 leaves 2, PGD-10 4/255 1 of 4"): False,
         (
             "the exact gradient beats BPDA",
