@@ -100,15 +100,25 @@ class _Best:
 
 
 def mi_fgsm(
-    loss: Loss, clips: Tensor, *, epsilon: float, steps: int = 10, decay: float = 1.0
+    loss: Loss,
+    clips: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 10,
+    step_size: float = 2 / 255,
+    decay: float = 1.0,
 ) -> Tensor:
-    """Iterated gradient signs with momentum (Dong et al., arXiv 1710.06081)."""
+    """Iterated gradient signs with momentum (Dong et al., arXiv 1710.06081).
+
+    The published step is `epsilon / steps`, which only just reaches the budget and fools fewer
+    clips than PGD does; here it is as long as PGD's.
+    """
     attacked, momentum = clips, torch.zeros_like(clips)
     for _ in range(steps):
         _, slope = gradient(loss, attacked)
         size = slope.abs().mean(dim=(1, 2, 3, 4), keepdim=True).clamp_min(1e-20)
         momentum = decay * momentum + slope / size
-        attacked = project(attacked + epsilon / steps * momentum.sign(), clips, epsilon)
+        attacked = project(attacked + step_size * momentum.sign(), clips, epsilon)
     return attacked
 
 

@@ -298,8 +298,9 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         Planned(on_8["BPDA-20"], (VIDEOPURE,), 50),
         Planned(on_8["exact APGD-20"], (VIDEOPURE,), 50),
         Planned(short_8[silent], (VIDEOPURE,), 50),
-        *(Planned(gray_box(4)[f], usual, 200, SOME) for f in (*variety[:3], "transfer")),
+        *(Planned(gray_box(4)[family], usual, 200, SOME) for family in (*variety, "transfer")),
         Planned(on_4["exact-20"], (*ABLATIONS, DDPM), 20),
+        Planned(square_threat(4), usual, 200, SOME),
         # What is recommended for a default is asked most.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], (shared,), 20),
     ]
