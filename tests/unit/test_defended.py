@@ -66,6 +66,19 @@ def test_early_votes_give_the_label_of_the_full_vote_with_fewer_votes(
     assert sum(len(v.votes) for v in early.verdicts) < sum(len(v.votes) for v in full.verdicts)
 
 
+def test_the_purified_clip_is_the_last_candidate_however_early_the_votes_are_decided(
+    defended: DefendedRecogniser,
+) -> None:
+    video = clips(3)
+    with torch.no_grad():
+        *_, before, last = defended.pipeline(video, inversion_steps=2).candidates.unbind(1)
+    for votes in ("early", "full"):
+        verdicts = defended.answer(video, votes=votes, keep_purified=True).verdicts
+        purified = torch.stack([v.purified for v in verdicts if v.purified is not None])
+        torch.testing.assert_close(purified, last, rtol=0, atol=1e-4)
+    assert (before - last).abs().mean() > 1e-3  # what a vote less would have given
+
+
 def test_clips_answer_alike_alone_and_in_a_batch(defended: DefendedRecogniser) -> None:
     video = clips(3)
     together = defended.answer(video).verdicts
