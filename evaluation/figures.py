@@ -73,24 +73,28 @@ def overview(summary: Summary) -> bytes | None:
 
 def accuracy_curves(summary: Summary) -> bytes | None:
     """Accuracy against the budget, a panel for each family of attacks that has several."""
-    families = [f for f in _families(summary) if len(_curve_budgets(summary, f)) > 1][:6]
+    families = [f for f in _families(summary) if len(_curve_budgets(summary, f)) > 1]
     if not families:
         return None
     columns = min(3, len(families))
     rows = -(-len(families) // columns)
     figure = _figure(4.0 * columns, 3.1 * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-    colours: dict[str, str] = dict(FIXED)
+    looks = {name: (colour, "-") for name, colour in FIXED.items()}
+    # Colours come back dashed: there are more defences than colours to be told apart.
+    others = [(colour, dashes) for dashes in ("-", "--", ":") for colour in OTHERS]
     seen: dict[str, Any] = {}
     for axes, family in zip(panels, families, strict=False):
         _dress(axes)
         for defence, points in _curves(summary, family).items():
-            colour = colours.setdefault(defence, OTHERS[(len(colours) - 2) % len(OTHERS)])
+            unused = others[(len(looks) - len(FIXED)) % len(others)]
+            colour, dashes = looks.setdefault(defence, unused)
             budgets = [budget for budget, _ in points]
             (seen[defence],) = axes.plot(
                 budgets,
                 [100 * s["share"] for _, s in points],
                 color=colour,
+                linestyle=dashes,
                 linewidth=2.2 if defence == VIDEOPURE else 1.3,
                 marker="o",
                 markersize=3.5,
