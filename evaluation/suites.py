@@ -277,7 +277,7 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     on_4, on_8 = adaptive(4), adaptive(8)
     short_4, short_8 = adaptive(4, steps=10, draws=1), adaptive(8, steps=10, draws=1)
     variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
-    silent, shared = "label and suspicion-10", f"{FORM}fresh noise"
+    silent, asked_more = "label and suspicion-10", (f"{FORM}fresh noise", f"{FORM}random anchor")
     return [
         clean,
         at_8,
@@ -301,6 +301,6 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         *(Planned(gray_box(4)[family], usual, 200, SOME) for family in (*variety, "transfer")),
         Planned(on_4["exact-20"], (*ABLATIONS, DDPM), 20),
         Planned(square_threat(4), usual, 200, SOME),
-        # What is recommended for a default is asked most.
-        Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], (shared,), 20),
+        # Of what draws, two draws may tell too little.
+        Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
     ]
