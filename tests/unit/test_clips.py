@@ -136,6 +136,16 @@ def test_filters_keep_shape_and_change_little() -> None:
         assert 0 < float((back - clip).abs().mean()) < 0.05
 
 
+def test_the_encoder_gives_the_same_answer_again() -> None:
+    """Its fastest code does not: results that are stored and resumed would not fit together."""
+    torch = pytest.importorskip("torch")
+    clip = torch.from_numpy(make_clip(1, 1)).permute(0, 3, 1, 2)[None].float() / 255
+    noise = torch.rand(clip.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    attacked = (clip + noise * 8 / 255).clamp(0, 1)
+    first = h264(attacked)
+    assert all(torch.equal(h264(attacked), first) for _ in range(20))
+
+
 def test_shuffle_moves_frames_within_their_window_alone() -> None:
     torch = pytest.importorskip("torch")
     numbered = torch.arange(7.0).view(1, 7, 1, 1, 1).expand(2, 7, 3, 2, 2)
