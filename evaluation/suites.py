@@ -47,6 +47,7 @@ ABLATIONS = (UNGUIDED, FIRST, LAST, ALL_FRAMES)
 # Slower than filters, and beside the point where the attack is but another gray-box one.
 SOME = {DDIM: 20, INVERSION: 20}
 MORE_DRAWS = 8
+LONG = 100  # steps, of attacks that may have stopped short
 
 
 @dataclass(frozen=True)
@@ -277,6 +278,7 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     on_4, on_8 = adaptive(4), adaptive(8)
     short_4, short_8 = adaptive(4, steps=10, draws=1), adaptive(8, steps=10, draws=1)
     variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
+    long_4 = adaptive(4, steps=LONG)
     silent, asked_more = "label and suspicion-10", (f"{FORM}fresh noise", f"{FORM}random anchor")
     return [
         clean,
@@ -303,4 +305,12 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         Planned(square_threat(4), usual, 200, SOME),
         # Of what draws, two draws may tell too little.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
+        # What twenty steps leave may be left for want of steps.
+        Planned(
+            long_4[f"exact-{LONG}"],
+            (VIDEOPURE, f"{FORM}fresh noise"),
+            50,
+            {f"{FORM}fresh noise": 20},
+        ),
+        Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
     ]

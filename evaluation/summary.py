@@ -240,11 +240,23 @@ def sanity_checks(cells: Cells) -> list[Check]:
                 usual, *more = family.split(" of ")
                 if more:
                     checks += _compared(cells, defence, "more draws help", family, usual)
+            for shorter in _shorter(cells, family):
+                checks += _compared(cells, defence, "more steps help", family, shorter)
         unbounded = cells.right(defence, "unbounded")
         if unbounded:
             left = f"{defence}: {sum(unbounded)} of {len(unbounded)} clips left"
             checks.append(Check("an unbounded attack leaves nothing", not any(unbounded), left))
     return checks
+
+
+def _shorter(cells: Cells, family: str) -> list[str]:
+    """The families that are the same adaptive attack in fewer steps."""
+    stem, _, steps = family.rpartition("-")
+    if not (stem.startswith("exact") and steps.isdigit()):
+        return []
+    others = dict.fromkeys(record.family for record in cells.threats.values())
+    parted = [(other, other.rpartition("-")) for other in others]
+    return [o for o, (s, _, n) in parted if s == stem and n.isdigit() and int(n) < int(steps)]
 
 
 def _budget_checks(cells: Cells, defence: str) -> list[Check]:

@@ -60,6 +60,8 @@ RECORDS = [
     *answers("VideoPure", "BPDA-20 4/255", "011", knowledge="adaptive"),
     *answers("VideoPure", "exact-20 4/255", "001", knowledge="adaptive"),
     *answers("VideoPure", "exact-20 of 8 draws 4/255", "011", knowledge="adaptive"),
+    *answers("VideoPure", "exact APGD-20 4/255", "011", knowledge="adaptive"),
+    *answers("VideoPure", "exact APGD-100 4/255", "001", knowledge="adaptive"),
     *answers("VideoPure", "unbounded", "01", knowledge="adaptive"),
 ]
 
@@ -77,7 +79,7 @@ def test_the_worst_case_takes_every_attack_on_the_clips_that_met_all() -> None:
     worst = summarise(RECORDS, {})["worst_case"]
     at_4 = worst["VideoPure"]["4"]
     # Clips 0..2 met everything of up to 4/255: 0 falls to BPDA, 1 to the exact gradient.
-    assert (at_4["right"], at_4["clips"], at_4["attacks"], at_4["adaptive"]) == (1, 3, 4, True)
+    assert (at_4["right"], at_4["clips"], at_4["attacks"], at_4["adaptive"]) == (1, 3, 6, True)
     assert (worst["VideoPure"]["8"]["right"], worst["VideoPure"]["8"]["clips"]) == (1, 3)
     assert (worst["none"]["4"]["right"], worst["none"]["4"]["adaptive"]) == (1, False)
     assert "255" not in worst["VideoPure"]
@@ -123,6 +125,10 @@ def test_sanity_checks_find_what_is_wrong() -> None:
             "more draws help",
             "VideoPure: exact-20 of 8 draws 4/255 leaves 2, exact-20 4/255 1 of 3",
         ): False,
+        (
+            "more steps help",
+            "VideoPure: exact APGD-100 4/255 leaves 1, exact APGD-20 4/255 2 of 3",
+        ): True,
         ("more steps help", "none: PGD-50 4/255 leaves 2, PGD-10 4/255 1 of 4"): False,
         (
             "the exact gradient beats BPDA",
