@@ -31,14 +31,14 @@ def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
 def h264(clips: Tensor, crf: int = 35) -> Tensor:
     """Clips [B, T, 3, H, W] in 0..1 through an H.264 file of constant quality `crf` and back.
 
-    The same clips give the same answer: x264's code for AVX-512 does not (its macroblock tree
-    depends on what lies behind a row in memory), and other code rounds otherwise, so the encoder
-    runs without either.
+    The same clips give the same answer on every machine. x264's code for AVX-512 does not (its
+    macroblock tree depends on what lies behind a row in memory), other instructions round
+    otherwise, and so does every number of threads: the encoder runs in plain C on one.
     """
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be in 0..51, got {crf}")
     pixels = (clips * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()  # [B, T, H, W, 3]
-    options = {"crf": str(crf), "x264-params": "asm=0"}
+    options = {"crf": str(crf), "x264-params": "asm=0:threads=1"}
     decoded = []
     for frames in pixels:
         file = io.BytesIO()
