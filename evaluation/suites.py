@@ -306,11 +306,6 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         # Of what draws, two draws may tell too little.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
         # What twenty steps leave may be left for want of steps.
-        Planned(
-            long_4[f"exact-{LONG}"],
-            (VIDEOPURE, f"{FORM}fresh noise"),
-            50,
-            {f"{FORM}fresh noise": 20},
-        ),
+        Planned(long_4[f"exact-{LONG}"], (VIDEOPURE, *forms), 50, dict.fromkeys(forms, 20)),
         Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
     ]
