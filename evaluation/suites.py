@@ -308,4 +308,5 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         # What twenty steps leave may be left for want of steps.
         Planned(long_4[f"exact-{LONG}"], (VIDEOPURE, *forms), 50, dict.fromkeys(forms, 20)),
         Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
+        Planned(long_4[f"label and suspicion-{LONG}"], (VIDEOPURE,), 50),
     ]
