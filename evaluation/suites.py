@@ -306,7 +306,9 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         # Of what draws, two draws may tell too little.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
         # What twenty steps leave may be left for want of steps.
-        Planned(long_4[f"exact-{LONG}"], (VIDEOPURE, *forms), 50, dict.fromkeys(forms, 20)),
+        Planned(
+            long_4[f"exact-{LONG}"], (VIDEOPURE, *asked_more), 50, dict.fromkeys(asked_more, 20)
+        ),
         Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
         Planned(long_4[f"label and suspicion-{LONG}"], (VIDEOPURE,), 50),
     ]
