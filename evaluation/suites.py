@@ -280,6 +280,7 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
     long_4 = adaptive(4, steps=LONG)
     silent, asked_more = "label and suspicion-10", (f"{FORM}fresh noise", f"{FORM}random anchor")
+    held = (*asked_more, f"{FORM}fresh noise, t and shift")
     return [
         clean,
         at_8,
@@ -306,9 +307,7 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         # Of what draws, two draws may tell too little.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
         # What twenty steps leave may be left for want of steps.
-        Planned(
-            long_4[f"exact-{LONG}"], (VIDEOPURE, *asked_more), 50, dict.fromkeys(asked_more, 20)
-        ),
+        Planned(long_4[f"exact-{LONG}"], (VIDEOPURE, *held), 50, dict.fromkeys(held, 20)),
         Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
         Planned(long_4[f"label and suspicion-{LONG}"], (VIDEOPURE,), 50),
     ]

@@ -57,6 +57,7 @@ def test_the_full_suite_holds_what_it_promises() -> None:
     assert adaptive == {n for n in DEFENCES if n != NONE and " at t=" not in n} - own
     for form in ("fresh noise", "random anchor"):
         assert counts["exact-20 of 8 draws", 4, FORM + form] == 20
+    for form in ("fresh noise", "random anchor", "fresh noise, t and shift"):
         assert counts["exact-100", 4, FORM + form] == 20
     for family in ("exact-100", "exact APGD-100", "label and suspicion-100"):
         assert counts[family, 4, VIDEOPURE] == 50
