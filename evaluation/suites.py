@@ -280,7 +280,7 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
     long_4 = adaptive(4, steps=LONG)
     silent, asked_more = "label and suspicion-10", (f"{FORM}fresh noise", f"{FORM}random anchor")
-    held = (*asked_more, f"{FORM}fresh noise, t and shift")
+    held = (*likely, f"{FORM}random anchor")
     return [
         clean,
         at_8,
