@@ -99,7 +99,7 @@ def test_every_table_is_there_with_every_cell(page: Page, summary: dict[str, Any
 def test_what_a_reader_must_know_first_stands_above_the_numbers(page: Page) -> None:
     first = page.texts.index("Summary")
     top = " ".join(page.texts[:first])
-    assert "3 of 5 checks of the attacks' strength fail" in top
+    assert "3 of 6 checks of the attacks' strength fail" in top
     assert "The suite is not finished" in top
 
 
