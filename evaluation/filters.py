@@ -31,9 +31,10 @@ def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
 def h264(clips: Tensor, crf: int = 35) -> Tensor:
     """Clips [B, T, 3, H, W] in 0..1 through an H.264 file of constant quality `crf` and back.
 
-    The same clips give the same answer on every machine. x264's code for AVX-512 does not (its
-    macroblock tree depends on what lies behind a row in memory), other instructions round
-    otherwise, and so does every number of threads: the encoder runs in plain C on one.
+    The same clips give the same answer again, on any number of cores. x264's code for AVX-512
+    does not (its macroblock tree depends on what lies behind a row in memory), other instruction
+    sets round otherwise, and its stream depends on how many threads make it: so it runs in plain C
+    on one thread.
     """
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be in 0..51, got {crf}")
