@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PACKAGES := handler purifier archive client demo evaluation
+PACKAGES := wire purifier format handler archive motions training evaluation client launcher demo cli
 
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive

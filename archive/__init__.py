@@ -1,9 +1,8 @@
 """Builds and checks `videopure.mar`."""
 
 from videopure.archive.build import build, build_archive
-from videopure.archive.bundle import demo_bundle, demo_settings
-from videopure.archive.reading import ArchiveSummary, inspect_archive, verify_archive
 from videopure.archive.spec import BuildError, BuildSpec
+from videopure.format.opening import ArchiveSummary, inspect_archive, verify_archive
 
 __all__ = [
     "ArchiveSummary",
@@ -11,8 +10,6 @@ __all__ = [
     "BuildSpec",
     "build",
     "build_archive",
-    "demo_bundle",
-    "demo_settings",
     "inspect_archive",
     "verify_archive",
 ]

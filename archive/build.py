@@ -27,12 +27,11 @@ from videopure.archive.recognisers import (
 from videopure.archive.spec import BuildError, BuildSpec, Report
 from videopure.archive.staging import Staging
 from videopure.archive.trial import try_out
-from videopure.handler import __version__
-from videopure.handler.contents import read_classes, weight_dtypes, weight_shapes
-from videopure.handler.elsewhere import complete_folder
-from videopure.handler.manifest import MANIFEST_NAME, Component, Manifest
-from videopure.handler.settings import Weights
-from videopure.purifier import load_recogniser
+from videopure.format.external_weights import complete_folder
+from videopure.format.integrity import read_classes, weight_dtypes, weight_shapes
+from videopure.format.manifest import MANIFEST_NAME, Component, Manifest
+from videopure.format.settings import Weights
+from videopure.purifier import __version__, load_recogniser
 
 __all__ = ["BuildError", "build", "build_archive"]
 

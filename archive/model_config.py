@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from videopure.handler.settings import ModelConfig, SettingsError
+from videopure.format.settings import ModelConfig, SettingsError
 
-__all__ = ["read_yaml", "render_model_config"]
+__all__ = ["render_model_config"]
 
 # A key of the template, shown (`# key: default   # why`) or set (`key: value   # why`).
 _LINE = re.compile(
@@ -62,29 +62,3 @@ def _look_up(config: Mapping[str, Any], path: list[str]) -> tuple[bool, Any]:
             return False, None
         value = value[key]
     return True, value
-
-
-def read_yaml(text: str, name: str) -> Any:
-    """Parse YAML in which no key may stand twice: the second would win in silence.
-
-    Raises:
-        SettingsError: naming the file and the place.
-    """
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        _check_duplicates(node, name)
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{name} is no YAML: {error}") from None
-
-
-def _check_duplicates(node: yaml.Node | None, name: str) -> None:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen = set()
-    for key, value in node.value:
-        if key.value in seen:
-            line = key.start_mark.line + 1
-            raise SettingsError(f"{name}: key {key.value!r} stands twice, again in line {line}")
-        seen.add(key.value)
-        _check_duplicates(value, name)

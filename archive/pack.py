@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from videopure import handler, purifier
+from videopure import format as archive_format
+from videopure import handler, purifier, wire
 from videopure.archive.spec import BuildError
-from videopure.handler import __version__
+from videopure.format.manifest import HANDLER_FILE
+from videopure.purifier import __version__
 
-__all__ = ["HANDLER_FILE", "copy_code", "lay_out", "pack"]
-
-HANDLER_FILE = "videopure_handler.py"
+__all__ = ["copy_code", "lay_out", "pack"]
 
 
 def copy_code(staging: Path) -> None:
@@ -24,7 +24,7 @@ def copy_code(staging: Path) -> None:
     (staging / HANDLER_FILE).write_bytes(entry.read_bytes())
     target = staging / "videopure"
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for package in (handler, purifier):
+    for package in (handler, archive_format, purifier, wire):
         (source,) = package.__path__
         shutil.copytree(source, target / Path(source).name, ignore=ignore)
     (target / "__init__.py").write_text(

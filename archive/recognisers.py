@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from videopure.archive.hub import Source, find_source
-from videopure.archive.model_config import read_yaml
 from videopure.archive.sources import check_file, choose_weights, read_config
 from videopure.archive.spec import BuildError, BuildSpec, Report
 from videopure.archive.staging import Staging
 from videopure.archive.weights import HOLDS_MORE
-from videopure.handler.settings import SettingsError
+from videopure.format.settings import SettingsError, read_yaml
 from videopure.purifier.recognisers import RecogniserConfig
 from videopure.purifier.recognisers.program_models import PROGRAM_KINDS
 from videopure.purifier.recognisers.torchvision_models import TORCHVISION_MODELS

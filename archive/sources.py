@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from videopure.archive.spec import BuildError
-from videopure.handler.contents import FolderFiles, is_pickle, weight_shapes
+from videopure.format.integrity import FolderFiles, is_pickle, weight_shapes
 
 __all__ = ["check_file", "choose_weights", "read_config", "stored_dtype"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from videopure.handler.manifest import MANIFEST_NAME
-from videopure.handler.settings import ModelConfig
+from videopure.format.manifest import MANIFEST_NAME
+from videopure.format.settings import ModelConfig
 from videopure.purifier.flow import RAFT_MODELS
 
 __all__ = ["DTYPES", "BuildError", "BuildSpec", "Report"]

@@ -12,9 +12,9 @@ import torch
 from videopure.archive.hub import Source
 from videopure.archive.spec import BuildSpec, Report
 from videopure.archive.weights import copy_weights, read_pickled, save_weights
-from videopure.handler.contents import FolderFiles
-from videopure.handler.elsewhere import CompleteFiles
-from videopure.handler.manifest import Elsewhere, FileRecord, digest
+from videopure.format.external_weights import CompleteFiles
+from videopure.format.integrity import FolderFiles
+from videopure.format.manifest import Elsewhere, FileRecord, digest
 
 __all__ = ["Staging"]
 

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 
 from videopure.archive.spec import BuildError
-from videopure.handler.manifest import Fit, ManifestError
+from videopure.format.manifest import Fit, ManifestError
+from videopure.format.settings import HandlerSettings
 from videopure.handler.service import VideoPureService
-from videopure.handler.settings import HandlerSettings
 from videopure.handler.torchserve import load_service
 from videopure.purifier import DefendedRecogniser
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from videopure.archive.spec import BuildError
-from videopure.handler.contents import FolderFiles, weight_dtypes
+from videopure.format.integrity import FolderFiles, weight_dtypes
 
 __all__ = ["HOLDS_MORE", "copy_weights", "read_pickled", "save_weights"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.measure import interleave
 from benchmarks.setups import Setup
-from videopure.evaluation.filters import h264
+from videopure.evaluation.defences.filters import h264
 
 __all__ = ["compare_alternatives"]
 

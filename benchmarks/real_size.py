@@ -21,7 +21,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
 from torch import nn
 
-from videopure.handler.settings import ModelConfig
+from videopure.format.settings import ModelConfig
 from videopure.handler.torchserve import load_service
 from videopure.purifier import VideoPurePipeline
 from videopure.purifier.networks import PromptEmbedding

@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from videopure.archive import demo_bundle, demo_settings
 from videopure.archive.build import build
 from videopure.archive.spec import BuildSpec
 from videopure.client import VideoPureClient
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
-from videopure.demo.clips import Stream, write_video
-from videopure.handler.answers import Answer
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
+from videopure.motions import BUNDLE
+from videopure.motions.bundle_files import BundleSettings
+from videopure.motions.clips import Stream, write_video
+from videopure.wire.schemas import Answer
 
 __all__ = ["PURIFYING", "measure_served", "percentile"]
 
@@ -61,14 +62,13 @@ def percentile(values: list[float], share: float) -> float:
 
 def _archive(folder: Path, batch_size: int, threads: int) -> Path:
     section = {
-        **demo_settings(),
+        **BundleSettings.read().archive_settings(),
         "threads": threads,
         "max_clips_per_forward": max(4, batch_size),
     }
-    bundle = demo_bundle()
     spec = BuildSpec(
-        recogniser=bundle / "recogniser",
-        pipeline=bundle / "pipeline",
+        recogniser=BUNDLE / "recogniser",
+        pipeline=BUNDLE / "pipeline",
         out=folder / f"batch{batch_size}" / "videopure.mar",
         config={"batchSize": batch_size, "videopure": section},
     )

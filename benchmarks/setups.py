@@ -12,10 +12,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
 from torch import Tensor
 
 from benchmarks.published import PublishedSchedule
-from videopure.archive import demo_bundle, demo_settings
-from videopure.demo.clips import CLASSES, Stream
-from videopure.demo.dataset import load_split
-from videopure.handler.settings import Purification
+from videopure.motions import BUNDLE
+from videopure.motions.bundle_files import BundleSettings
+from videopure.motions.clips import CLASSES, Stream
+from videopure.motions.dataset import load_split
 from videopure.purifier import (
     DefendedRecogniser,
     NetworkRecogniser,
@@ -57,14 +57,13 @@ class Setup:
 
 def demo(clips: int = 4) -> Setup:
     """The demo's bundle, 16 frames of 64x64."""
-    bundle = demo_bundle()
 
     def load() -> tuple[VideoPurePipeline, Recogniser]:
-        pipeline = VideoPurePipeline.from_pretrained(bundle / "pipeline", dtype=torch.float32)
-        return pipeline, load_recogniser(bundle / "recogniser", dtype=torch.float32)
+        pipeline = VideoPurePipeline.from_pretrained(BUNDLE / "pipeline", dtype=torch.float32)
+        return pipeline, load_recogniser(BUNDLE / "recogniser", dtype=torch.float32)
 
-    settings = Purification(**demo_settings()["purification"]).to_settings()
-    unet = UNet3DConditionModel.from_pretrained(bundle / "pipeline" / "unet", dtype=torch.float32)
+    settings = BundleSettings.read().purify_settings()
+    unet = UNet3DConditionModel.from_pretrained(BUNDLE / "pipeline" / "unet", dtype=torch.float32)
     shown, _ = load_split(Stream("test"), 0, clips)
     return _assemble("demo", *load(), load()[1], unet, settings, shown)
 

@@ -1,4 +1,7 @@
-"""What applications import and people type: the client and the `videopure` command line."""
+"""The Python client of a running server: requests and schemas, no torch.
+
+Imports `videopure.wire` alone.
+"""
 
 from videopure.client.api import Evidence, VideoPureClient
 from videopure.client.errors import (

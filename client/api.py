@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from videopure.client.connection import Connection, not_torchserve
 from videopure.client.errors import ClientError, NotTorchServeError, ServerUnreachableError
 from videopure.client.status import MetricSample, ModelStatus, Worker, parse_metrics
-from videopure.handler.answers import Answer
+from videopure.wire.schemas import Answer
 
 __all__ = ["Evidence", "VideoPureClient"]
 

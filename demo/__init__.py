@@ -1,10 +1,11 @@
-"""The demo: clips made by a program, small models trained on them, and a show of both."""
+"""The show of `make demo`, its sample videos, and the recipe of the models it shows.
+
+May import everything but the command line.
+"""
 
 from pathlib import Path
 
-__all__ = ["BUNDLE", "SAMPLES"]
+__all__ = ["SAMPLES"]
 
-# The trained models that come with the package.
-BUNDLE = Path(__file__).parent / "bundle"
-# Videos to send to a server of them; `videopure.demo.samples` writes new ones.
+# Videos to send to a server of the demo's models; `videopure.demo.samples` writes new ones.
 SAMPLES = Path(__file__).parent / "sample_clips"

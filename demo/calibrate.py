@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from rich.progress import track
 
-from videopure.demo.clips import Stream
-from videopure.demo.dataset import load_split
+from videopure.motions.clips import Stream
+from videopure.motions.dataset import load_split
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.suspicion import calibrate_threshold
 

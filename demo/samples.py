@@ -15,11 +15,12 @@ import torch
 import typer
 from torch import Tensor
 
-from videopure.demo import BUNDLE, SAMPLES
-from videopure.demo.clips import CLASSES, Stream, write_video
-from videopure.demo.dataset import load_split
-from videopure.evaluation.attacks import pgd
-from videopure.evaluation.losses import label_loss
+from videopure.demo import SAMPLES
+from videopure.evaluation.attacks.gradient import pgd
+from videopure.evaluation.attacks.losses import label_loss
+from videopure.motions import BUNDLE
+from videopure.motions.clips import CLASSES, Stream, write_video
+from videopure.motions.dataset import load_split
 from videopure.purifier import load_recogniser
 
 __all__ = ["to_pixels", "write_samples"]

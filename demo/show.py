@@ -15,17 +15,17 @@ from rich.table import Table
 from torch import Tensor
 
 from videopure.client.api import VideoPureClient
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
-from videopure.demo import BUNDLE
-from videopure.demo.bundle_files import load_defended
-from videopure.demo.clips import CLASSES, Stream, write_video
-from videopure.demo.dataset import load_split
 from videopure.demo.samples import to_pixels
-from videopure.evaluation.attacks import pgd
-from videopure.evaluation.losses import label_loss
-from videopure.handler.answers import Answer, Prediction
+from videopure.evaluation.attacks.gradient import pgd
+from videopure.evaluation.attacks.losses import label_loss
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
+from videopure.motions import BUNDLE
+from videopure.motions.bundle_files import load_defended
+from videopure.motions.clips import CLASSES, Stream, write_video
+from videopure.motions.dataset import load_split
 from videopure.purifier import Recogniser
+from videopure.wire.schemas import Answer, Prediction
 
 __all__ = ["Shown", "attack", "show"]
 

@@ -20,28 +20,28 @@ from diffusers import UNet3DConditionModel
 from rich.console import Console
 from torch import nn
 
-from videopure.demo import BUNDLE
-from videopure.demo.bundle_files import (
+from videopure.demo.calibrate import suspicion_thresholds
+from videopure.motions import BUNDLE
+from videopure.motions.bundle_files import (
     BundleSettings,
     load_defended,
     make_scheduler,
     save_pipeline,
     save_recogniser,
 )
-from videopure.demo.calibrate import suspicion_thresholds
-from videopure.demo.clips import CLASSES, Stream
-from videopure.demo.dataset import TrainingClips, load_split
-from videopure.demo.loop import StageLog
-from videopure.demo.train_recogniser import RecogniserRecipe, accuracy, train_recogniser
-from videopure.demo.train_unet import (
+from videopure.motions.clips import CLASSES, Stream
+from videopure.motions.dataset import TrainingClips, load_split
+from videopure.purifier.networks.motion_recogniser import MotionResNet3d, MotionTransformer
+from videopure.purifier.networks.patch_codec import PatchCodec
+from videopure.training.loop import StageLog
+from videopure.training.recogniser import RecogniserRecipe, accuracy, train_recogniser
+from videopure.training.unet import (
     UNetRecipe,
     denoising_psnr,
     fit_codec,
     make_unet,
     train_unet,
 )
-from videopure.purifier.networks.motion_recogniser import MotionResNet3d, MotionTransformer
-from videopure.purifier.networks.patch_codec import PatchCodec
 
 __all__ = ["STAGES", "main", "train"]
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from videopure.evaluation.grids import Grid, make_grids
+from videopure.evaluation.report.tables import Grid, make_grids
 
 MARKED = re.compile(r"(<!-- table (\w+) (\w+)(.*?)-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FIGURES = ("overview", "curves", "roc")

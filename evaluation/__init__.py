@@ -1,1 +1,4 @@
-"""How much purification really helps: attacks, other defences, measures, tables and a report."""
+"""How much purification really helps: attacks, defences, metrics and the report.
+
+May import everything below: motions, archive, handler, format, purifier.
+"""

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from videopure.evaluation.store import EvaluationError, disk_faults
-from videopure.handler.manifest import Manifest, ManifestError
-from videopure.handler.settings import Dtype, HandlerSettings, ModelConfig, SettingsError
+from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.settings import Dtype, HandlerSettings, ModelConfig, SettingsError
 from videopure.handler.torchserve import load_service
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser, load_recogniser
@@ -78,8 +78,8 @@ def second_recogniser(
     """
     if folder is None:
         # The demo builds on this package; only the place of its models is asked for here.
-        from videopure.demo import BUNDLE
-        from videopure.demo.clips import CLASSES
+        from videopure.motions import BUNDLE
+        from videopure.motions.clips import CLASSES
 
         if tuple(first.labels) != CLASSES:
             return None
@@ -102,7 +102,7 @@ def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
 
     An archive has one. Where it is the demo's, the demo's other one is there as well.
     """
-    from videopure.demo.bundle_files import BundleSettings
+    from videopure.motions.bundle_files import BundleSettings
 
     served = defended.settings.suspicion_threshold
     if served is None:

@@ -12,7 +12,7 @@ from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from videopure.evaluation.losses import bpda, soft_vote
+from videopure.evaluation.attacks.losses import bpda, soft_vote
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser
 

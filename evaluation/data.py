@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from videopure.evaluation.store import EvaluationError
+from videopure.format.settings import Limits
 from videopure.handler.errors import RequestError
-from videopure.handler.settings import Limits
 from videopure.handler.video import read_clip
 from videopure.purifier.recognisers import Recogniser
 
@@ -52,7 +52,7 @@ class DemoClips(ClipSource):
 
     def __init__(self, recogniser: Recogniser, split: str = "test") -> None:
         # The demo builds on this package; only its clips are asked for here.
-        from videopure.demo.clips import CLASSES, SPLITS, Stream
+        from videopure.motions.clips import CLASSES, SPLITS, Stream
 
         if tuple(recogniser.labels) != CLASSES:
             raise EvaluationError(
@@ -68,7 +68,7 @@ class DemoClips(ClipSource):
 
     def load(self, start: int, count: int) -> tuple[Tensor, Tensor, list[str]]:
         """See `ClipSource.load`."""
-        from videopure.demo.dataset import load_split
+        from videopure.motions.dataset import load_split
 
         clips, labels = load_split(self._stream, start, count)
         names = [f"{self._stream.split} {i}" for i in range(start, start + count)]

@@ -14,14 +14,14 @@ from typing import TypeGuard
 import torch
 from torch import Generator, Tensor
 
+from videopure.evaluation.attacks.threat_models import Task
 from videopure.evaluation.data import ClipSource
-from videopure.evaluation.defences import Answer, Defence, OneCandidate, Purified
-from videopure.evaluation.examples import Example, save_example
-from videopure.evaluation.line_up import NONE, VIDEOPURE
-from videopure.evaluation.measures import psnr, ssim, warping_error
+from videopure.evaluation.defences.base import Answer, Defence, OneCandidate, Purified
+from videopure.evaluation.defences.registry import NONE, VIDEOPURE
+from videopure.evaluation.metrics import psnr, ssim, warping_error
+from videopure.evaluation.report.examples import Example, save_example
 from videopure.evaluation.store import Record, Store
 from videopure.evaluation.suites import Suite, Unit
-from videopure.evaluation.threats import Task
 from videopure.purifier.flow import DISFlow
 from videopure.purifier.recognisers import Recogniser
 

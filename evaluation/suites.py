@@ -10,8 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from videopure.evaluation.defences import Cleaned, Defence
-from videopure.evaluation.line_up import (
+from videopure.evaluation.attacks.threat_models import (
+    CLEAN,
+    Threat,
+    adaptive,
+    gray_box,
+    square_threat,
+    unbounded,
+)
+from videopure.evaluation.defences.base import Cleaned, Defence
+from videopure.evaluation.defences.registry import (
     ALL_FRAMES,
     DDIM,
     DDPM,
@@ -27,14 +35,6 @@ from videopure.evaluation.line_up import (
     VIDEOPURE,
 )
 from videopure.evaluation.store import EvaluationError, Record, Store
-from videopure.evaluation.threats import (
-    CLEAN,
-    Threat,
-    adaptive,
-    gray_box,
-    square_threat,
-    unbounded,
-)
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "make_suite"]
 

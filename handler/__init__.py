@@ -1,3 +1,4 @@
-"""What runs in a TorchServe worker: requests, video decoding, batching, answers."""
+"""What runs in a TorchServe worker: requests, video decoding, batching, answers.
 
-__version__ = "1.0.0"
+Imports `videopure.format`, `videopure.purifier` and `videopure.wire`.
+"""

@@ -6,10 +6,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from videopure.handler import __version__
-from videopure.handler.manifest import Manifest
+from videopure.format.manifest import Manifest
 from videopure.handler.requests import Options
 from videopure.handler.service import VideoPureService
+from videopure.purifier import __version__
 
 __all__ = ["describe"]
 

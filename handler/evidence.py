@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videopure.handler.answers import Answer
+from videopure.wire.schemas import Answer
 
 __all__ = ["GAIN", "evidence_video"]
 

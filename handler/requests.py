@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
-from videopure.handler.settings import HandlerSettings
 
 __all__ = ["Options", "Request", "parse_row", "shown"]
 

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videopure.handler.answers import (
+from videopure.handler.errors import InternalError, RequestError
+from videopure.handler.video import Clip
+from videopure.purifier import Verdict
+from videopure.wire.schemas import (
     Answer,
     ClipAnswer,
     ErrorAnswer,
@@ -21,9 +24,6 @@ from videopure.handler.answers import (
     Votes,
     VoteStep,
 )
-from videopure.handler.errors import InternalError, RequestError
-from videopure.handler.video import Clip
-from videopure.purifier import Verdict
 
 __all__ = ["Reply", "combine", "error_reply", "verdict_answer"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from videopure.handler.answers import Answer, ModelNames
+from videopure.format.settings import HandlerSettings
 from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips
 from videopure.handler.errors import (
     InternalError,
@@ -28,9 +28,9 @@ from videopure.handler.micro_batches import clips_that_fit
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
-from videopure.handler.settings import HandlerSettings
 from videopure.handler.video import Clip, read_clip
 from videopure.purifier import DefendedRecogniser, Verdict
+from videopure.wire.schemas import Answer, ModelNames
 
 __all__ = ["ServedBatch", "VideoPureService"]
 

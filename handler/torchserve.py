@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from diffusers.utils.logging import disable_progress_bar
 
-from videopure.handler.answers import ModelNames
-from videopure.handler.contents import FolderFiles, verify_contents
+from videopure.format.external_weights import CompleteFiles, complete_folder, locate
+from videopure.format.integrity import FolderFiles, verify_contents
+from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.settings import HandlerSettings, ModelConfig
 from videopure.handler.description import describe
-from videopure.handler.elsewhere import CompleteFiles, complete_folder, locate
-from videopure.handler.manifest import Manifest, ManifestError
 from videopure.handler.metrics import emit
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
-from videopure.handler.settings import HandlerSettings, ModelConfig
 from videopure.purifier import (
     DefendedRecogniser,
     VideoPurePipeline,
     load_flow,
     load_recogniser,
 )
+from videopure.wire.schemas import ModelNames
 
 __all__ = ["TorchServeHandler", "load_service"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from videopure.format.settings import Limits
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
 from videopure.handler.memory import bounded_memory, is_out_of_memory
-from videopure.handler.settings import Limits
 from videopure.purifier import Framing, prepare_clip, sample_frame_indices
 
 __all__ = ["Clip", "VideoInfo", "read_clip"]

@@ -23,6 +23,8 @@ from videopure.purifier.recognisers import (
 from videopure.purifier.shortcuts import FAST, Shortcuts
 from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
 
+__version__ = "1.0.0"
+
 __all__ = [
     "FAST",
     "METHODS",

@@ -11,8 +11,8 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from videopure.purifier.compatibility import codec_factor, most_frames
 from videopure.purifier.cuda_graphs import CUDAGraphs
-from videopure.purifier.fitting import codec_factor, most_frames
 from videopure.purifier.inputs import at_least_float32
 from videopure.purifier.schedule import noise_of_velocity
 

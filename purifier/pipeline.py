@@ -18,8 +18,8 @@ from diffusers import (
 )
 from torch import Tensor
 
+from videopure.purifier.compatibility import check_parts
 from videopure.purifier.convolutions import use_onednn
-from videopure.purifier.fitting import check_parts
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
 from videopure.purifier.inputs import as_batch, check_video

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from videopure.archive import build_archive, demo_bundle, demo_settings
+from videopure.archive import build_archive
 from videopure.client.api import VideoPureClient
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
+from videopure.motions import BUNDLE
+from videopure.motions.bundle_files import BundleSettings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,9 +22,9 @@ def quiet_threads() -> None:
 
 @pytest.fixture(scope="session")
 def demo_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = demo_bundle()
     out = tmp_path_factory.mktemp("demo") / "videopure.mar"
-    return build_archive(bundle / "recogniser", bundle / "pipeline", out, settings=demo_settings())
+    settings = BundleSettings.read().archive_settings()
+    return build_archive(BUNDLE / "recogniser", BUNDLE / "pipeline", out, settings=settings)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ import pytest
 import requests
 from typer.testing import CliRunner, Result
 
+from videopure.cli.main import app
 from videopure.client import QueueFullError, RequestFailedError, VideoPureClient
-from videopure.client.cli import app
-from videopure.client.server import TorchServe
 from videopure.demo import SAMPLES
+from videopure.launcher.server import TorchServe
 
 pytestmark = pytest.mark.e2e
 

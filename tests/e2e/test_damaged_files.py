@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from tests.support.damage import damaged_files
 from tests.support.videos import encode, frames
 from videopure.client.api import VideoPureClient
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
-from videopure.handler.answers import Answer, ErrorAnswer
 from videopure.handler.requests import Options
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
+from videopure.wire.schemas import Answer, ErrorAnswer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

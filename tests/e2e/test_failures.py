@@ -26,9 +26,9 @@ from videopure.client import (
     ServerUnreachableError,
     VideoPureClient,
 )
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
-from videopure.handler.answers import Answer
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
+from videopure.wire.schemas import Answer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

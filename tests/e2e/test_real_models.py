@@ -20,8 +20,8 @@ from tests.support.recognisers import save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildSpec, build
 from videopure.client.errors import ClientError
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from videopure.client.api import VideoPureClient
-from videopure.client.ports import free_addresses
-from videopure.client.server import ServerError, TorchServe
-from videopure.demo.clips import CLASSES, Stream, write_video
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import ServerError, TorchServe
+from videopure.motions.clips import CLASSES, Stream, write_video
 
 pytestmark = pytest.mark.e2e
 

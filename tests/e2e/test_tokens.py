@@ -10,9 +10,9 @@ import requests
 from tests.support.load import wait_for
 from tests.support.videos import encode, frames
 from videopure.client import KeyFileError, VideoPureClient
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
-from videopure.handler.answers import Answer
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
+from videopure.wire.schemas import Answer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from videopure.client.ports import free_addresses
-from videopure.client.server import TorchServe
 from videopure.demo import SAMPLES
+from videopure.launcher.ports import free_addresses
+from videopure.launcher.server import TorchServe
 
 pytestmark = pytest.mark.e2e
 

@@ -14,9 +14,9 @@ from tests.parity import FIXTURE
 from tests.support.models import save_recogniser
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, build_archive
-from videopure.handler.contents import FolderFiles, verify_contents
-from videopure.handler.manifest import Manifest, ManifestError
-from videopure.handler.settings import SettingsError
+from videopure.format.integrity import FolderFiles, verify_contents
+from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.settings import SettingsError
 
 pytestmark = pytest.mark.integration
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from tests.parity import FIXTURE
 from tests.support.models import save_recogniser
 from videopure.archive import BuildError, build_archive
-from videopure.archive.reading import inspect_archive, verify_archive
-from videopure.handler.contents import FolderFiles, is_pickle
-from videopure.handler.manifest import ManifestError
-from videopure.handler.settings import SettingsError
+from videopure.format.integrity import FolderFiles, is_pickle
+from videopure.format.manifest import ManifestError
+from videopure.format.opening import inspect_archive, verify_archive
+from videopure.format.settings import SettingsError
 from videopure.handler.torchserve import TorchServeHandler
 
 pytestmark = pytest.mark.integration

@@ -12,9 +12,9 @@ from tests.support.models import save_recogniser
 from tests.support.pipelines import TEXT_TO_VIDEO
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, BuildSpec, build
-from videopure.archive.reading import verify_archive
+from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.opening import verify_archive
 from videopure.handler.description import describe
-from videopure.handler.manifest import Manifest, ManifestError
 from videopure.handler.torchserve import load_service
 from videopure.purifier import RAFTFlow
 

@@ -19,9 +19,9 @@ from tests.support.models import save_recogniser
 from tests.support.pipelines import TEXT_TO_VIDEO
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, BuildSpec, build
-from videopure.archive.reading import inspect_archive, verify_archive
-from videopure.handler.manifest import Manifest, ManifestError
-from videopure.handler.settings import HandlerSettings
+from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.opening import inspect_archive, verify_archive
+from videopure.format.settings import HandlerSettings
 from videopure.handler.torchserve import load_service
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from tests.parity import FIXTURE
 from tests.support.models import save_recogniser
-from videopure.archive.reading import inspect_archive
-from videopure.client.cli import app
+from videopure.cli.main import app
+from videopure.format.opening import inspect_archive
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner, Result
 from tests.parity import FIXTURE
 from tests.support.models import save_recogniser
 from tests.support.videos import encode, frames
-from videopure.client.cli import app
-from videopure.client.ports import free_addresses
+from videopure.cli.main import app
+from videopure.launcher.ports import free_addresses
 
 pytestmark = pytest.mark.integration
 

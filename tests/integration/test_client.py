@@ -17,8 +17,8 @@ from videopure.client import (
     ServerUnreachableError,
     VideoPureClient,
 )
-from videopure.client.ports import free_addresses, taken_address
-from videopure.client.server import ServerError, TorchServe
+from videopure.launcher.ports import free_addresses, taken_address
+from videopure.launcher.server import ServerError, TorchServe
 
 pytestmark = pytest.mark.integration
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.support.damage import damaged_files, whole_files
 from tests.support.videos import encode, frames
-from videopure.handler.answers import Answer, ErrorAnswer
+from videopure.format.settings import HandlerSettings
 from videopure.handler.requests import Options
 from videopure.handler.service import VideoPureService
-from videopure.handler.settings import HandlerSettings
 from videopure.handler.torchserve import load_service
+from videopure.wire.schemas import Answer, ErrorAnswer
 
 pytestmark = pytest.mark.integration
 

@@ -9,9 +9,9 @@ from zipfile import ZipFile
 import pytest
 from typer.testing import CliRunner
 
-from videopure.client.cli import app
-from videopure.client.doctor import Finding, examine
-from videopure.client.ports import free_addresses
+from videopure.cli.doctor import Finding, examine
+from videopure.cli.main import app
+from videopure.launcher.ports import free_addresses
 
 pytestmark = pytest.mark.integration
 

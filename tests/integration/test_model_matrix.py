@@ -27,8 +27,8 @@ from tests.support.programs import YAML, save_export, save_script
 from tests.support.recognisers import FAMILIES, save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, BuildSpec, build, pipelines
-from videopure.client.cli import app
-from videopure.handler.manifest import Manifest
+from videopure.cli.main import app
+from videopure.format.manifest import Manifest
 from videopure.handler.torchserve import TorchServeHandler, load_service
 
 pytestmark = pytest.mark.integration

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from tests.support.videos import encode, frames
-from videopure.handler.answers import answer_schema
+from videopure.format.manifest import Manifest
+from videopure.format.settings import HandlerSettings
 from videopure.handler.description import describe
 from videopure.handler.evidence import GAIN
-from videopure.handler.manifest import Manifest
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
-from videopure.handler.settings import HandlerSettings
 from videopure.handler.torchserve import load_service
+from videopure.wire.schemas import answer_schema
 
 pytestmark = pytest.mark.integration
 
@@ -135,7 +135,7 @@ def test_faults_name_the_field_and_the_video(
 
 def test_answers_and_errors_are_as_the_schema_says(service: VideoPureService) -> None:
     schema = json.loads((ROOT / "docs" / "answer.schema.json").read_text())
-    assert schema == answer_schema(), "run: python -m videopure.handler.answers"
+    assert schema == answer_schema(), "run: python -m videopure.wire.schemas"
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     rows: list[dict[str, Any]] = [

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from tests.support.damage import sound_only
 from tests.support.videos import encode, frames
-from videopure.client.cli import app
+from videopure.cli.main import app
 
 pytestmark = pytest.mark.integration
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from videopure.archive import demo_bundle
 from videopure.demo import SAMPLES
-from videopure.demo.bundle_files import load_defended
-from videopure.demo.clips import CLASSES
 from videopure.demo.samples import write_samples
-from videopure.handler.settings import Limits
+from videopure.format.settings import Limits
 from videopure.handler.video import read_clip
+from videopure.motions import BUNDLE
+from videopure.motions.bundle_files import load_defended
+from videopure.motions.clips import CLASSES
 from videopure.purifier import DefendedRecogniser
 
 pytestmark = pytest.mark.integration
@@ -21,7 +21,7 @@ PAIRS = sorted(path.name.removesuffix("-clean.mp4") for path in SAMPLES.glob("*-
 
 @pytest.fixture(scope="module")
 def defended() -> DefendedRecogniser:
-    return load_defended(demo_bundle())
+    return load_defended(BUNDLE)
 
 
 def clip_of(path: Path) -> torch.Tensor:
@@ -47,8 +47,8 @@ def test_the_attack_survives_the_file_and_not_the_purifier(
 
 
 def test_new_samples_are_written_by_the_same_program(tmp_path: Path) -> None:
-    written = write_samples(tmp_path, demo_bundle(), ("grows",))
+    written = write_samples(tmp_path, BUNDLE, ("grows",))
     assert [path.name for path in written] == ["grows-clean.mp4", "grows-attacked.mp4"]
     assert torch.equal(clip_of(written[0]), clip_of(SAMPLES / "grows-clean.mp4"))
     with pytest.raises(ValueError, match=r"names must be of .*got 'grow'"):
-        write_samples(tmp_path, demo_bundle(), ("grow",))
+        write_samples(tmp_path, BUNDLE, ("grow",))

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.videos import encode, frames
+from videopure.format.settings import HandlerSettings
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
-from videopure.handler.settings import HandlerSettings
 from videopure.handler.torchserve import load_service
 
 pytestmark = pytest.mark.integration

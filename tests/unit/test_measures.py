@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from videopure.evaluation.measures import (
+from videopure.evaluation.metrics import (
     auc,
     mcnemar,
     psnr,

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from videopure.archive.model_config import read_yaml, render_model_config
-from videopure.handler.settings import ModelConfig, SettingsError
+from videopure.archive.model_config import render_model_config
+from videopure.format.settings import ModelConfig, SettingsError, read_yaml
 
 pytestmark = pytest.mark.unit
 

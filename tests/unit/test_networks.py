@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from videopure.demo.bundle_files import BundleSettings, make_scheduler, save_recogniser
-from videopure.demo.clips import CLASSES, Stream
-from videopure.demo.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise
-from videopure.demo.loop import step_generator, train_steps
-from videopure.demo.train_unet import encode_clips, fit_codec, latent_noise
+from videopure.motions.bundle_files import BundleSettings, make_scheduler, save_recogniser
+from videopure.motions.clips import CLASSES, Stream
+from videopure.motions.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise
 from videopure.purifier.networks import MotionResNet3d, MotionTransformer, PatchCodec
 from videopure.purifier.recognisers import load_recogniser
+from videopure.training.loop import step_generator, train_steps
+from videopure.training.unet import encode_clips, fit_codec, latent_noise
 
 pytestmark = pytest.mark.unit
 

@@ -16,12 +16,12 @@ import torch
 from tests.unit.test_defences import DEFENCES
 from tests.unit.test_summary import LIMITS
 from tests.unit.test_summary import RECORDS as SUMMARISED
-from videopure.evaluation.examples import Example, save_example
-from videopure.evaluation.grids import make_grids
-from videopure.evaluation.report import SECTIONS, check_tools, write_report
+from videopure.evaluation.report.examples import Example, save_example
+from videopure.evaluation.report.html import SECTIONS, check_tools, write_report
+from videopure.evaluation.report.output import write_tables
+from videopure.evaluation.report.tables import make_grids
 from videopure.evaluation.store import EvaluationError, Store
 from videopure.evaluation.suites import make_suite
-from videopure.evaluation.tables import write_tables
 
 pytestmark = pytest.mark.unit
 

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
+from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
 from videopure.handler.requests import Options, parse_row
-from videopure.handler.settings import HandlerSettings
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from tests.support.videos import encode, frames
-from videopure.client.rewrite import Rewritten, rewrite_video
+from videopure.cli.rewrite import Rewritten, rewrite_video
 
 pytestmark = pytest.mark.unit
 

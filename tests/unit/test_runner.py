@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from tests.unit.test_defences import DEFENCES
+from videopure.evaluation.attacks.losses import Pursuit
+from videopure.evaluation.attacks.threat_models import CLEAN, Task, adaptive, gray_box, unbounded
 from videopure.evaluation.data import ClipSource
-from videopure.evaluation.defences import Answer, Cleaned
-from videopure.evaluation.line_up import FORM, H264, NONE, VIDEOPURE
-from videopure.evaluation.losses import Pursuit
+from videopure.evaluation.defences.base import Answer, Cleaned
+from videopure.evaluation.defences.registry import FORM, H264, NONE, VIDEOPURE
 from videopure.evaluation.runner import Evaluator, run_suite
 from videopure.evaluation.store import Record, Store
 from videopure.evaluation.suites import Planned, Suite
-from videopure.evaluation.threats import CLEAN, Task, adaptive, gray_box, unbounded
 
 pytestmark = pytest.mark.unit
 

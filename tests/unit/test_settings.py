@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from videopure.handler.settings import HandlerSettings, ModelConfig, SettingsError
+from videopure.format.settings import HandlerSettings, ModelConfig, SettingsError
 from videopure.purifier import FAST, PurifySettings, Randomisation, Shortcuts
 
 pytestmark = pytest.mark.unit

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.test_defences import DEFENCES
-from videopure.evaluation.defences import Cleaned
-from videopure.evaluation.line_up import (
+from videopure.evaluation.defences.base import Cleaned
+from videopure.evaluation.defences.registry import (
     DDIM,
     DDPM,
     FASTER,

@@ -6,11 +6,11 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from videopure.evaluation.grids import make_grids
-from videopure.evaluation.line_up import FIRST, LAST
+from videopure.evaluation.defences.registry import FIRST, LAST
+from videopure.evaluation.report.output import print_tables
+from videopure.evaluation.report.summary import summarise
+from videopure.evaluation.report.tables import make_grids
 from videopure.evaluation.store import Record
-from videopure.evaluation.summary import summarise
-from videopure.evaluation.tables import print_tables
 
 pytestmark = pytest.mark.unit
 

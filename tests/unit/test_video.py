@@ -17,8 +17,8 @@ from tests.support.damage import (
     resized_gif,
 )
 from tests.support.videos import encode, encode_hevc, frames
+from videopure.format.settings import Limits
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
-from videopure.handler.settings import Limits
 from videopure.handler.video import Clip, read_clip
 
 pytestmark = pytest.mark.unit

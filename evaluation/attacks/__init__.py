@@ -1,0 +1,1 @@
+"""Attacks on clips, the losses they raise, and the threat models that combine them."""

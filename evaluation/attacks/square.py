@@ -1,0 +1,79 @@
+"""Square Attack for clips: random search with the model's answers alone (arXiv 1912.00049)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from videopure.evaluation.attacks.losses import lead
+
+__all__ = ["square"]
+
+
+@torch.no_grad()
+def square(
+    logits: Callable[[Tensor], Tensor],
+    clips: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    queries: int = 1000,
+    initial_share: float = 0.3,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Lower the true class's lead by repainting boxes, keeping what helps.
+
+    As published for images, but what changes in a step is a box of neighbouring frames, rows and
+    columns. Clips that are misclassified already are left alone.
+
+    Args:
+        logits: the model under attack, clips -> [B, classes].
+        clips: [B, T, 3, H, W] in 0..1.
+        labels: true classes, [B].
+        epsilon: largest change of a pixel (L-inf), in 0..1.
+        queries: calls of the model for each clip, at most.
+        initial_share: share of the clip that the first boxes cover.
+        generator: of all random choices.
+
+    Returns:
+        Attacked clips, like `clips`.
+    """
+    stripes = torch.randint(2, (*clips.shape[:3], 1, clips.shape[4]), generator=generator)
+    best = (clips + epsilon * (2 * stripes - 1)).clamp(0, 1)
+    margins = lead(logits(best), labels)
+    for query in range(1, queries):
+        active = (margins > 0).nonzero().flatten()
+        if not len(active):
+            break
+        share = initial_share * _share_left(query / queries)
+        candidates = best[active].clone()
+        for candidate, clip in zip(candidates, clips[active], strict=True):
+            _repaint_box(candidate, clip, epsilon, share, generator)
+        changed = lead(logits(candidates), labels[active])
+        better = changed < margins[active]
+        best[active[better]] = candidates[better]
+        margins[active[better]] = changed[better]
+    return best
+
+
+def _share_left(progress: float) -> float:
+    """The published schedule: the boxes' volume is halved at these points of the search."""
+    halvings = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+    return float(0.5 ** sum(progress > point for point in halvings))
+
+
+def _repaint_box(
+    candidate: Tensor, clip: Tensor, epsilon: float, share: float, generator: torch.Generator | None
+) -> None:
+    """Set a random box of a clip [T, 3, H, W] to the clip plus or minus epsilon, by channel."""
+    frames, channels, height, width = clip.shape
+    corner = []
+    for size in (frames, height, width):
+        side = min(size, max(1, round(size * share ** (1 / 3))))
+        start = int(torch.randint(size - side + 1, (1,), generator=generator))
+        corner.append(slice(start, start + side))
+    box = (corner[0], slice(None), corner[1], corner[2])
+    signs = 2 * torch.randint(2, (1, channels, 1, 1), generator=generator) - 1
+    candidate[box] = (clip[box] + epsilon * signs).clamp(0, 1)

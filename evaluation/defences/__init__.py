@@ -1,0 +1,1 @@
+"""Defences behind one interface, and the registry of those an evaluation compares."""

@@ -1,0 +1,227 @@
+"""Defences side by side behind one interface: purifiers, simple filters, and none at all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videopure.evaluation.attacks.losses import Votes, bpda, counted, soft_vote
+from videopure.purifier.defended import DefendedRecogniser
+from videopure.purifier.recognisers import Recogniser
+
+__all__ = ["Answer", "Cleaned", "Defence", "LastVotes", "OneCandidate", "Purified"]
+
+# Checkpointing costs a third more time. One clip of 16 frames of 64x64 pixels keeps about 400 MB of
+# activations with the demo's networks, which is no reason for it; anything larger is checkpointed.
+CHECKPOINTED = 16 * 3 * 64 * 64
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a defence says to one clip.
+
+    Args:
+        label_id: the answered class.
+        votes: the class that each counted vote named.
+        timesteps: the train step of each vote; 0 is the final latents.
+        suspicion: where the defence has such a score.
+    """
+
+    label_id: int
+    votes: tuple[int, ...] = ()
+    timesteps: tuple[int, ...] = ()
+    suspicion: float | None = None
+
+
+class Defence(ABC):
+    """A recogniser behind something that is to protect it.
+
+    Args:
+        name: what tables call it.
+        recogniser: the recogniser behind it.
+        randomised: whether it draws, so that attacks must average over draws (EOT) and seeds
+            matter.
+        exact: whether `votes` has the true gradient; where it has none of use (JPEG), `bpda` does.
+    """
+
+    def __init__(
+        self, name: str, recogniser: Recogniser, *, randomised: bool, exact: bool = True
+    ) -> None:
+        self.name = name
+        self.recogniser = recogniser
+        self.randomised = randomised
+        self.exact = exact
+
+    def alarms(self, answer: Answer) -> bool:
+        """Whether an answer is called adversarial; never without a calibrated score."""
+        return False
+
+    @abstractmethod
+    def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """What the recogniser votes on: [V, T, 3, H, W] for each clip; differentiable if `exact`.
+
+        Args:
+            clips: [B, T, 3, H, W] in 0..1.
+            seeds: one for each clip, of all that is drawn.
+        """
+
+    def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """Logits of the votes on each clip, [V, classes], with the true gradient if `exact`."""
+        return [self.recogniser.logits(shown) for shown in self.candidates(clips, seeds)]
+
+    def bpda(self) -> Votes:
+        """The same votes; their gradient takes the defence for the identity."""
+        return bpda(self.candidates, self.recogniser.logits)
+
+    def logits(self, clips: Tensor, seeds: Sequence[int]) -> Tensor:
+        """The soft vote, [B, classes]."""
+        return soft_vote(self.votes(clips, seeds))
+
+    @torch.no_grad()
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+        """The answer to each of clips [B, T, 3, H, W] in 0..1."""
+        ballots = self.votes(clips, seeds)
+        winners = counted(ballots).tolist()
+        return [
+            Answer(winner, tuple(ballot.argmax(dim=1).tolist()))
+            for winner, ballot in zip(winners, ballots, strict=True)
+        ]
+
+
+class LastVotes:
+    """The votes on the clips that were asked about last, for defences that count few of them."""
+
+    def __init__(self, defended: DefendedRecogniser) -> None:
+        self._defended = defended
+        self._clips: Tensor | None = None
+        self._votes: list[Tensor] = []
+
+    @torch.no_grad()
+    def __call__(self, clips: Tensor) -> list[Tensor]:
+        """Logits of all votes on each clip, [V, classes]."""
+        if clips is not self._clips:
+            self._clips, self._votes = clips, self._defended.votes(clips)
+        return self._votes
+
+
+class Purified(Defence):
+    """A `DefendedRecogniser`, answering exactly as it is served.
+
+    Args:
+        name: what tables call it.
+        defended: recogniser, purifier and settings.
+    """
+
+    def __init__(self, name: str, defended: DefendedRecogniser) -> None:
+        settings = defended.settings
+        randomised = settings.method in ("ddim", "ddpm") or settings.draws.active
+        super().__init__(name, defended.recogniser, randomised=randomised)
+        self.defended = defended
+
+    def alarms(self, answer: Answer) -> bool:
+        """See `Defence.alarms`."""
+        threshold = self.defended.settings.suspicion_threshold
+        return threshold is not None and (answer.suspicion or 0.0) > threshold
+
+    def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.candidates`."""
+        return self.defended.candidates(clips, seeds)
+
+    def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.votes`; networks are checkpointed where the gradient may not fit memory."""
+        self.defended.pipeline.gradient_checkpointing = clips.numel() > CHECKPOINTED
+        return self.defended.votes(clips, seeds)
+
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+        """See `Defence.answer`."""
+        return self.answer_and_show(clips, seeds, shown=False)[0]
+
+    @torch.no_grad()
+    def answer_and_show(
+        self, clips: Tensor, seeds: Sequence[int], *, shown: bool = True
+    ) -> tuple[list[Answer], list[Tensor]]:
+        """The answers, and if `shown` the purified clips [T, 3, H, W] in 0..1."""
+        verdicts = self.defended.answer(clips, seeds=seeds, keep_purified=shown).verdicts
+        answers = [
+            Answer(
+                verdict.label_id,
+                tuple(vote.label_id for vote in verdict.votes),
+                tuple(vote.timestep for vote in verdict.votes),
+                verdict.suspicion,
+            )
+            for verdict in verdicts
+        ]
+        return answers, [v.purified.to(clips) for v in verdicts if v.purified is not None]
+
+
+class OneCandidate(Purified):
+    """A `DefendedRecogniser` without the vote: one of its candidates alone answers.
+
+    Args:
+        name: what tables call it.
+        defended: recogniser, purifier and settings, which must draw nothing.
+        position: of the candidate, as in a list: 0 is the first, -1 the last.
+        last_votes: shared with others that look at other candidates of the same clips.
+    """
+
+    def __init__(
+        self, name: str, defended: DefendedRecogniser, position: int, last_votes: LastVotes
+    ) -> None:
+        super().__init__(name, defended)
+        if self.randomised:
+            raise ValueError(f"{name} needs a purifier that draws nothing")
+        self._position = position
+        self._last_votes = last_votes
+
+    def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.candidates`."""
+        return [shown[self._position][None] for shown in super().candidates(clips, seeds)]
+
+    def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.votes`."""
+        return [ballot[self._position][None] for ballot in super().votes(clips, seeds)]
+
+    @torch.no_grad()
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+        """See `Defence.answer`."""
+        labels = [int(ballot[self._position].argmax()) for ballot in self._last_votes(clips)]
+        return [Answer(label, (label,)) for label in labels]
+
+
+class Cleaned(Defence):
+    """A recogniser that sees clips after something was done to their pixels.
+
+    Args:
+        name: what tables call it.
+        recogniser: the recogniser behind it.
+        clean: clips [B, T, 3, H, W] and their seeds -> the same, or [B, V, T, 3, H, W] for V
+            votes; None for no defence.
+        randomised: whether `clean` uses the seeds.
+        exact: whether `clean` is differentiable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        recogniser: Recogniser,
+        clean: Callable[[Tensor, Sequence[int]], Tensor] | None = None,
+        *,
+        randomised: bool = False,
+        exact: bool = True,
+    ) -> None:
+        super().__init__(name, recogniser, randomised=randomised, exact=exact)
+        self._clean = clean
+
+    def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.candidates`."""
+        cleaned = clips if self._clean is None else self._clean(clips, seeds)
+        return list(cleaned if cleaned.ndim == 6 else cleaned[:, None])
+
+    def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
+        """See `Defence.votes`; the clips go through the recogniser together."""
+        shown = torch.stack(list(self.candidates(clips, seeds)))  # [B, V, T, 3, H, W]
+        return list(self.recogniser.logits(shown.flatten(0, 1)).unflatten(0, shown.shape[:2]))

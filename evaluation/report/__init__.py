@@ -1,0 +1,1 @@
+"""What an evaluation found: summary, tables, figures, examples and one HTML page."""

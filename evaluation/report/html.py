@@ -1,0 +1,199 @@
+"""One HTML file with everything that an evaluation found; it refers to nothing outside itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videopure.evaluation.defences.registry import VIDEOPURE
+from videopure.evaluation.report.examples import Example, load_examples
+from videopure.evaluation.report.tables import Grid, make_grids
+from videopure.evaluation.store import EvaluationError, Record, Store
+
+__all__ = ["check_tools", "write_report"]
+
+Summary = dict[str, Any]
+
+# Title, the tables' keys and the pictures' names of each section.
+SECTIONS = (
+    ("Summary", ("strongest", "paper"), ("overview",)),
+    ("Accuracy against the budget", ("worst",), ("curves",)),
+    ("Attack by attack", ("accuracy", "adaptive", "paired"), ()),
+    ("Are the gradients what they seem?", ("sanity",), ()),
+    ("Suspicion", ("suspicion", "alarms"), ("roc",)),
+    ("Votes by timestep", ("votes",), ("votes",)),
+    ("Fidelity", ("fidelity",), ()),
+    ("Time", ("seconds", "cost"), ()),
+    ("Not computed", ("missing",), ()),
+)
+CAPTIONS = {
+    "overview": "Clips recognised: clean, and under the strongest attack of each kind and budget",
+    "curves": "Accuracy against the largest change of a pixel; 0 is clean clips. Bands are 95 % "
+    "intervals; of many defences those that were tried at most budgets and keep most are drawn",
+    "roc": f"Alarms of {VIDEOPURE} on attacked against clean clips, over all thresholds: the "
+    "attacks that it sees worst",
+    "votes": f"Right votes of {VIDEOPURE}, of those that were counted, by timestep",
+}
+EXAMPLES = "Frames"
+EACH = 1  # success and failure shown of each attack
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG in base64, and what it shows."""
+
+    alt: str
+    data: str
+
+
+def check_tools() -> None:
+    """Say what the report needs before anything is computed.
+
+    Raises:
+        EvaluationError: if it is not installed.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise EvaluationError(
+            f"the report needs {error.name}: pip install 'videopure[evaluate]'"
+        ) from error
+
+
+def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> Path:
+    """Write `report.html`, and its pictures as files into `figures/`; answers the report's path.
+
+    Args:
+        store: where it goes, and the examples are.
+        summary: see `videopure.evaluation.report.output.write_tables`.
+        records: the answers that the summary is of.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    loader = PackageLoader("videopure.evaluation.report")
+    template = Environment(loader=loader, autoescape=True).get_template("report.html")
+    pictures = _pictures(summary, records)
+    for name, content in pictures.items():
+        store.write(f"figures/{name}.png", content)
+    grids = {grid.key: grid for grid in make_grids(summary)}
+    html = template.render(
+        title="How robust is it? VideoPure evaluated",
+        ours=VIDEOPURE,
+        suite=summary["suite"],
+        clips=len({record.clip for record in records}),
+        answers=len(records),
+        classes=len(summary["labels"]),
+        warnings=_warnings(summary),
+        sections=[
+            *_sections(grids, pictures),
+            *_example_sections(load_examples(store), summary),
+        ],
+        facts=_facts(store),
+    )
+    return store.write("report.html", html)
+
+
+def _sections(grids: dict[str, Grid], pictures: dict[str, bytes]) -> Iterable[dict[str, Any]]:
+    for title, wanted, drawn in SECTIONS:
+        section = {
+            "key": title.lower().replace(" ", "-").rstrip("?"),
+            "title": title,
+            "grids": [grids[key] for key in wanted if key in grids],
+            "pictures": [
+                Picture(CAPTIONS[name], _base64(pictures[name]))
+                for name in drawn
+                if name in pictures
+            ],
+        }
+        if section["grids"] or section["pictures"]:
+            yield section
+
+
+def _pictures(summary: Summary, records: Sequence[Record]) -> dict[str, bytes]:
+    from videopure.evaluation.report import figures
+
+    drawn = {
+        "overview": figures.overview(summary),
+        "curves": figures.accuracy_curves(summary),
+        "roc": figures.roc_curves(records),
+        "votes": figures.votes_by_timestep(summary),
+    }
+    return {name: content for name, content in drawn.items() if content is not None}
+
+
+def _example_sections(
+    examples: dict[str, list[Example]], summary: Summary
+) -> Iterable[dict[str, Any]]:
+    """Of each attack of the suite a clip that VideoPure gets right and one that it gets wrong."""
+    from videopure.evaluation.report.figures import example_frames
+
+    labels = summary["labels"]
+    chosen = [
+        example
+        for threat in summary["threats"]
+        for right in (False, True)
+        for example in [e for e in examples.get(threat, []) if e.right == right][:EACH]
+    ]
+    if chosen:
+        yield {
+            "key": "frames",
+            "title": EXAMPLES,
+            "examples": [
+                {
+                    "threat": example.threat,
+                    "clip": example.clip,
+                    "truth": labels[example.truth],
+                    "bare": labels[example.bare],
+                    "label": labels[example.label],
+                    "data": _base64(example_frames(example)),
+                }
+                for example in chosen
+            ],
+        }
+
+
+def _warnings(summary: Summary) -> list[str]:
+    """What a reader must know before any number."""
+    found = []
+    failed = [c for c in summary["sanity"] if c["holds"] is False]
+    if failed:
+        found.append(
+            f"{len(failed)} of {len(summary['sanity'])} checks of the attacks' strength fail: see "
+            "“Are the gradients what they seem?”."
+        )
+    if not any(t["knowledge"] == "adaptive" for t in summary["threats"].values()):
+        found.append(
+            "No attack here knows the defence. Such numbers say little about robustness: run a "
+            "suite with adaptive attacks (quick, paper or full)."
+        )
+    if summary["missing"]:
+        answered = sum(n["planned"] for row in summary["missing"].values() for n in row.values())
+        done = sum(n["answered"] for row in summary["missing"].values() for n in row.values())
+        found.append(
+            f"The suite is not finished: {answered - done} planned answers to "
+            f"{len(summary['missing'])} attacks are missing, listed under “Not computed”."
+        )
+    return found
+
+
+def _facts(store: Store) -> dict[str, str]:
+    """The question that the stored results answer."""
+    question = json.loads((store.folder / "question.json").read_text(encoding="utf-8"))
+    return {
+        "command": "videopure evaluate; clips.csv, summary.json and tables.md lie beside this file",
+        **{name: _short(value) for name, value in question.items()},
+    }
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

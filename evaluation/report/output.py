@@ -1,0 +1,71 @@
+"""An evaluation in words and numbers: printed in Markdown, and written as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from rich.console import Console
+
+from videopure.evaluation.report.summary import summarise
+from videopure.evaluation.report.tables import make_grids
+from videopure.evaluation.store import Record, Store
+from videopure.evaluation.suites import Suite
+
+__all__ = ["print_tables", "write_tables"]
+
+
+def write_tables(
+    store: Store, suite: Suite, labels: Sequence[str], thresholds: dict[str, float]
+) -> dict[str, Any]:
+    """Write `clips.csv`, `tables.md` and `summary.json`; answers the summary.
+
+    Args:
+        store: the results, perhaps of other suites too.
+        suite: whose results are wanted.
+        labels: the class names.
+        thresholds: of the suspicion score, by what they are called; the first is served.
+    """
+    records = suite.records(store)
+    figures = summarise(records, thresholds)
+    summary = {
+        "labels": list(labels),
+        "thresholds": thresholds,
+        "suite": suite.name,
+        "missing": suite.missing(records),
+        **figures,
+    }
+    store.write("clips.csv", _csv(records, labels))
+    store.write("summary.json", json.dumps(summary, indent=1) + "\n")
+    store.write("tables.md", _markdown(summary))
+    return summary
+
+
+def print_tables(summary: dict[str, Any], console: Console) -> None:
+    """Print all tables in Markdown, whole lines however narrow the terminal is."""
+    console.print(_markdown(summary), soft_wrap=True, markup=False, highlight=False, end="")
+
+
+def _markdown(summary: dict[str, Any]) -> str:
+    return "".join(f"### {grid.title}\n\n{grid.markdown()}\n\n" for grid in make_grids(summary))
+
+
+def _csv(records: Sequence[Record], labels: Sequence[str]) -> str:
+    """One line for each answer."""
+    text = io.StringIO()
+    names = [field.name for field in fields(Record) if field.name != "fidelity"]
+    fidelity = ["psnr", "ssim", "warping_error_before", "warping_error_after"]
+    writer = csv.DictWriter(text, [*names, "truth_label", "answered_label", "right", *fidelity])
+    writer.writeheader()
+    for record in records:
+        row = asdict(record)
+        row |= {"votes": " ".join(map(str, record.votes))}
+        row |= {"timesteps": " ".join(map(str, record.timesteps))}
+        row |= {"truth_label": labels[record.truth], "answered_label": labels[record.label]}
+        row |= {"right": int(record.right), **(row.pop("fidelity") or {})}
+        writer.writerow(row)
+    return text.getvalue()

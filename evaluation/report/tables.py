@@ -1,0 +1,352 @@
+"""What an evaluation says, as tables of text: the same ones are printed and stand in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videopure.evaluation.defences.registry import NONE, VIDEOPURE
+
+__all__ = ["Grid", "make_grids", "share_cell"]
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table.
+
+    Args:
+        key: names it in links.
+        title: what it shows.
+        columns, rows: of text.
+        note: how to read it.
+    """
+
+    key: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """The table in Markdown, a line for each row."""
+        lines = ([cell.replace("|", r"\|") for cell in row] for row in (self.columns, *self.rows))
+        first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
+        return "\n".join((first, "|" + " --- |" * len(self.columns), *others))
+
+
+def make_grids(summary: Summary) -> list[Grid]:
+    """All tables that have something to say, what matters most first."""
+    makers = (_strongest, _paper, _accuracy, _adaptive, _worst, _paired, _suspicion, _alarms)
+    more = (_votes, _fidelity, _seconds, _cost, _sanity, _missing)
+    return [grid for make in (*makers, *more) if (grid := make(summary)).rows]
+
+
+def share_cell(share: dict[str, float] | None) -> str:
+    """A share with its interval and its number of clips."""
+    if share is None:
+        return ""
+    return f"{share['share']:.1%} ({share['low']:.0%}–{share['high']:.0%}, n={share['clips']})"
+
+
+def _threats(summary: Summary, *knowledge: str) -> list[str]:
+    return [t for t, known in summary["threats"].items() if known["knowledge"] in knowledge]
+
+
+def _budgets(summary: Summary, *knowledge: str) -> list[int]:
+    threats = summary["threats"]
+    return sorted({threats[t]["epsilon"] for t in _threats(summary, *knowledge)} - {0, 255})
+
+
+def _lowest(summary: Summary, defence: str, epsilon: int, *knowledge: str) -> str:
+    """The strongest attack of a kind at one budget, and what it leaves."""
+    row, threats = summary["accuracy"][defence], summary["threats"]
+    met = [t for t in _threats(summary, *knowledge) if t in row]
+    met = [t for t in met if threats[t]["epsilon"] == epsilon]
+    if not met:
+        return ""
+    strongest = min(met, key=lambda t: row[t]["share"])
+    return f"{share_cell(row[strongest])} {threats[strongest]['family']}"
+
+
+def _strongest(summary: Summary) -> Grid:
+    """One line for each defence: clean clips, and the strongest attack of each kind."""
+    kinds = [
+        (f"{name} {epsilon}/255", epsilon, knowledge)
+        for epsilon in (4, 8)
+        for name, knowledge in (
+            ("attacker knows the recogniser", ("gray-box", "black-box")),
+            ("attacker knows everything", ("adaptive",)),
+        )
+        if epsilon in _budgets(summary, *knowledge)
+    ]
+    rows = tuple(
+        (
+            defence,
+            share_cell(row.get("clean")),
+            *(_lowest(summary, defence, epsilon, *knowledge) for _, epsilon, knowledge in kinds),
+            f"{summary['seconds'][defence]:.2f}",
+        )
+        for defence, row in summary["accuracy"].items()
+    )
+    return Grid(
+        "strongest",
+        "What is left under the strongest attack",
+        ("defence", "clean", *(name for name, _, _ in kinds), "s/clip"),
+        rows,
+        "Share of clips that are still recognised, with its 95 % Wilson interval, the number of "
+        "clips and the attack. An empty cell was not evaluated, which is not the same as safe: "
+        "“knows everything” is what a defence has to be judged by.",
+    )
+
+
+def _table(summary: Summary, key: str, title: str, threats: Sequence[str], note: str) -> Grid:
+    rows = tuple(
+        (defence, *(share_cell(row.get(threat)) for threat in threats))
+        for defence, row in summary["accuracy"].items()
+        if any(threat in row for threat in threats)
+    )
+    return Grid(key, title, ("defence", *threats), rows if threats else (), note)
+
+
+def _accuracy(summary: Summary) -> Grid:
+    return _table(
+        summary,
+        "accuracy",
+        "Attackers who do not know the defence",
+        _threats(summary, "clean", "gray-box", "black-box"),
+        "Gray-box attackers have the gradients of the recogniser; Square has its answers alone and "
+        "transfer another recogniser. Every defence gets the very same attacked clips.",
+    )
+
+
+def _adaptive(summary: Summary) -> Grid:
+    return _table(
+        summary,
+        "adaptive",
+        "Attackers who know everything",
+        _threats(summary, "adaptive"),
+        "Each defence is attacked by itself: “exact” with the true gradient through all of it, "
+        "BPDA taking the purifier for the identity, as the paper does; “label and suspicion” until "
+        "the answer is wrong and raises no alarm; “unbounded” may change every pixel at will, and "
+        "must leave nothing.",
+    )
+
+
+def _paper(summary: Summary) -> Grid:
+    """The layout of the paper's tables; only of the suite that is made for it."""
+    title, key = "As in the paper (arXiv 2501.14999)", "paper"
+    if summary.get("suite") != "paper":
+        return Grid(key, title, (), ())
+    accuracy = summary["accuracy"]
+    bare = accuracy.get(NONE, {})
+    families = {f for f in (t["family"] for t in summary["threats"].values())}
+    bpda, exact = (
+        next((f for f in sorted(families) if f.startswith(start)), "")
+        for start in ("BPDA", "exact-")
+    )
+    rows = []
+    for epsilon in _budgets(summary, "gray-box", "adaptive"):
+        for defence, row in accuracy.items():
+            if defence != NONE:
+                shares = (
+                    *(bare.get("clean"), row.get("clean"), bare.get(f"PGD-10 {epsilon}/255")),
+                    row.get(f"PGD-10 {epsilon}/255"),
+                    *(row.get(f"{family} {epsilon}/255") for family in (bpda, exact)),
+                )
+                rows.append((f"{epsilon}/255", defence, *map(share_cell, shares)))
+    columns = ("eps", "defence", "clean", "standard", "attack", "robust gray-box")
+    return Grid(
+        key,
+        title,
+        (*columns, "robust adaptive (BPDA)", "robust adaptive (exact gradient)"),
+        tuple(rows),
+        "Clean: no defence, no attack. Standard: defended, no attack. Attack: no defence, PGD-10. "
+        "Robust: defended, PGD-10 on the recogniser, and attacks that know the defence. The paper "
+        "has no column for the exact gradient.",
+    )
+
+
+def _worst(summary: Summary) -> Grid:
+    budgets = sorted({int(e) for row in summary["worst_case"].values() for e in row})
+    rows = []
+    for defence, row in summary["worst_case"].items():
+        cells = []
+        for epsilon in budgets:
+            worst = row.get(str(epsilon))
+            note = "" if worst is None or worst["adaptive"] else ", none adaptive"
+            attacks = f", attacks: {worst['attacks']}{note}" if worst else ""
+            cells.append(share_cell(worst) + attacks)
+        rows.append((defence, *cells))
+    return Grid(
+        "worst",
+        "The worst case, clip by clip",
+        ("worst case of", *(f"{e}/255" for e in budgets)),
+        tuple(rows) if budgets else (),
+        "Clips that survive every attack of at most that budget, of those that met all of them. "
+        "Compare only cells of as many attacks: where none was adaptive, little was asked.",
+    )
+
+
+def _paired(summary: Summary) -> Grid:
+    threats = list(summary["threats"])
+
+    def cell(pair: dict[str, float] | None) -> str:
+        if pair is None:
+            return ""
+        p = f"p={pair['p']:.2g}" if pair["p"] >= 1e-4 else "p<0.0001"
+        return f"+{pair['only_videopure']} −{pair['only_this']} ({p})"
+
+    return Grid(
+        "paired",
+        "Against each other on the same clips",
+        ("against VideoPure", *threats),
+        tuple(
+            (d, *(cell(pairs.get(t)) for t in threats)) for d, pairs in summary["paired"].items()
+        ),
+        "Clips that only VideoPure (+) and that only the other (−) got right, and the two-sided p "
+        "of McNemar's exact test. No correction is made for how many pairs are looked at.",
+    )
+
+
+def _suspicion(summary: Summary) -> Grid:
+    rows = tuple(
+        (
+            defence,
+            threat,
+            f"{found['auc']:.4f}",
+            f"{found['alarms_at_1_percent']:.1%}",
+            f"{found['alarms_at_5_percent']:.1%}",
+            share_cell(found.get("fooled_and_silent")),
+            f"{found['clean_clips']} + {found['clips']}",
+        )
+        for defence, row in summary["suspicion"].items()
+        for threat, found in row.items()
+    )
+    columns = ("suspicion of", "attack", "ROC AUC", "alarms at 1 %", "at 5 %", "fooled and silent")
+    return Grid(
+        "suspicion",
+        "Suspicion: are attacked clips told from clean ones?",
+        (*columns, "clean + attacked clips"),
+        rows,
+        "True alarms where 1 % and 5 % of these clean clips raise a false one. “Fooled and silent” "
+        "are clips with a wrong answer and no alarm at the threshold that is served.",
+    )
+
+
+def _alarms(summary: Summary) -> Grid:
+    """Shares of clips whose suspicion exceeds the calibrated thresholds."""
+    alarms = summary["alarms"].get(VIDEOPURE, {})
+    rows = tuple(
+        (name, *(f"{alarms[threat][name]:.1%}" for threat in alarms))
+        for name in summary.get("thresholds", {})
+        if alarms
+    )
+    return Grid(
+        "alarms",
+        "Alarms at the calibrated thresholds",
+        (f"alarms of {VIDEOPURE}, calibrated to", *alarms),
+        rows,
+        "On clean clips alarms are false. A threshold was calibrated on other clips.",
+    )
+
+
+def _votes(summary: Summary) -> Grid:
+    steps = sorted({int(s) for row in summary["votes"].values() for s in row}, reverse=True)
+    rows = tuple(
+        (
+            threat,
+            *(
+                f"{row[str(s)]['right'] / row[str(s)]['counted']:.1%} of {row[str(s)]['counted']}"
+                if str(s) in row
+                else ""
+                for s in steps
+            ),
+        )
+        for threat, row in summary["votes"].items()
+    )
+    return Grid(
+        "votes",
+        f"Votes of {VIDEOPURE} by timestep",
+        ("attack", *(f"timestep {s}" if s else "final latents" for s in steps)),
+        rows,
+        "Share of right votes among those that were counted. Counting stops when the label is "
+        "settled, so that late votes are only of clips on which the first ones disagreed.",
+    )
+
+
+def _fidelity(summary: Summary) -> Grid:
+    names = ("psnr", "ssim", "warping_error_before", "warping_error_after")
+    rows = tuple(
+        (defence, *(f"{found[name]:.{2 if name == 'psnr' else 4}f}" for name in names))
+        for defence, found in summary["fidelity"].items()
+        if all(name in found for name in names)
+    )
+    return Grid(
+        "fidelity",
+        "What purification does to clean clips",
+        ("purified by", "PSNR in dB", "SSIM", "warping error as it came", "and purified"),
+        rows,
+        "Means over clips. The warping error is the mean difference between a frame and the next "
+        "one warped back along the motion, 0 to 1: the lower the more consistent in time.",
+    )
+
+
+def _seconds(summary: Summary) -> Grid:
+    return Grid(
+        "seconds",
+        "Seconds of the defence",
+        ("defence", "s/clip"),
+        tuple((defence, f"{taken:.3f}") for defence, taken in summary["seconds"].items()),
+        "Median over all answers, in batches, on the machine of the evaluation, with whatever "
+        "else it had to do: for comparing with each other.",
+    )
+
+
+def _cost(summary: Summary) -> Grid:
+    rows = tuple(
+        (threat, attacked, f"{spent:.2f}")
+        for threat, row in summary["attack_seconds"].items()
+        for attacked, spent in row.items()
+    )
+    return Grid(
+        "cost",
+        "Seconds of the attack",
+        ("attack", "on", "s/clip"),
+        rows,
+        "What one clip costs the attacker, median. Attacks on a defence end when they have got "
+        "there.",
+    )
+
+
+def _sanity(summary: Summary) -> Grid:
+    def holds(check: dict[str, Any]) -> str:
+        return {True: "yes", False: "NO", None: "not tested"}[check["holds"]]
+
+    return Grid(
+        "sanity",
+        "Are the gradients what they seem?",
+        ("check", "holds", "found"),
+        tuple((c["check"], holds(c), c["detail"]) for c in summary["sanity"]),
+        "Where one of these fails, an attack was too weak or a gradient masked (arXiv 1902.06705, "
+        "section 5), and the robust accuracies above are worth less than they look.",
+    )
+
+
+def _missing(summary: Summary) -> Grid:
+    def counts(row: dict[str, dict[str, int]]) -> str:
+        alike: dict[str, list[str]] = {}
+        for defence, n in row.items():
+            alike.setdefault(f"{n['answered']} of {n['planned']}", []).append(defence)
+        return "; ".join(f"{count}: {', '.join(names)}" for count, names in alike.items())
+
+    missing = summary.get("missing", {})
+    return Grid(
+        "missing",
+        "Planned and not computed",
+        ("attack", "clips answered of those planned"),
+        tuple((threat, counts(row)) for threat, row in missing.items()),
+        "Nothing is known about these. The same command goes on with them.",
+    )

@@ -1,0 +1,102 @@
+"""The files of a thin archive: found where they lie, checked like all others, put together.
+
+A thin archive holds code and configurations. Its weights stay in a folder or in the hub's local
+cache, and its manifest pins each by SHA-256. Nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from videopure.format.integrity import ArchiveFiles
+from videopure.format.manifest import Elsewhere, Manifest, ManifestError
+
+__all__ = ["CompleteFiles", "complete_folder", "locate"]
+
+
+def locate(manifest: Manifest, folders: Mapping[str, str | None]) -> dict[str, Path]:
+    """Where the files lie that the archive does not hold, by their names in it.
+
+    Args:
+        folders: of a source, where it lies on this machine instead of where it was found.
+
+    Raises:
+        ManifestError: naming a file that is not there, and what to do.
+    """
+    for source, folder in folders.items():
+        if folder is not None and source not in manifest.elsewhere:
+            known = ", ".join(manifest.elsewhere) or "none: the archive holds all its weights"
+            raise ManifestError(f"weights.{source} is set, but weights lie elsewhere of: {known}")
+    return {
+        name: _find(source, name, path, elsewhere, folders.get(source))
+        for source, elsewhere in manifest.elsewhere.items()
+        for name, path in elsewhere.files.items()
+    }
+
+
+def _find(source: str, name: str, path: str, elsewhere: Elsewhere, folder: str | None) -> Path:
+    where = folder or elsewhere.folder
+    way_out = f"set weights.{source} in model-config.yaml to the folder that holds {path}"
+    if where is not None:
+        found = Path(where) / path
+        if not found.is_file():
+            raise ManifestError(f"{name} is to be read from {found}, which is missing: {way_out}")
+        return found
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(str(elsewhere.repo), path, revision=elsewhere.commit)
+    if not isinstance(cached, str):
+        raise ManifestError(
+            f"{name} is to be read from {elsewhere.repo}@{elsewhere.commit}, which is not in the "
+            f"hub's local cache: fetch it with `hf download {elsewhere.repo} {path} --revision "
+            f"{elsewhere.commit}`, or {way_out}"
+        )
+    return Path(cached)
+
+
+class CompleteFiles:
+    """An archive's files and those that lie elsewhere; see `ArchiveFiles`."""
+
+    def __init__(self, files: ArchiveFiles, elsewhere: Mapping[str, Path]) -> None:
+        self._files = files
+        self._elsewhere = elsewhere
+
+    def names(self) -> Iterator[str]:
+        """See `ArchiveFiles.names`."""
+        for name in self._files.names():
+            if name in self._elsewhere:
+                raise ManifestError(
+                    f"{name} is in the archive, but its manifest says that it lies elsewhere"
+                )
+            yield name
+        yield from self._elsewhere
+
+    def open(self, name: str) -> BinaryIO:
+        """See `ArchiveFiles.open`."""
+        if name in self._elsewhere:
+            return self._elsewhere[name].open("rb")
+        return self._files.open(name)
+
+
+@contextmanager
+def complete_folder(root: Path, elsewhere: Mapping[str, Path]) -> Iterator[Path]:
+    """A folder in which everything lies under its name in the archive, for loading.
+
+    It is the archive's own where that holds all; else one of links, gone afterwards.
+    """
+    if not elsewhere:
+        yield root
+        return
+    with tempfile.TemporaryDirectory(prefix="videopure-") as name:
+        folder = Path(name)
+        own = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+        for target, path in {**own, **elsewhere}.items():
+            if path.is_file():
+                link = folder / target
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path.resolve())
+        yield folder

@@ -1,0 +1,196 @@
+"""`videopure.json`: what an archive holds, with a digest of every file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = [
+    "HANDLER_FILE",
+    "MANIFEST_NAME",
+    "Component",
+    "Elsewhere",
+    "FileRecord",
+    "Fit",
+    "Manifest",
+    "ManifestError",
+    "digest",
+    "digest_files",
+]
+
+MANIFEST_NAME = "videopure.json"
+# The entry file that TorchServe loads.
+HANDLER_FILE = "videopure_handler.py"
+_BLOCK = 1 << 20
+
+
+class ManifestError(ValueError):
+    """The archive is not what its manifest says; the message names the file."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(_Record):
+    """Size in bytes and SHA-256 (hex) of one file."""
+
+    size: int
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Component(_Record):
+    """A model in the archive.
+
+    Args:
+        name: what the answers call it.
+        kind: its class.
+        licence: None where its folder names none.
+        source: where it was taken from: a hub id with its revision, or a folder's name.
+        dtype: of its floating-point weights; several are joined by "+".
+        parameters: how many.
+        classes: class of each of its parts, by folder.
+        parts: what it was put together with, such as a motion adapter: origin and licence.
+        program: the file that is code and was let in as such; None where all is data.
+    """
+
+    name: str
+    kind: str
+    licence: str | None
+    source: str
+    dtype: str
+    parameters: int
+    classes: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    program: str | None = None
+
+
+class Elsewhere(_Record):
+    """Weights of a thin archive, which stay where they were found.
+
+    Args:
+        folder: where, as an absolute path; None on the hub.
+        repo, commit: of the hub; its local cache is looked into, nothing is fetched.
+        files: path in the folder or repository, by name in the archive.
+    """
+
+    folder: str | None = None
+    repo: str | None = None
+    commit: str | None = None
+    files: dict[str, str]
+
+
+class Fit(_Record):
+    """What one clip took when the archive was built.
+
+    Args:
+        device, dtype: that it was computed on and in.
+        load_s: seconds of checking and loading everything.
+        clip_ms: milliseconds of the second clip, purified and voted on.
+        model_bytes: memory of all weights.
+        clip_bytes: most memory that the clip took beside that; None where it cannot be told.
+    """
+
+    device: str
+    dtype: str
+    load_s: float
+    clip_ms: float
+    model_bytes: int
+    clip_bytes: int | None
+
+
+class Manifest(_Record):
+    """The manifest; paths in `files` are relative to the archive's root.
+
+    `accepted_licences` are those that restrict use and were accepted at build time; `elsewhere`
+    are the files that a thin archive does not hold, by the source that they come from; `fit` is
+    None where no clip was tried.
+    """
+
+    format: Literal[2] = 2
+    name: str
+    version: str
+    videopure_version: str
+    recogniser: Component
+    purifier: Component
+    flow: Component | None = None
+    accepted_licences: list[str] = []
+    libraries: dict[str, str]
+    files: dict[str, FileRecord]
+    elsewhere: dict[str, Elsewhere] = {}
+    fit: Fit | None = None
+
+    @classmethod
+    def read(cls, root: Path) -> Manifest:
+        """Read the manifest of an unpacked archive.
+
+        Raises:
+            ManifestError: if it is missing or malformed.
+        """
+        path = root / MANIFEST_NAME
+        try:
+            return cls.parse(path.read_bytes())
+        except FileNotFoundError:
+            raise ManifestError(f"the archive has no {MANIFEST_NAME}") from None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Manifest:
+        """Read the manifest of its JSON text.
+
+        Raises:
+            ManifestError: if it is malformed, or names a file outside the archive.
+        """
+        try:
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise ManifestError(f"{MANIFEST_NAME} is malformed: {_faults(error)}") from None
+        for name in manifest.files:
+            check_path(name)
+        for source in manifest.elsewhere.values():
+            for name, path in source.files.items():
+                if name not in manifest.files:
+                    raise ManifestError(f"{name} lies elsewhere, but its digest is not recorded")
+                check_path(path)
+        return manifest
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """The models, by the folder that holds them."""
+        parts = {"recogniser": self.recogniser, "pipeline": self.purifier}
+        return parts | ({"flow": self.flow} if self.flow else {})
+
+
+def check_path(name: str) -> None:
+    """Raise ManifestError for the name of a file that leaves the archive."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise ManifestError(f"{name!r} leaves the archive: only paths below its root may be in it")
+
+
+def digest_files(root: Path) -> dict[str, FileRecord]:
+    """Records of all files under a folder, by path relative to it."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    records = {}
+    for path in files:
+        with path.open("rb") as file:
+            records[path.relative_to(root).as_posix()] = digest(file)
+    return records
+
+
+def digest(file: BinaryIO) -> FileRecord:
+    """The record of an open file, read in blocks."""
+    sha256, size = hashlib.sha256(), 0
+    while block := file.read(_BLOCK):
+        sha256.update(block)
+        size += len(block)
+    return FileRecord(size=size, sha256=sha256.hexdigest())
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+        for fault in error.errors()
+    )

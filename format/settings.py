@@ -1,0 +1,242 @@
+"""model-config.yaml: TorchServe's own keys and the `videopure` section, checked as a whole."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+import torch
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from videopure.purifier import PurifySettings, Randomisation, Shortcuts
+
+__all__ = [
+    "Dtype",
+    "HandlerSettings",
+    "Limits",
+    "ModelConfig",
+    "Purification",
+    "SettingsError",
+    "Weights",
+    "read_yaml",
+]
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class SettingsError(ValueError):
+    """The section cannot be used; the message names the key and the value."""
+
+
+class _Section(BaseModel):
+    # TorchServe ignores a misspelt key in silence; we do not.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _defaults_for_none(section: Any) -> Any:
+    """A section whose lines are all comments is None in YAML and stands for the defaults."""
+    return {} if section is None else section
+
+
+class Limits(_Section):
+    """What a video may have; more is refused with 413."""
+
+    max_bytes: int = Field(64 * 1024 * 1024, gt=0)
+    max_seconds: float = Field(600, gt=0)
+    max_frames: int = Field(20_000, gt=0)
+    max_pixels: int = Field(4096 * 2304, gt=0, description="width times height of a frame")
+    max_decode_seconds: float = Field(30, gt=0)
+    max_decode_memory: int = Field(2 * 1024**3, gt=0, description="bytes, on Linux")
+    # Below `max_response_size` of config.properties: a larger answer kills the worker.
+    max_evidence_bytes: int = Field(32 * 1024 * 1024, gt=0, description="of /explanations")
+
+
+class Purification(_Section):
+    """Defaults of a request; see `videopure.purifier.PurifySettings`."""
+
+    inversion_steps: int = Field(5, ge=0)
+    num_inference_steps: int = Field(50, ge=1)
+    guidance_reference: tuple[int, int, int, int] | None = (32, 4, 28, 28)
+    method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] = "videopure"
+    votes: Literal["early", "full"] = "early"
+    suspicion_threshold: float | None = Field(None, ge=0, le=1)
+    randomisation: Randomisation = Randomisation()
+    speed: Literal["exact", "fast", "custom"] = "exact"
+    shortcuts: Shortcuts = Shortcuts()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Purification:
+        self.to_settings()
+        return self
+
+    def to_settings(self) -> PurifySettings:
+        """The purifier's own settings."""
+        return PurifySettings(**dict(self))
+
+
+class Weights(_Section):
+    """Folders that the weights of a thin archive lie in on this machine; None: where found."""
+
+    recogniser: str | None = None
+    pipeline: str | None = None
+    decoder: str | None = None
+    flow: str | None = None
+
+
+class HandlerSettings(_Section):
+    """Everything that can be set for a worker."""
+
+    dtype: Dtype = Field("auto", description="auto: float16 on a GPU, float32 on a CPU")
+    max_clips_per_forward: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        4, description="clips purified together; auto: as many as fit the free memory"
+    )
+    max_inversion_steps: int = Field(10, ge=0, description="the most that a request may ask for")
+    max_clips: int = Field(10, ge=1, description="the most that a request may ask for")
+    threads: int | None = Field(
+        None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
+    )
+    warm_up: bool = True
+    cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
+    purification: Purification = Purification()
+    limits: Limits = Limits()
+    weights: Weights = Weights()
+
+    _empty = field_validator("purification", "limits", "weights", mode="before")(_defaults_for_none)
+
+    @model_validator(mode="after")
+    def _check_steps(self) -> HandlerSettings:
+        steps = self.purification.num_inference_steps
+        drawn = self.purification.randomisation.step_range
+        for name, value in (
+            ("max_inversion_steps", self.max_inversion_steps),
+            ("purification.inversion_steps", self.purification.inversion_steps),
+            ("purification.randomisation.step_range", drawn[1] if drawn else 0),
+        ):
+            if value >= steps:
+                raise ValueError(
+                    f"{name} must be below purification.num_inference_steps ({steps}), got {value}"
+                )
+        return self
+
+    @classmethod
+    def parse(cls, section: Any) -> HandlerSettings:
+        """Check the section as YAML gives it; None stands for the defaults.
+
+        Raises:
+            SettingsError: naming every wrong key and its value.
+        """
+        return ModelConfig.parse({"videopure": section}).videopure
+
+    def torch_dtype(self, device: torch.device) -> torch.dtype:
+        """The dtype that the models compute in on a device."""
+        if self.dtype == "auto":
+            return torch.float32 if device.type == "cpu" else torch.float16
+        return {
+            "float32": torch.float32,
+            "float16": torch.float16,
+            "bfloat16": torch.bfloat16,
+        }[self.dtype]
+
+
+class ModelConfig(_Section):
+    """The whole of model-config.yaml.
+
+    The first keys are those of TorchServe 0.12 that have a meaning for this handler, named and
+    typed as TorchServe reads them; it ignores a misspelt or mistyped key in silence. Those for
+    several devices per worker, streams and sequences are left out: this handler has none of them.
+    """
+
+    # TorchServe takes no "4" for 4.
+    model_config = ConfigDict(strict=True)
+
+    batchSize: int = Field(4, ge=1)
+    maxBatchDelay: int = Field(50, ge=0)
+    responseTimeout: int = Field(120, ge=1)
+    startupTimeout: int = Field(300, ge=1)
+    maxRetryTimeoutInSec: int = Field(300, ge=1)
+    jobQueueSize: int | None = Field(None, ge=1)
+    useJobTicket: bool = False
+    minWorkers: int | None = Field(None, ge=0)
+    maxWorkers: int | None = Field(None, ge=0)
+    deviceType: Literal["cpu", "gpu"] | None = None
+    deviceIds: list[int] | None = None
+    videopure: HandlerSettings = HandlerSettings()
+
+    _empty = field_validator("videopure", mode="before")(_defaults_for_none)
+
+    @model_validator(mode="after")
+    def _check_decoding(self) -> ModelConfig:
+        # TorchServe kills a worker that decodes for longer, and its whole batch gets an error.
+        most, asked = self.responseTimeout / 2, self.videopure.limits.max_decode_seconds
+        if asked > most:
+            raise ValueError(
+                f"videopure.limits.max_decode_seconds must be at most half of responseTimeout "
+                f"({most:g}), got {asked:g}"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, config: Any) -> ModelConfig:
+        """Check the file's content as YAML gives it; None stands for the defaults.
+
+        Raises:
+            SettingsError: naming every wrong key and its value.
+        """
+        try:
+            return cls.model_validate({} if config is None else config)
+        except ValidationError as error:
+            faults = "; ".join(map(_fault, error.errors()))
+            raise SettingsError(f"model-config.yaml: {faults}") from None
+
+
+def read_yaml(text: str, name: str) -> Any:
+    """Parse YAML in which no key may stand twice: the second would win in silence.
+
+    Raises:
+        SettingsError: naming the file and the place.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _check_duplicates(node, name)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{name} is no YAML: {error}") from None
+
+
+def _check_duplicates(node: yaml.Node | None, name: str) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen = set()
+    for key, value in node.value:
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            raise SettingsError(f"{name}: key {key.value!r} stands twice, again in line {line}")
+        seen.add(key.value)
+        _check_duplicates(value, name)
+
+
+def _fault(fault: Any) -> str:
+    message = fault["msg"]
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        message += _near_miss(fault["loc"])
+    if fault["type"] == "value_error":  # of several keys together; the message names them
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message}, got {fault['input']!r}" if key else message
+
+
+def _near_miss(location: tuple[int | str, ...]) -> str:
+    """The known key that a misspelt one may stand for."""
+    section: Any = ModelConfig
+    for name in location[:-1]:
+        section = section.model_fields[name].annotation
+    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

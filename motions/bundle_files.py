@@ -1,0 +1,141 @@
+"""Where the demo bundle lies, and how its parts are written and read."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet3DConditionModel
+from safetensors.torch import save_file
+from torch import nn
+
+from videopure.motions import BUNDLE
+from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES
+from videopure.purifier.defended import DefendedRecogniser, PurifySettings
+from videopure.purifier.networks import RECOGNISER_NETWORKS
+from videopure.purifier.networks.patch_codec import PatchCodec
+from videopure.purifier.networks.prompt_embedding import PromptEmbedding
+from videopure.purifier.pipeline import VideoPurePipeline
+from videopure.purifier.recognisers import load_recogniser
+
+__all__ = [
+    "BundleSettings",
+    "load_defended",
+    "make_scheduler",
+    "save_pipeline",
+    "save_recogniser",
+]
+
+# Served with the threshold that lets this share of clean clips raise a false alarm.
+FALSE_ALARMS = "0.01"
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    """What bundle.json says about serving; thresholds are keyed by false-alarm rate."""
+
+    inversion_steps: int
+    guidance_reference: tuple[int, int, int, int]
+    suspicion_thresholds: dict[str, float]
+
+    @classmethod
+    def read(cls, bundle: Path = BUNDLE) -> BundleSettings:
+        """Read bundle.json."""
+        data: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+        frames, channels, height, width = data["guidance_reference"]
+        return cls(
+            inversion_steps=int(data["inversion_steps"]),
+            guidance_reference=(frames, channels, height, width),
+            suspicion_thresholds=dict(data["suspicion_thresholds"]),
+        )
+
+    def write(self, bundle: Path = BUNDLE) -> None:
+        """Write bundle.json."""
+        data = {
+            "inversion_steps": self.inversion_steps,
+            "guidance_reference": list(self.guidance_reference),
+            "suspicion_thresholds": self.suspicion_thresholds,
+        }
+        text = json.dumps(data, indent=2) + "\n"
+        (bundle / "bundle.json").write_text(text, encoding="utf-8")
+
+    def purify_settings(self) -> PurifySettings:
+        """The settings as the purifier takes them, with the threshold for `FALSE_ALARMS`."""
+        return PurifySettings(
+            inversion_steps=self.inversion_steps,
+            guidance_reference=self.guidance_reference,
+            suspicion_threshold=self.suspicion_thresholds.get(FALSE_ALARMS),
+        )
+
+    def archive_settings(self) -> dict[str, Any]:
+        """The same as the `videopure` section of model-config.yaml."""
+        return {
+            "purification": {
+                "inversion_steps": self.inversion_steps,
+                "guidance_reference": list(self.guidance_reference),
+                "suspicion_threshold": self.suspicion_thresholds[FALSE_ALARMS],
+            }
+        }
+
+
+def make_scheduler() -> DDIMScheduler:
+    """The noise schedule of Stable Diffusion, as the purifier needs it."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+
+
+def save_recogniser(
+    network: nn.Module, name: str, architecture: dict[str, int], folder: Path
+) -> None:
+    """Write a recogniser as fp16 safetensors with the config.json that names its class."""
+    kinds = {cls: kind for kind, cls in RECOGNISER_NETWORKS.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "kind": kinds[type(network)],
+        "name": name,
+        "num_frames": NUM_FRAMES,
+        "frame_size": [FRAME_SIZE, FRAME_SIZE],
+        "labels": list(CLASSES),
+        "architecture": architecture,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    weights = {
+        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in network.state_dict().items()
+    }
+    save_file(weights, folder / "model.safetensors")
+
+
+def save_pipeline(unet: UNet3DConditionModel, codec: PatchCodec, folder: Path) -> None:
+    """Write a diffusers folder with fp16 weights."""
+    prompt = PromptEmbedding.from_tensor(torch.zeros(1, 1, unet.config.cross_attention_dim))
+    halves = [nn.Module.half(copy.deepcopy(module)) for module in (codec, unet, prompt)]
+    pipeline = VideoPurePipeline(
+        vae=halves[0], unet=halves[1], scheduler=make_scheduler(), prompt_embedding=halves[2]
+    )
+    pipeline.save_pretrained(folder)
+
+
+def load_defended(
+    bundle: Path = BUNDLE, settings: PurifySettings | None = None
+) -> DefendedRecogniser:
+    """The bundle's recogniser behind its purifier, in float32, with the settings it is served with.
+
+    `settings` replaces those of bundle.json.
+    """
+    pipeline = VideoPurePipeline.from_pretrained(bundle / "pipeline", dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    if settings is None:
+        settings = BundleSettings.read(bundle).purify_settings()
+    return DefendedRecogniser(pipeline, load_recogniser(bundle / "recogniser"), settings)

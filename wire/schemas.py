@@ -1,0 +1,141 @@
+"""The answers' shape: what goes over the wire, and the JSON schema that is published of it.
+
+`python -m videopure.wire.schemas` prints the schema; docs/answer.schema.json holds it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Answer",
+    "ClipAnswer",
+    "ErrorAnswer",
+    "ModelNames",
+    "Prediction",
+    "Suspicion",
+    "VideoInfo",
+    "VoteStep",
+    "Votes",
+    "answer_schema",
+]
+
+Probability = Field(ge=0, le=1)
+
+
+class _Part(BaseModel):
+    """Newer servers may say more; readers keep what they do not know."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+
+class ModelNames(_Part):
+    """What answers say about who answered."""
+
+    name: str = Field(description="the model's name in TorchServe")
+    version: str
+    recogniser: str
+    purifier: str
+
+
+class Prediction(_Part):
+    """A class and its probability."""
+
+    label: str
+    label_id: int = Field(ge=0, description="its place among the recogniser's labels")
+    score: float = Probability
+
+
+class VoteStep(_Part):
+    """The vote of one purified candidate."""
+
+    clip: int = Field(ge=0, description="which clip of the video")
+    timestep: int = Field(ge=0, description="of the diffusion schedule; 0: the final latents")
+    label: str
+    score: float = Probability
+
+
+class Votes(_Part):
+    """How the vote went."""
+
+    counted: int = Field(ge=1, description="counting stops once the label is settled")
+    of: int = Field(ge=1, description="votes that a full count has")
+    agreement: float = Field(ge=0, le=1, description="share of the counted votes for the answer")
+    by_step: list[VoteStep]
+
+
+class Suspicion(_Part):
+    """How likely the clip is adversarial."""
+
+    score: float = Field(
+        ge=0,
+        le=1,
+        description="mean total variation distance between the bare answer and the votes",
+    )
+    adversarial: bool | None = Field(
+        description="whether the score exceeds the calibrated threshold; null without one"
+    )
+
+
+class ClipAnswer(Prediction):
+    """One clip of a video that was looked at in several."""
+
+    suspicion: float | None = Field(ge=0, le=1, description="null where it was not purified")
+    frame_indices: list[int]
+
+
+class VideoInfo(_Part):
+    """The video as it was decoded."""
+
+    frames: int = Field(ge=1)
+    fps: float | None
+    duration_s: float | None
+    width: int = Field(ge=1, description="pixels, upright")
+    height: int = Field(ge=1, description="pixels, upright")
+    frame_indices: list[int] = Field(description="the frames that were looked at")
+
+
+class Answer(_Part):
+    """The answer to a video."""
+
+    request_id: str
+    model: ModelNames
+    predictions: list[Prediction] = Field(
+        min_length=1, description="the answered label, then the others by their mean probability"
+    )
+    votes: Votes | None = Field(description="null where the video was not purified")
+    undefended: Prediction = Field(description="the bare recogniser's answer")
+    suspicion: Suspicion | None = Field(description="null where the video was not purified")
+    clips: list[ClipAnswer] = Field(min_length=1)
+    video: VideoInfo
+    warnings: list[str]
+    timing_ms: dict[str, float] = Field(description="milliseconds by stage")
+
+
+class ErrorAnswer(_Part):
+    """The answer to a request that failed, in TorchServe's own shape."""
+
+    code: int = Field(ge=400, le=599, description="the HTTP status; gRPC has it only here")
+    type: str
+    message: str
+    request_id: str
+
+
+def answer_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of every JSON body that the model answers with."""
+    answer = Answer.model_json_schema(mode="serialization")
+    error = ErrorAnswer.model_json_schema(mode="serialization")
+    definitions = {**answer.pop("$defs"), "Answer": answer, "ErrorAnswer": error}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "VideoPure's answer, or its error",
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in ("Answer", "ErrorAnswer")],
+        "$defs": definitions,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(answer_schema(), indent=2))
