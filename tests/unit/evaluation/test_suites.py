@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.test_defences import DEFENCES
+from tests.unit.evaluation.test_defences import DEFENCES
 from videopure.evaluation.defences.base import Cleaned
 from videopure.evaluation.defences.registry import (
     DDIM,

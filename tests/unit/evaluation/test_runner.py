@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.test_defences import DEFENCES
+from tests.unit.evaluation.test_defences import DEFENCES
 from videopure.evaluation.attacks.losses import Pursuit
 from videopure.evaluation.attacks.threat_models import CLEAN, Task, adaptive, gray_box, unbounded
 from videopure.evaluation.data import ClipSource

@@ -93,7 +93,7 @@ def test_a_full_disk_keeps_the_report_of_before(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from tests.unit.test_store import QUESTION, RECORD
+from tests.unit.evaluation.test_store import QUESTION, RECORD
 from videopure.evaluation.store import EvaluationError, Store
 
 store = Store(Path(sys.argv[1]), QUESTION)
@@ -110,7 +110,7 @@ except EvaluationError as error:
 
 def test_units_finished_before_files_could_not_grow_are_kept(tmp_path: Path) -> None:
     """A disk that fills up in the middle of a line."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     command = [sys.executable, "-c", LIMITED, str(tmp_path)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert "takes no larger files (ulimit -f): make room and run the same" in done.stdout, done

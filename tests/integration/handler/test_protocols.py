@@ -26,7 +26,7 @@ from videopure.wire.schemas import answer_schema
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VIDEOS = [encode(frames(4, 16, 24, seed=s), "matroska", "ffv1", "bgr0") for s in range(2)]
 BASE64 = [base64.b64encode(video).decode() for video in VIDEOS]
 

@@ -167,6 +167,6 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_packaged_properties_are_those_of_the_repository() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     for name in ("config.properties", "metrics.yaml"):
         assert (root / "client" / name).read_text() == (root / name).read_text()

@@ -15,7 +15,7 @@ from videopure.launcher.ports import free_addresses
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

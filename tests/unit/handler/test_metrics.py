@@ -17,7 +17,7 @@ from videopure.purifier import Verdict, Vote
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def verdict(**changes: Any) -> Verdict:

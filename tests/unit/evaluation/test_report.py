@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.test_defences import DEFENCES
-from tests.unit.test_summary import LIMITS
-from tests.unit.test_summary import RECORDS as SUMMARISED
+from tests.unit.evaluation.test_defences import DEFENCES
+from tests.unit.evaluation.test_summary import LIMITS
+from tests.unit.evaluation.test_summary import RECORDS as SUMMARISED
 from videopure.evaluation.report.examples import Example, save_example
 from videopure.evaluation.report.html import SECTIONS, check_tools, write_report
 from videopure.evaluation.report.output import write_tables
