@@ -1,8 +1,8 @@
 """Sample videos to send with curl: `python -m videopure.demo.samples`.
 
 Pairs of a clean and an attacked clip as lossless mp4 files. An attack on pixels hardly survives a
-lossy codec, so they are stored in RGB without loss; `tests/integration/demo/test_samples.py` shows that
-what is decoded still fools the bare recogniser.
+lossy codec, so they are stored in RGB without loss. `tests/integration/demo/test_samples.py` shows
+that what is decoded still fools the bare recogniser.
 """
 
 from __future__ import annotations
