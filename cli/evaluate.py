@@ -179,8 +179,7 @@ def _run(
 
     from videopure.evaluation.archives import (
         as_dtype,
-        digest,
-        open_archive,
+        load_evaluated,
         second_recogniser,
         thresholds,
     )
@@ -191,6 +190,7 @@ def _run(
     from videopure.evaluation.runner import Evaluator, peak_memory, seconds_alone
     from videopure.evaluation.store import EvaluationError, Store
     from videopure.evaluation.suites import SUITES, make_suite
+    from videopure.format.opening import digest_archive
 
     if suite_name not in SUITES:
         raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {suite_name!r}")
@@ -198,14 +198,15 @@ def _run(
     torch.set_num_threads(threads)
     # Processes wait for the slowest one at the end, however long that takes.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
-    defended = open_archive(archive, state.device, as_dtype(dtype))
-    source = open_source(data[0], defended.recogniser, data[1])
+    loaded = load_evaluated(archive, state.device, as_dtype(dtype))
+    defended = loaded.defended
+    source = open_source(data[0], defended.recogniser, data[1], loaded.settings.limits)
     other = second_recogniser(transfer, defended.recogniser, state.device)
     line = line_up(defended)
     suite = make_suite(suite_name, line, transfer=other is not None, **limits)
     source.check(suite.clips)
     question = {
-        "archive": digest(archive),
+        "archive": digest_archive(archive),
         "data": source.describe(),
         "transfer": other.name if other is not None else None,
         "seed": seed,

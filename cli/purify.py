@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from zipfile import BadZipFile, ZipFile
 
 import typer
-import yaml
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from videopure.cli.options import ARCHIVE, Archive, AsJson
@@ -21,7 +16,7 @@ from videopure.cli.terminal import console, errors, fail
 if TYPE_CHECKING:
     from videopure.purifier import DefendedRecogniser
 
-__all__ = ["purify", "unpacked"]
+__all__ = ["purify"]
 
 
 def purify(
@@ -95,27 +90,12 @@ def _load(archive: Path, device: object) -> DefendedRecogniser:
     """The archive's models, checked against its manifest, on a `torch.device`."""
     import torch
 
+    from videopure.format.loading import load_archive
     from videopure.format.manifest import ManifestError
-    from videopure.format.settings import HandlerSettings, SettingsError
-    from videopure.handler.torchserve import load_service
+    from videopure.format.settings import SettingsError
 
     assert isinstance(device, torch.device)
     try:
-        with unpacked(archive) as root:
-            config = root / "model-config.yaml"
-            section = yaml.safe_load(config.read_text(encoding="utf-8")).get("videopure")
-            return load_service(root, HandlerSettings.parse(section), device).defended
-    except (BadZipFile, ManifestError, SettingsError, OSError) as error:
+        return load_archive(archive, device).defended
+    except (ManifestError, SettingsError, OSError) as error:
         raise fail(f"{archive} cannot be used: {error}") from error
-
-
-@contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
-    """The folder of an archive, unpacked where it is a file."""
-    if archive.is_dir():
-        yield archive
-        return
-    with tempfile.TemporaryDirectory(prefix="videopure-purify-") as scratch:
-        with ZipFile(archive) as packed:
-            packed.extractall(scratch)
-        yield Path(scratch)

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from videopure.evaluation.store import EvaluationError
 from videopure.format.settings import Limits
+from videopure.handler.clips import read_for_recogniser
 from videopure.handler.errors import RequestError
-from videopure.handler.video import read_clip
+from videopure.motions.clips import CLASSES, SPLITS, Stream
+from videopure.motions.dataset import load_split
 from videopure.purifier.recognisers import Recogniser
 
 __all__ = ["ClipSource", "DemoClips", "VideoFiles", "open_source", "read_csv", "read_folder"]
 
+DEFAULT_LIMITS = Limits()
 _NAMED = 5  # of many faulty files
 
 
@@ -51,9 +54,6 @@ class DemoClips(ClipSource):
     """
 
     def __init__(self, recogniser: Recogniser, split: str = "test") -> None:
-        # The demo builds on this package; only its clips are asked for here.
-        from videopure.motions.clips import CLASSES, SPLITS, Stream
-
         if tuple(recogniser.labels) != CLASSES:
             raise EvaluationError(
                 f"recogniser {recogniser.name!r} does not know the demo's classes: give your own "
@@ -68,8 +68,6 @@ class DemoClips(ClipSource):
 
     def load(self, start: int, count: int) -> tuple[Tensor, Tensor, list[str]]:
         """See `ClipSource.load`."""
-        from videopure.motions.dataset import load_split
-
         clips, labels = load_split(self._stream, start, count)
         names = [f"{self._stream.split} {i}" for i in range(start, start + count)]
         return clips, labels, names
@@ -91,12 +89,18 @@ class VideoFiles(ClipSource):
     Args:
         files: path and class name of each.
         recogniser: whose frames are taken, as the server takes them.
+        limits: of the archive; the server refuses a video beyond them, and so does this.
 
     Raises:
         EvaluationError: if a label is unknown or all are the same.
     """
 
-    def __init__(self, files: Sequence[tuple[Path, str]], recogniser: Recogniser) -> None:
+    def __init__(
+        self,
+        files: Sequence[tuple[Path, str]],
+        recogniser: Recogniser,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         if not files:
             raise EvaluationError("there are no labelled videos to evaluate on")
         known = {name: index for index, name in enumerate(recogniser.labels)}
@@ -112,7 +116,7 @@ class VideoFiles(ClipSource):
                 "without a second class"
             )
         self._files = [(path, known[label]) for path, label in _take_turns(files)]
-        self._recogniser = recogniser
+        self._recogniser, self._limits = recogniser, limits
 
     def __len__(self) -> int:
         return len(self._files)
@@ -145,30 +149,36 @@ class VideoFiles(ClipSource):
             )
 
     def _read(self, path: Path) -> Tensor:
-        recogniser = self._recogniser
         try:
             data = path.read_bytes()
-            clip = read_clip(data, recogniser.num_frames, recogniser.frame_size, Limits())
+            clip = read_for_recogniser(data, self._recogniser, self._limits)
         except (OSError, RequestError) as error:
             raise EvaluationError(f"{path}: {error}") from error
         return clip.frames
 
 
-def open_source(data: str, recogniser: Recogniser, split: str = "test") -> ClipSource:
-    """The clips that a command names: `demo` and its split, a folder of classes, or a CSV."""
+def open_source(
+    data: str, recogniser: Recogniser, split: str = "test", limits: Limits = DEFAULT_LIMITS
+) -> ClipSource:
+    """The clips that a command names: `demo` and its split, a folder of classes, or a CSV.
+
+    Videos are read for `recogniser` within `limits`, as a server of the archive reads them.
+    """
     if data == "demo":
         return DemoClips(recogniser, split)
     if split != "test":
         raise EvaluationError(f"split is for the demo's clips, got {split!r} with data {data!r}")
     path = Path(data)
     if path.is_dir():
-        return read_folder(path, recogniser)
+        return read_folder(path, recogniser, limits)
     if path.suffix.lower() == ".csv":
-        return read_csv(path, recogniser)
+        return read_csv(path, recogniser, limits)
     raise EvaluationError(f"data must be 'demo', a folder or a CSV file, got {data!r}")
 
 
-def read_folder(folder: Path, recogniser: Recogniser) -> VideoFiles:
+def read_folder(
+    folder: Path, recogniser: Recogniser, limits: Limits = DEFAULT_LIMITS
+) -> VideoFiles:
     """Videos in one folder for each class, named like it: FOLDER/CLASS/VIDEO.
 
     Underscores in a folder's name may stand for spaces, and case is ignored, as in UCF-101 and
@@ -186,10 +196,10 @@ def read_folder(folder: Path, recogniser: Recogniser) -> VideoFiles:
     ]
     if not files:
         raise EvaluationError(f"{folder} holds no folders of videos, one for each class")
-    return VideoFiles(files, recogniser)
+    return VideoFiles(files, recogniser, limits)
 
 
-def read_csv(file: Path, recogniser: Recogniser) -> VideoFiles:
+def read_csv(file: Path, recogniser: Recogniser, limits: Limits = DEFAULT_LIMITS) -> VideoFiles:
     """Videos named in a CSV with the columns `path` and `label`; paths are relative to the file.
 
     A label is a class name or its number.
@@ -211,7 +221,7 @@ def read_csv(file: Path, recogniser: Recogniser) -> VideoFiles:
         if label not in labels and label.isdecimal() and int(label) < len(labels):
             label = labels[int(label)]
         files.append((file.parent / (row["path"] or ""), label))
-    return VideoFiles(files, recogniser)
+    return VideoFiles(files, recogniser, limits)
 
 
 def _take_turns(files: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:

@@ -1,21 +1,40 @@
-"""Reads and checks archives, packed or as folders, without loading or running what is in them."""
+"""The one way into an archive: a `.mar`, a folder or a thin one; described, checked or unpacked."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from videopure.format.external_weights import CompleteFiles, locate
 from videopure.format.integrity import ArchiveFiles, FolderFiles, verify_contents
-from videopure.format.manifest import HANDLER_FILE, MANIFEST_NAME, Manifest, ManifestError
-from videopure.format.settings import ModelConfig, read_yaml
+from videopure.format.manifest import (
+    HANDLER_FILE,
+    MANIFEST_NAME,
+    Manifest,
+    ManifestError,
+    check_path,
+)
+from videopure.format.settings import HandlerSettings, ModelConfig, read_yaml
 
-__all__ = ["ArchiveSummary", "inspect_archive", "verify_archive"]
+__all__ = [
+    "Archive",
+    "ArchiveSummary",
+    "digest_archive",
+    "inspect_archive",
+    "open_archive",
+    "unpacked",
+    "verify_archive",
+]
+
+CONFIG_NAME = "model-config.yaml"
 
 
 class ZipFiles:
@@ -55,6 +74,122 @@ class ArchiveSummary:
         return self.config.model_dump(mode="json", exclude_unset=True)
 
 
+class Archive:
+    """An archive that is open for reading; nothing is checked before `verify`.
+
+    Args:
+        path: the `.mar` or the folder, for messages.
+        files: what it holds.
+    """
+
+    def __init__(self, path: Path, files: ArchiveFiles) -> None:
+        self.path = path
+        self.files = files
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Its videopure.json; ManifestError where there is none, or a malformed one."""
+        return Manifest.parse(self.read(MANIFEST_NAME))
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """Its model-config.yaml; SettingsError where a key or value cannot be used."""
+        text = self.read(CONFIG_NAME).decode("utf-8", errors="replace")
+        return ModelConfig.parse(read_yaml(text, CONFIG_NAME))
+
+    @property
+    def settings(self) -> HandlerSettings:
+        """The `videopure` section of its model-config.yaml."""
+        return self.config.videopure
+
+    def summary(self) -> ArchiveSummary:
+        """What it says of itself."""
+        manifest = self.manifest  # the first to fail where the path is no archive of this kind
+        size = self.path.stat().st_size
+        if self.path.is_dir():
+            size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return ArchiveSummary(manifest, self.config, size)
+
+    def read(self, name: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            ManifestError: if the archive has no such file.
+        """
+        try:
+            with self.files.open(name) as file:
+                return file.read()
+        except (FileNotFoundError, KeyError):
+            raise ManifestError(f"the archive has no {name}") from None
+
+    def verify(self) -> None:
+        """Check every file, and the entry that TorchServe starts.
+
+        Raises:
+            ManifestError: naming the first file that is not what it should be.
+            SettingsError: naming each key of model-config.yaml that is not known.
+        """
+        try:
+            external = locate(self.manifest, dict(self.settings.weights))
+            verify_contents(CompleteFiles(self.files, external), self.manifest)
+        except zipfile.BadZipFile as error:  # the zip's own check sums
+            raise ManifestError(f"{self.path} is damaged: {error}") from None
+        self._check_entry()
+
+    def _check_entry(self) -> None:
+        """TorchServe must start the entry file that was recorded, and no other."""
+        name = "MAR-INF/MANIFEST.json"
+        try:
+            handler = json.loads(self.read(name))["model"]["handler"]
+        except (ValueError, KeyError, TypeError):
+            raise ManifestError(f"{name} is malformed: it names no model.handler") from None
+        if handler != HANDLER_FILE:
+            raise ManifestError(f"{name} starts the handler {handler!r}, expected {HANDLER_FILE!r}")
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open an archive, packed or not.
+
+    Raises:
+        ManifestError: if there is none, or it is no zip.
+    """
+    if path.is_dir():
+        yield Archive(path, FolderFiles(path))
+        return
+    try:
+        with zipfile.ZipFile(path) as packed:
+            yield Archive(path, ZipFiles(packed))
+    except FileNotFoundError:
+        raise ManifestError(f"there is no archive {path}") from None
+    except zipfile.BadZipFile as error:
+        raise ManifestError(f"{path} is no archive: {error}") from None
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """The folder of an archive, for loading; a packed one is unpacked and removed afterwards.
+
+    Raises:
+        ManifestError: if it is no archive, or a name in it leaves the folder.
+        OSError: if the disk takes no copy.
+    """
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="videopure-archive-") as folder:
+        with open_archive(path) as archive:
+            for name in archive.files.names():
+                check_path(name)
+            _extract(archive, Path(folder))
+        yield Path(folder)
+
+
+def _extract(archive: Archive, folder: Path) -> None:
+    with zipfile.ZipFile(archive.path) as packed:
+        packed.extractall(folder)
+
+
 def inspect_archive(path: Path) -> ArchiveSummary:
     """What an archive says of itself; nothing is checked.
 
@@ -62,67 +197,28 @@ def inspect_archive(path: Path) -> ArchiveSummary:
         ManifestError: if it is no archive of this kind.
         SettingsError: if its model-config.yaml cannot be used.
     """
-    with _opened(path) as files:
-        return _summary(path, files)
+    with open_archive(path) as archive:
+        return archive.summary()
 
 
 def verify_archive(path: Path) -> ArchiveSummary:
-    """Check every file of an archive and its settings.
-
-    Raises:
-        ManifestError: naming the first file that is not what it should be.
-        SettingsError: naming each key of model-config.yaml that is not known.
-    """
-    with _opened(path) as files:
-        summary = _summary(path, files)
-        try:
-            folders = dict(summary.config.videopure.weights)
-            elsewhere = locate(summary.manifest, folders)
-            verify_contents(CompleteFiles(files, elsewhere), summary.manifest)
-        except zipfile.BadZipFile as error:  # the zip's own check sums
-            raise ManifestError(f"{path} is damaged: {error}") from None
-        _check_entry(files)
+    """Check every file of an archive and its settings; errors as of `Archive.verify`."""
+    with open_archive(path) as archive:
+        summary = archive.summary()
+        archive.verify()
     return summary
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[ArchiveFiles]:
-    if path.is_dir():
-        yield FolderFiles(path)
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield ZipFiles(archive)
-    except FileNotFoundError:
-        raise ManifestError(f"there is no archive {path}") from None
-    except zipfile.BadZipFile as error:
-        raise ManifestError(f"{path} is no archive: {error}") from None
+def digest_archive(path: Path) -> str:
+    """SHA-256 of the models and settings in an archive, whenever and by what version it was built.
 
-
-def _summary(path: Path, files: ArchiveFiles) -> ArchiveSummary:
-    manifest = Manifest.parse(_read(files, MANIFEST_NAME))
-    text = _read(files, "model-config.yaml").decode("utf-8", errors="replace")
-    config = ModelConfig.parse(read_yaml(text, "model-config.yaml"))
-    size = path.stat().st_size
-    if path.is_dir():
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return ArchiveSummary(manifest, config, size)
-
-
-def _check_entry(files: ArchiveFiles) -> None:
-    """TorchServe must start the entry file that was recorded, and no other."""
-    name = "MAR-INF/MANIFEST.json"
-    try:
-        handler = json.loads(_read(files, name))["model"]["handler"]
-    except (ValueError, KeyError, TypeError):
-        raise ManifestError(f"{name} is malformed: it names no model.handler") from None
-    if handler != HANDLER_FILE:
-        raise ManifestError(f"{name} starts the handler {handler!r}, expected {HANDLER_FILE!r}")
-
-
-def _read(files: ArchiveFiles, name: str) -> bytes:
-    try:
-        with files.open(name) as file:
-            return file.read()
-    except (FileNotFoundError, KeyError):
-        raise ManifestError(f"the archive has no {name}") from None
+    Of the settings count those that are not left to their defaults; the code does not count.
+    Errors as of `inspect_archive`.
+    """
+    with open_archive(path) as archive:
+        chosen = archive.settings.model_dump_json(exclude_defaults=True)
+        total = hashlib.sha256(chosen.encode())
+        for name, record in sorted(archive.manifest.files.items()):
+            if not name.startswith("videopure/"):  # the code
+                total.update(f"{name} {record.sha256}\n".encode())
+    return total.hexdigest()

@@ -14,6 +14,7 @@ import torch
 
 from videopure.format.settings import HandlerSettings
 from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips
+from videopure.handler.clips import read_for_recogniser
 from videopure.handler.errors import (
     InternalError,
     InvalidRequestError,
@@ -28,7 +29,7 @@ from videopure.handler.micro_batches import clips_that_fit
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
-from videopure.handler.video import Clip, read_clip
+from videopure.handler.video import Clip
 from videopure.purifier import DefendedRecogniser, Verdict
 from videopure.wire.schemas import Answer, ModelNames
 
@@ -211,11 +212,9 @@ class VideoPureService:
                 "option 'purify' must be true for the evidence, which shows what purification "
                 "changed, got False"
             )
-        recogniser = self.defended.recogniser
-        # Frames spread evenly over the whole video, cut into runs of equal length, are what each
-        # of as many equal parts of it would give.
-        num_frames = request.options.clips * recogniser.num_frames
-        clip = read_clip(request.video, num_frames, recogniser.framing, self.settings.limits)
+        clip = read_for_recogniser(
+            request.video, self.defended.recogniser, self.settings.limits, request.options.clips
+        )
         spent = 1000 * (time.perf_counter() - start)
         return _Job(asked.request_id, request.options, clip, spent, asked.explain)
 

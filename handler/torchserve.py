@@ -10,22 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.utils.logging import disable_progress_bar
 
-from videopure.format.external_weights import CompleteFiles, complete_folder, locate
-from videopure.format.integrity import FolderFiles, verify_contents
-from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.loading import load_folder
+from videopure.format.manifest import Manifest
 from videopure.format.settings import HandlerSettings, ModelConfig
 from videopure.handler.description import describe
 from videopure.handler.metrics import emit
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
-from videopure.purifier import (
-    DefendedRecogniser,
-    VideoPurePipeline,
-    load_flow,
-    load_recogniser,
-)
 from videopure.wire.schemas import ModelNames
 
 __all__ = ["TorchServeHandler", "load_service"]
@@ -118,56 +110,15 @@ def load_service(
     Raises:
         ManifestError: if a file is missing or has changed since the archive was built.
     """
-    disable_progress_bar()  # of loading: a server's log is no terminal
-    manifest = Manifest.read(root)
-    elsewhere = locate(manifest, dict(settings.weights))
-    verify_contents(CompleteFiles(FolderFiles(root), elsewhere), manifest)
-    with complete_folder(root, elsewhere) as folder:
-        defended = _load(folder, manifest, settings, device)
+    loaded = load_folder(root, settings, device)
+    manifest = loaded.manifest
     names = ModelNames(
         name=manifest.name,
         version=manifest.version,
         recogniser=manifest.recogniser.name,
         purifier=manifest.purifier.name,
     )
-    return VideoPureService(defended.to(device), settings, names, response_timeout)
-
-
-def _load(
-    folder: Path, manifest: Manifest, settings: HandlerSettings, device: torch.device
-) -> DefendedRecogniser:
-    dtype = settings.torch_dtype(device)
-    pipeline = VideoPurePipeline.from_pretrained(
-        folder / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.cuda_graphs = settings.cuda_graphs
-    if settings.cuda_graphs and device.type != "cuda":
-        logger.warning("cuda_graphs is for GPUs: it changes nothing on %s", device)
-    for name, part in pipeline.components.items():
-        _check_complete(name, part)
-    if manifest.flow is not None:
-        pipeline.flow_estimator = load_flow(folder / "flow")
-    program = manifest.recogniser.program
-    if program is not None:
-        logger.warning(
-            "The recogniser %s is a program, which is code; it was let in with --trust-program "
-            "when the archive was built and is the same file (SHA-256 %s)",
-            program,
-            manifest.files[f"recogniser/{program}"].sha256,
-        )
-    recogniser = load_recogniser(
-        folder / "recogniser", dtype=dtype, device=device, trusted_program=program
-    )
-    return DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
-
-
-def _check_complete(name: str, part: Any) -> None:
-    """Raise ManifestError for weights that were not in the files: diffusers lets them pass."""
-    if isinstance(part, torch.nn.Module):
-        for weight, parameter in part.named_parameters():
-            if parameter.is_meta:
-                raise ManifestError(f"pipeline/{name} lacks the weight {weight}")
+    return VideoPureService(loaded.defended, settings, names, response_timeout)
 
 
 def _device(gpu_id: int | str | None) -> torch.device:

@@ -1,0 +1,117 @@
+"""The models of an archive, checked and put together as a worker serves them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.utils.logging import disable_progress_bar
+
+from videopure.format.external_weights import CompleteFiles, complete_folder, locate
+from videopure.format.integrity import FolderFiles, verify_contents
+from videopure.format.manifest import Manifest, ManifestError
+from videopure.format.opening import open_archive, unpacked
+from videopure.format.settings import HandlerSettings
+from videopure.purifier import (
+    DefendedRecogniser,
+    VideoPurePipeline,
+    load_flow,
+    load_recogniser,
+)
+
+__all__ = ["LoadedArchive", "load_archive", "load_folder"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedArchive:
+    """What an archive serves.
+
+    Args:
+        manifest: its videopure.json.
+        settings: that it was loaded with.
+        defended: its recogniser behind its purifier, on the asked device.
+    """
+
+    manifest: Manifest
+    settings: HandlerSettings
+    defended: DefendedRecogniser
+
+
+def load_archive(path: Path, device: torch.device, **changes: Any) -> LoadedArchive:
+    """Load a `.mar`, a folder or a thin archive, with its own settings.
+
+    Args:
+        path: of the archive.
+        device: for the models.
+        changes: fields of `HandlerSettings` that replace the archive's own, such as `dtype`.
+
+    Raises:
+        ManifestError: if it is no archive, or a file is missing or has changed.
+        SettingsError: if its model-config.yaml cannot be used.
+    """
+    with open_archive(path) as archive:
+        settings = archive.settings.model_copy(update=changes)
+    with unpacked(path) as root:
+        return load_folder(root, settings, device)
+
+
+def load_folder(root: Path, settings: HandlerSettings, device: torch.device) -> LoadedArchive:
+    """Load an unpacked archive.
+
+    Args:
+        root: its folder, as TorchServe or `unpacked` leaves it.
+        settings: of the worker.
+        device: for the models.
+
+    Raises:
+        ManifestError: if a file is missing or has changed since the archive was built.
+    """
+    disable_progress_bar()  # of loading: a server's log is no terminal
+    manifest = Manifest.read(root)
+    external = locate(manifest, dict(settings.weights))
+    verify_contents(CompleteFiles(FolderFiles(root), external), manifest)
+    with complete_folder(root, external) as folder:
+        defended = _load(folder, manifest, settings, device)
+    return LoadedArchive(manifest, settings, defended.to(device))
+
+
+def _load(
+    folder: Path, manifest: Manifest, settings: HandlerSettings, device: torch.device
+) -> DefendedRecogniser:
+    dtype = settings.torch_dtype(device)
+    pipeline = VideoPurePipeline.from_pretrained(
+        folder / "pipeline", dtype=dtype, local_files_only=True, use_safetensors=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.cuda_graphs = settings.cuda_graphs
+    if settings.cuda_graphs and device.type != "cuda":
+        logger.warning("cuda_graphs is for GPUs: it changes nothing on %s", device)
+    for name, part in pipeline.components.items():
+        _check_complete(name, part)
+    if manifest.flow is not None:
+        pipeline.flow_estimator = load_flow(folder / "flow")
+    program = manifest.recogniser.program
+    if program is not None:
+        logger.warning(
+            "The recogniser %s is a program, which is code; it was let in with --trust-program "
+            "when the archive was built and is the same file (SHA-256 %s)",
+            program,
+            manifest.files[f"recogniser/{program}"].sha256,
+        )
+    recogniser = load_recogniser(
+        folder / "recogniser", dtype=dtype, device=device, trusted_program=program
+    )
+    return DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
+
+
+def _check_complete(name: str, part: Any) -> None:
+    """Raise ManifestError for weights that were not in the files: diffusers lets them pass."""
+    if isinstance(part, torch.nn.Module):
+        for weight, parameter in part.named_parameters():
+            if parameter.is_meta:
+                raise ManifestError(f"pipeline/{name} lacks the weight {weight}")
