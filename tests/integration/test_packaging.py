@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("archive", "client", "demo", "evaluation", "handler", "purifier")
+# Every room: a folder with an __init__.py at the root that is no test and no benchmark.
+PACKAGES = sorted(
+    path.parent.name
+    for path in ROOT.glob("*/__init__.py")
+    if path.parent.name not in ("tests", "benchmarks")
+)
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +73,7 @@ def test_wheel_imports_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     program = (
-        "import videopure.purifier, videopure.handler, videopure.archive, videopure.client\n"
+        f"import {', '.join(f'videopure.{package}' for package in PACKAGES)}, videopure.cli.main\n"
         "print(videopure.purifier.__file__)"
     )
     run = subprocess.run(

@@ -54,7 +54,7 @@ print(json.dumps({
     "types": [service.context.get_response_content_type(i) for i in range(2)],
     "code": [videopure.__file__, videopure.purifier.__file__],
     "foreign": [name for name in sys.modules if name.startswith("videopure.")
-                and name.split(".")[1] not in ("handler", "purifier")],
+                and name.split(".")[1] not in ("format", "handler", "purifier", "wire")],
 }))
 """
 
@@ -80,7 +80,12 @@ def test_archive_holds_all_it_needs_and_nothing_more(tiny_archive: Path) -> None
     }
     assert all(info.compress_type == ZIP_STORED for info in archive.infolist())
     packages = {name.split("/")[1] for name in names if name.startswith("videopure/")}
-    assert {p for p in packages if not p.endswith(".py") and p} == {"handler", "purifier"}
+    assert {p for p in packages if not p.endswith(".py") and p} == {
+        "format",
+        "handler",
+        "purifier",
+        "wire",
+    }
     assert not [n for n in names if n.endswith((".bin", ".pt", ".pth", ".pkl", ".pyc"))]
     assert not [n for n in names if "text_encoder" in n or "tokenizer" in n]
 
@@ -164,9 +169,3 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(BuildError, match=r"diffusion_pytorch_model\.bin is a pickle that may hold"):
         build_archive(save_recogniser(tmp_path / "other"), pipeline, tmp_path / "a.mar")
-
-
-def test_packaged_properties_are_those_of_the_repository() -> None:
-    root = Path(__file__).parents[3]
-    for name in ("config.properties", "metrics.yaml"):
-        assert (root / "client" / name).read_text() == (root / name).read_text()

@@ -51,7 +51,7 @@ def test_a_file_a_folder_and_a_thin_archive_give_the_same_answers(tmp_path: Path
 
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="there is no archive .*: build one with"):
+    with pytest.raises(EvaluationError, match=r"there is no archive .*: build one with"):
         load_evaluated(tmp_path / "none.mar", CPU)
     with pytest.raises(EvaluationError, match=r"has no videopure\.json|no model-config\.yaml"):
         load_evaluated(tmp_path, CPU)
