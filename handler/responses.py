@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from videopure.wire.schemas import (
     ModelNames,
     Prediction,
     Suspicion,
-    VideoInfo,
     Votes,
     VoteStep,
 )
@@ -99,7 +98,7 @@ def verdict_answer(
         undefended=_prediction(verdict.undefended, int(verdict.undefended.argmax()), labels),
         suspicion=_suspicion(verdict, threshold),
         clips=_clips(verdicts, clip.info.frame_indices, labels),
-        video=VideoInfo(**asdict(clip.info)),
+        video=clip.info,
         warnings=clip.warnings,
         timing_ms={stage: round(spent, 1) for stage, spent in timing_ms.items()},
     )

@@ -18,8 +18,9 @@ from videopure.format.settings import Limits
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
 from videopure.handler.memory import bounded_memory, is_out_of_memory
 from videopure.purifier import Framing, prepare_clip, sample_frame_indices
+from videopure.wire.schemas import VideoInfo
 
-__all__ = ["Clip", "VideoInfo", "read_clip"]
+__all__ = ["Clip", "read_clip"]
 
 # Self-contained containers only: playlist formats (HLS, DASH, concat, image sequences) would let a
 # request make the server open other files and addresses.
@@ -48,18 +49,6 @@ _SIGNATURES = (
 _SMALLEST_SIDE = 8
 # Clocks of containers are coarse.
 _RATE_TOLERANCE = 0.2
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What the answer says about a video; `frame_indices` are those the recogniser sees."""
-
-    frames: int
-    fps: float | None
-    duration_s: float | None
-    width: int
-    height: int
-    frame_indices: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +126,14 @@ def _read(data: bytes, num_frames: int, framing: Framing, limits: Limits) -> Cli
     last = kept[max(kept)]
     frames = torch.stack([kept.get(index, last) for index in indices])
     duration = decoded / fps if fps else None
-    info = VideoInfo(decoded, fps, duration, size[0], size[1], indices)
+    info = VideoInfo(
+        frames=decoded,
+        fps=fps,
+        duration_s=duration,
+        width=size[0],
+        height=size[1],
+        frame_indices=indices,
+    )
     return Clip(frames, info, warnings)
 
 
