@@ -1,4 +1,7 @@
-"""Builds and checks `videopure.mar`."""
+"""Builds and checks `videopure.mar`.
+
+May import handler, format, purifier and wire.
+"""
 
 from videopure.archive.build import build, build_archive
 from videopure.archive.spec import BuildError, BuildSpec

@@ -1,6 +1,6 @@
 """The Python client of a running server: requests and schemas, no torch.
 
-Imports `videopure.wire` alone.
+May import wire.
 """
 
 from videopure.client.api import Evidence, VideoPureClient

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import av
-import av.error
 import requests
 from pydantic import ValidationError
 
@@ -45,6 +43,9 @@ class Evidence:
     @classmethod
     def parse(cls, video: bytes) -> Evidence:
         """From the file, which holds the answer as its `comment`; ValueError where it does not."""
+        import av  # FFmpeg: wanted by those who ask for evidence alone
+        import av.error
+
         try:
             with av.open(io.BytesIO(video)) as container:
                 comment = container.metadata.get("comment", "")

@@ -1,6 +1,7 @@
 """The show of `make demo`, its sample videos, and the recipe of the models it shows.
 
-May import everything but the command line.
+May import launcher, training, evaluation, motions, archive, handler, format, purifier, client and
+wire.
 """
 
 from pathlib import Path

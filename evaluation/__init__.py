@@ -1,4 +1,4 @@
 """How much purification really helps: attacks, defences, metrics and the report.
 
-May import everything below: motions, archive, handler, format, purifier.
+May import motions, archive, handler, format, purifier and wire.
 """

@@ -1,4 +1,4 @@
 """What runs in a TorchServe worker: requests, video decoding, batching, answers.
 
-Imports `videopure.format`, `videopure.purifier` and `videopure.wire`.
+May import format, purifier and wire: they go into the archive with it.
 """

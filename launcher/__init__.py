@@ -1,4 +1,4 @@
 """Starts, watches and stops a TorchServe that serves one archive.
 
-Imports `videopure.client` alone; the command line and the demo are built on it.
+May import client and wire: it needs no torch of its own.
 """

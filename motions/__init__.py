@@ -1,6 +1,6 @@
 """The clip program of ten motions, and the small models trained on its clips.
 
-Imports `videopure.purifier` alone; evaluation, training and the demo are built on it.
+May import archive, handler, format, purifier and wire.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Purification of video clips with a video diffusion model (VideoPure, arXiv 2501.14999)."""
+"""Purification of video clips with a video diffusion model (VideoPure, arXiv 2501.14999).
+
+May import nothing of ours.
+"""
 
 from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
 from videopure.purifier.defended import (

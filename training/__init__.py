@@ -1,4 +1,4 @@
 """Trains the small models: one loop with progress, checkpoints and resuming, and what runs in it.
 
-May import everything below the evaluation, and the evaluation's attacks.
+May import evaluation, motions, archive, handler, format, purifier and wire.
 """

@@ -1,4 +1,4 @@
 """What goes over the wire: the schemas of answers and errors, shared by server and client.
 
-Imports nothing of ours, and no torch.
+May import nothing of ours. Works without torch.
 """
