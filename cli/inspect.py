@@ -1,0 +1,109 @@
+"""`videopure inspect` and `verify`: what an archive holds, and whether it is intact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+
+from videopure.cli.options import ARCHIVE, AsJson
+from videopure.cli.terminal import console, errors, fail
+
+if TYPE_CHECKING:  # imports torch, which takes seconds
+    from videopure.format.opening import ArchiveSummary
+
+__all__ = ["fit_lines", "inspect", "verify"]
+
+Archive = Annotated[Path, typer.Argument(help="Archive, or the folder of one.")]
+
+
+def inspect(
+    archive: Archive = ARCHIVE,
+    files: Annotated[bool, typer.Option("--files", help="Every file with its SHA-256.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what an archive holds: models, licences, settings, files. Loads and runs nothing."""
+    with errors.status("Loading torch"):
+        from videopure.format.manifest import ManifestError
+        from videopure.format.opening import inspect_archive
+        from videopure.format.settings import SettingsError
+
+    try:
+        summary = inspect_archive(archive)
+    except (ManifestError, SettingsError) as error:
+        raise fail(str(error)) from error
+    if as_json:
+        print(summary.manifest.model_dump_json(indent=2))
+        return
+    print("\n".join(_description(summary)))
+    if files:
+        for name, record in summary.manifest.files.items():
+            print(f"{record.sha256}  {name}")
+
+
+def verify(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
+    """Check every file of an archive against its SHA-256, and its settings."""
+    with errors.status("Loading torch"):
+        from videopure.format.manifest import ManifestError
+        from videopure.format.opening import verify_archive
+        from videopure.format.settings import SettingsError
+
+    try:
+        with errors.status("Checking every file"):
+            summary = verify_archive(archive)
+    except (ManifestError, SettingsError) as error:
+        if as_json:
+            print(json.dumps({"archive": str(archive), "intact": False, "error": str(error)}))
+            raise typer.Exit(1) from error
+        raise fail(str(error)) from error
+    files = len(summary.manifest.files)
+    if as_json:
+        print(json.dumps({"archive": str(archive), "intact": True, "files": files}))
+    else:
+        console.print(f"{archive} is intact: {files} files as recorded")
+
+
+def fit_lines(summary: ArchiveSummary) -> Iterator[str]:
+    """What the models weigh, and what a clip took when it was built."""
+    components = summary.manifest.components.values()
+    parameters = sum(component.parameters for component in components)
+    yield f"{parameters:,} parameters"
+    fit = summary.manifest.fit
+    if fit is None:
+        yield "no clip was tried (--no-trial)"
+        return
+    clip = "unknown" if fit.clip_bytes is None else f"{fit.clip_bytes / 1e6:,.0f} MB"
+    yield (
+        f"tried on {fit.device} in {fit.dtype}: loaded in {fit.load_s:.1f} s, models "
+        f"{fit.model_bytes / 1e6:,.0f} MB; one clip {fit.clip_ms:,.0f} ms, {clip} beside them"
+    )
+
+
+def _description(summary: ArchiveSummary) -> Iterator[str]:
+    manifest = summary.manifest
+    yield (
+        f"{manifest.name} {manifest.version}: {len(manifest.files)} files, "
+        f"{summary.size / 1e6:.1f} MB, built with VideoPure {manifest.videopure_version}"
+    )
+    for folder, component in manifest.components.items():
+        yield f"{folder}: {component.name} ({component.kind}), from {component.source}"
+        yield f"    licence: {component.licence or 'none found'}"
+        yield f"    {component.parameters:,} parameters in {component.dtype}"
+        for part, origin in component.parts.items():
+            yield f"    {part}: {origin}"
+        if component.program:
+            yield f"    {component.program} is code, let in with --trust-program"
+        for part, class_name in component.classes.items():
+            yield f"    {part}: {class_name}"
+    for part, place in manifest.elsewhere.items():
+        where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
+        yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
+    yield from fit_lines(summary)
+    for licence in manifest.accepted_licences:
+        yield f"licence accepted when it was built: {licence}"
+    yield "settings that are not left to their defaults:"
+    yield from yaml.safe_dump(summary.chosen, sort_keys=False).rstrip().splitlines()

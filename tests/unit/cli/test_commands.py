@@ -1,0 +1,47 @@
+"""What holds for all commands: they are quick to ask for help, and options mean what is built."""
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from videopure.archive import BuildSpec
+from videopure.cli.build import build
+from videopure.cli.main import app
+
+pytestmark = pytest.mark.unit
+
+# What `videopure build` turns into fields of a spec that are called otherwise.
+ELSEWHERE = {"demo", "settings", "model_config", "as_json"}
+
+
+def test_every_option_of_build_is_a_field_of_the_spec_with_its_default() -> None:
+    options = inspect.signature(build).parameters
+    wanted = {field.name: field.default for field in dataclasses.fields(BuildSpec)}
+    assert options.keys() - ELSEWHERE == wanted.keys() - {"name", "config"}
+    optional = {name: default for name, default in wanted.items() if name in options}
+    needed = {"recogniser", "pipeline", "out"}
+    assert {name: options[name].default for name in optional} == optional | dict.fromkeys(needed)
+
+
+def test_help_of_every_command_comes_without_torch() -> None:
+    commands = [command.callback for command in app.registered_commands]
+    names = [command.__name__ for command in commands if command is not None]
+    assert {"build", "evaluate", "predict", "purify", "serve"} <= set(names)
+    program = f"""
+import sys
+
+for heavy in ("av", "cv2", "diffusers", "matplotlib", "numpy", "torch", "transformers"):
+    sys.modules[heavy] = None  # importing it fails
+from videopure.cli.main import app
+
+for command in {names!r}:
+    app([command, "--help"], standalone_mode=False)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("Usage:") == len(names)
