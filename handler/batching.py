@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,7 +21,7 @@ from videopure.handler.memory import is_out_of_memory
 from videopure.handler.requests import Options
 from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
 
-__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips"]
+__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips", "stage_times"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,15 @@ class MicroBatch:
 
     size: int
     timing_ms: dict[str, float]
+
+
+def stage_times(micro_batches: Iterable[MicroBatch]) -> dict[str, float]:
+    """Milliseconds by stage, summed over micro-batches."""
+    spent: dict[str, float] = {}
+    for micro_batch in micro_batches:
+        for stage, milliseconds in micro_batch.timing_ms.items():
+            spent[stage] = spent.get(stage, 0.0) + milliseconds
+    return spent
 
 
 @dataclass(frozen=True, eq=False)

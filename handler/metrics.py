@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from videopure.handler.batching import stage_times
 from videopure.handler.service import ServedBatch
 
 __all__ = ["Sample", "emit", "samples_of"]
@@ -43,18 +44,11 @@ def samples_of(batch: ServedBatch) -> Iterator[Sample]:
     yield Sample("VideoPureBatchSize", len(batch.replies), "count", "histogram")
     for micro_batch in batch.micro_batches:
         yield Sample("VideoPureMicroBatchSize", micro_batch.size, "count", "histogram")
-    for stage, milliseconds in _stages(batch).items():
+    decoding = {"decode": batch.decode_ms} if batch.decode_ms else {}
+    for stage, milliseconds in {**decoding, **stage_times(batch.micro_batches)}.items():
         yield Sample("VideoPureStageMilliseconds", milliseconds, "ms", dimension=("Stage", stage))
     if batch.memory_splits:
         yield Sample("VideoPureMemorySplits", batch.memory_splits, "count")
-
-
-def _stages(batch: ServedBatch) -> dict[str, float]:
-    spent = {"decode": batch.decode_ms} if batch.decode_ms else {}
-    for micro_batch in batch.micro_batches:
-        for stage, milliseconds in micro_batch.timing_ms.items():
-            spent[stage] = spent.get(stage, 0.0) + milliseconds
-    return spent
 
 
 def emit(batch: ServedBatch, metrics: Any) -> None:

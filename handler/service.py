@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from videopure.format.settings import HandlerSettings
-from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips
+from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips, stage_times
 from videopure.handler.clips import read_for_recogniser
 from videopure.handler.errors import (
     InternalError,
@@ -240,7 +240,7 @@ class VideoPureService:
                 self.defended.settings.suspicion_threshold,
                 {
                     "decode": job.decode_ms,
-                    **_stages(outcomes),
+                    **stage_times(_micro_batches(outcomes)),
                     "total": 1000 * (time.perf_counter() - start),
                 },
             )
@@ -292,11 +292,6 @@ def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
     return verdicts
 
 
-def _stages(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Milliseconds by stage of the micro-batches that a request had clips in."""
-    shared = {id(o.micro_batch): o.micro_batch for o in outcomes if o.micro_batch is not None}
-    spent: dict[str, float] = {}
-    for micro_batch in shared.values():
-        for stage, milliseconds in micro_batch.timing_ms.items():
-            spent[stage] = spent.get(stage, 0.0) + milliseconds
-    return spent
+def _micro_batches(outcomes: Sequence[Outcome]) -> Iterable[MicroBatch]:
+    """Those that a request had clips in, each once."""
+    return {id(o.micro_batch): o.micro_batch for o in outcomes if o.micro_batch}.values()
