@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +14,7 @@ from videopure.format.settings import HandlerSettings
 from videopure.handler.service import VideoPureService
 from videopure.handler.torchserve import load_service
 from videopure.purifier import DefendedRecogniser
+from videopure.purifier.memory import memory_taken
 
 __all__ = ["try_out"]
 
@@ -25,7 +22,6 @@ _NOT_FINITE = (
     "answers a grey clip with numbers that are not finite: its weights are damaged, or too large "
     "for their dtype"
 )
-_SAMPLE_SECONDS = 0.002
 
 
 def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit | None:
@@ -51,8 +47,7 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
     for tensor in weights:  # files that are mapped into memory are read now, not with the clip
         tensor.flatten()[::1024].sum()
     # The first clip finds no memory that an earlier one left behind, and pays for first-time work.
-    with _peak_memory(device) as memory:
-        _answer(defended, device)
+    taken = memory_taken(lambda: _answer(defended, device), device)
     start = time.monotonic()
     _answer(defended, device)
     milliseconds = 1000 * (time.monotonic() - start)
@@ -62,7 +57,7 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
         load_s=round(loaded, 1),
         clip_ms=round(milliseconds, 1),
         model_bytes=sum(tensor.nbytes for tensor in weights),
-        clip_bytes=memory.peak,
+        clip_bytes=taken,
     )
 
 
@@ -95,55 +90,3 @@ def _answer(defended: DefendedRecogniser, device: torch.device) -> None:
         raise BuildError(f"recogniser {recogniser.name!r} {_NOT_FINITE}")
     if not torch.isfinite(verdict.probabilities).all():
         raise BuildError(f"the purifier {_NOT_FINITE}")
-
-
-@dataclass
-class _Memory:
-    """The most bytes that were taken beyond those taken before; None where it cannot be told."""
-
-    peak: int | None = None
-
-
-@contextmanager
-def _peak_memory(device: torch.device) -> Iterator[_Memory]:
-    """Watch the memory of a device while something runs."""
-    memory = _Memory()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        yield memory
-        torch.cuda.synchronize(device)
-        memory.peak = torch.cuda.max_memory_allocated(device) - before
-        return
-    before_rss = _resident()
-    if before_rss is None:
-        yield memory
-        return
-    seen = [before_rss]
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(_SAMPLE_SECONDS):
-            seen.append(_resident() or 0)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield memory
-    finally:
-        done.set()
-        watcher.join()
-    memory.peak = max(seen) - before_rss
-
-
-def _resident() -> int | None:
-    """Bytes of this process in memory; None where the system does not say so."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[1])
-    except OSError:
-        return None
-    import resource
-
-    return pages * resource.getpagesize()

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.schedule import WAYS
 from benchmarks.setups import SETUPS, SetupName
-from videopure.handler.micro_batches import peak_memory
+from videopure.purifier.memory import memory_taken
 
 __all__ = ["Load", "measure_memory", "peak_alone"]
 
@@ -67,4 +67,4 @@ def peak_alone(load: Load) -> int | None:
     torch.set_num_threads(load.threads)
     setup = SETUPS[load.setup](**load.arguments)
     clips = setup.clips[: load.clips]
-    return peak_memory(partial(WAYS[load.way], setup, clips), clips.device)
+    return memory_taken(partial(WAYS[load.way], setup, clips), clips.device)

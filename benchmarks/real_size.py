@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import nn
 from videopure.format.settings import ModelConfig
 from videopure.handler.torchserve import load_service
 from videopure.purifier import VideoPurePipeline
+from videopure.purifier.memory import peak_memory
 from videopure.purifier.networks import PromptEmbedding
 
 DTYPE = torch.bfloat16
@@ -163,15 +163,14 @@ def purify(arguments: argparse.Namespace) -> None:
         start = time.monotonic()
         pipeline(clip, output_type="np")  # which waits for the device
         seconds = time.monotonic() - start
-    most = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else peak()
+    most = peak_memory(device) / 1e9
     what = f"{arguments.frames} frames {arguments.size}x{arguments.size} in {arguments.dtype}"
     print(f"{what} on {device}: {1000 * seconds:,.0f} ms, {most:.1f} GB at the peak")
 
 
 def peak() -> float:
-    """Most memory that this process has had, in GB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    """Most memory that this process has had on the host, in GB."""
+    return peak_memory(torch.device("cpu")) / 1e9
 
 
 if __name__ == "__main__":

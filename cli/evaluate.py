@@ -187,10 +187,11 @@ def _run(
     from videopure.evaluation.defences.registry import line_up
     from videopure.evaluation.report.html import check_tools, write_report
     from videopure.evaluation.report.output import print_tables, write_tables
-    from videopure.evaluation.runner import Evaluator, peak_memory, seconds_alone
+    from videopure.evaluation.runner import Evaluator, seconds_alone
     from videopure.evaluation.store import EvaluationError, Store
     from videopure.evaluation.suites import SUITES, make_suite
     from videopure.format.opening import digest_archive
+    from videopure.purifier.memory import peak_memory
 
     if suite_name not in SUITES:
         raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {suite_name!r}")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +23,7 @@ from videopure.evaluation.suites import Suite, Unit
 from videopure.purifier.flow import DISFlow
 from videopure.purifier.recognisers import Recogniser
 
-__all__ = ["Evaluator", "peak_memory", "run_suite", "seconds_alone"]
+__all__ = ["Evaluator", "run_suite", "seconds_alone"]
 
 TIMED_CLIPS = 10
 
@@ -190,14 +188,6 @@ def seconds_alone(evaluator: Evaluator) -> dict[str, float]:
             evaluator.defences[name].answer(clips.to(evaluator.device), [number])
             seconds.append(time.perf_counter() - start)
     return {name: round(median(seconds), 3) for name, seconds in taken.items()}
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has had in use at most: of the GPU if it is on one, else of all."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-    return kilobytes * (1 if sys.platform == "darwin" else 1024)
 
 
 def _changes_clips(defence: Defence) -> TypeGuard[Purified]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
-__all__ = ["clips_that_fit", "free_memory", "peak_memory"]
+from videopure.purifier.memory import free_memory, memory_taken
+
+__all__ = ["clips_that_fit"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def clips_that_fit(one_clip: Callable[[], object], device: torch.device) -> int:
         one_clip: purifies one clip; called once.
         device: where it does so.
     """
-    needed, free = peak_memory(one_clip, device), free_memory(device)
+    needed, free = memory_taken(one_clip, device), free_memory(device)
     if needed is None or free is None:
         logger.warning("Cannot tell how much memory is free: purifying %d clips together", UNKNOWN)
         return UNKNOWN
@@ -39,62 +40,3 @@ def clips_that_fit(one_clip: Callable[[], object], device: torch.device) -> int:
         clips,
     )
     return clips
-
-
-def peak_memory(call: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that a call takes at its peak, on top of what is held before it.
-
-    On a GPU of its memory, as far as torch gives it out; on the CPU of the process's, and None
-    where that cannot be told, which it can on Linux.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # starts the peak anew
-    except OSError:
-        call()
-        return None
-    held = _kilobytes("/proc/self/status", "VmRSS")
-    call()
-    peak = _kilobytes("/proc/self/status", "VmHWM")
-    return None if held is None or peak is None else 1024 * (peak - held)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None where that cannot be told.
-
-    A container's own limit counts, where it has one.
-    """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    available = _kilobytes("/proc/meminfo", "MemAvailable")
-    if available is None:
-        return None
-    left = _left_of_limit(Path("/sys/fs/cgroup"))
-    return 1024 * available if left is None else min(1024 * available, left)
-
-
-def _left_of_limit(group: Path) -> int | None:
-    """Bytes that a control group may still take; None without a limit."""
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        taken = (group / "memory.current").read_text(encoding="ascii").strip()
-    except OSError:
-        return None
-    return None if limit == "max" else max(0, int(limit) - int(taken))
-
-
-def _kilobytes(file: str, key: str) -> int | None:
-    """The number beside a key in a file of Linux."""
-    try:
-        lines = Path(file).read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == key:
-            return int(value.split()[0])
-    return None
