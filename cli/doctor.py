@@ -17,6 +17,7 @@ from videopure.cli.options import ARCHIVE, Archive, AsJson
 from videopure.cli.terminal import console, errors
 from videopure.launcher.java import JavaNotFoundError, java_home
 from videopure.launcher.ports import taken_address
+from videopure.launcher.properties import read_properties
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -124,7 +125,7 @@ def _config(path: Path) -> Iterator[Finding]:
         yield Finding("config.properties", "note", "none in this folder", remedy)
         properties: dict[str, str] = {}
     else:
-        properties = _properties(path)
+        properties = read_properties(path.read_text(encoding="utf-8"))
         yield Finding("config.properties", "ok", str(path))
         yield from _exposure(properties)
         metrics = properties.get("metrics_config")
@@ -136,12 +137,6 @@ def _config(path: Path) -> Iterator[Finding]:
         yield Finding("ports", "note", f"something listens on {taken}", remedy)
     else:
         yield Finding("ports", "ok", "free")
-
-
-def _properties(path: Path) -> dict[str, str]:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if "=" in line and line[:1] != "#")
-    return {name.strip(): value.strip() for name, value in pairs}
 
 
 def _exposure(properties: dict[str, str]) -> Iterator[Finding]:
@@ -187,7 +182,7 @@ def _sizes(archive: Path, config: Path) -> Iterator[Finding]:
         limits = ModelConfig.parse(inspect_archive(archive).chosen).videopure.limits
     except (ManifestError, SettingsError, OSError):
         return  # said already
-    properties = _properties(config)
+    properties = read_properties(config.read_text(encoding="utf-8"))
     request, response = (
         int(properties.get(name, _DEFAULT_SIZE))
         for name in ("max_request_size", "max_response_size")

@@ -18,6 +18,7 @@ from videopure.client.api import VideoPureClient
 from videopure.client.errors import ClientError
 from videopure.launcher.java import java_home
 from videopure.launcher.ports import taken_address
+from videopure.launcher.properties import read_properties
 
 __all__ = ["ServerError", "TorchServe"]
 
@@ -214,9 +215,9 @@ class TorchServe:
             overrides["default_workers_per_model"] = str(self.workers)
         kept = [line for line in text.splitlines() if line.split("=")[0].strip() not in overrides]
         lines = [*kept, *(f"{key}={value}" for key, value in overrides.items())]
-        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        self._properties = {key.strip(): value.strip() for key, value in pairs}
+        written = "\n".join(lines) + "\n"
+        target.write_text(written, encoding="utf-8")
+        self._properties = read_properties(written)
         return target
 
     def _threads(self) -> dict[str, str]:
