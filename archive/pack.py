@@ -34,14 +34,14 @@ def copy_code(staging: Path) -> None:
 
 
 def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
-    """Pack the staging folder into one file; answers where it is."""
+    """Pack the staging folder into one file; returns its path."""
     return _run_archiver(
         staging / HANDLER_FILE, config, scratch, name, version, "zip-store", staging
     )
 
 
 def lay_out(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
-    """Make the staging folder itself the archive, so that no weights are copied; answers it."""
+    """Make the staging folder itself the archive, so that no weights are copied; returns it."""
     frame = _run_archiver(staging / HANDLER_FILE, config, scratch, name, version, "no-archive")
     for path in frame.iterdir():
         if path.name != HANDLER_FILE:

@@ -105,7 +105,7 @@ def store_pipeline(
 def _store_part(
     staging: Staging, source: Source, name: str, classes: dict[str, str], target: Path
 ) -> list[str]:
-    """One folder of the pipeline; answers its entry in model_index.json."""
+    """Store one folder of the pipeline; returns its entry in model_index.json."""
     place = source.path / name
     return _store_network(staging, "pipeline", source, place, classes, target / name)
 
