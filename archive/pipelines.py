@@ -21,8 +21,9 @@ from safetensors import SafetensorError
 
 from videopure.archive.hub import Source
 from videopure.archive.sources import choose_weights, read_config, stored_dtype
-from videopure.archive.spec import DTYPES, BuildError
+from videopure.archive.spec import BuildError
 from videopure.archive.staging import Staging
+from videopure.format.settings import DTYPES
 from videopure.purifier.networks import PatchCodec, PromptEmbedding
 from videopure.purifier.networks.prompt_embedding import embed_prompt
 from videopure.purifier.schedule import as_ddim

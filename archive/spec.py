@@ -10,16 +10,10 @@ from typing import Any
 import torch
 
 from videopure.format.manifest import MANIFEST_NAME
-from videopure.format.settings import ModelConfig
+from videopure.format.settings import DTYPES, ModelConfig
 from videopure.purifier.flow import RAFT_MODELS
 
-__all__ = ["DTYPES", "BuildError", "BuildSpec", "Report"]
-
-DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-}
+__all__ = ["BuildError", "BuildSpec", "Report"]
 
 Report = Callable[[str], object]
 

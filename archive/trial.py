@@ -9,10 +9,9 @@ import torch
 from safetensors import SafetensorError
 
 from videopure.archive.spec import BuildError
+from videopure.format.loading import load_folder
 from videopure.format.manifest import Fit, ManifestError
 from videopure.format.settings import HandlerSettings
-from videopure.handler.service import VideoPureService
-from videopure.handler.torchserve import load_service
 from videopure.purifier import DefendedRecogniser
 from videopure.purifier.memory import memory_taken
 
@@ -38,11 +37,10 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     start = time.monotonic()
-    service = _load(root, settings, device)
+    defended = _load(root, settings, device)
     loaded = time.monotonic() - start
     if not run:
         return None
-    defended = service.defended
     weights = [*defended.parameters(), *defended.buffers()]
     for tensor in weights:  # files that are mapped into memory are read now, not with the clip
         tensor.flatten()[::1024].sum()
@@ -61,9 +59,9 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
     )
 
 
-def _load(root: Path, settings: HandlerSettings, device: torch.device) -> VideoPureService:
+def _load(root: Path, settings: HandlerSettings, device: torch.device) -> DefendedRecogniser:
     try:
-        return load_service(root, settings, device)
+        return load_folder(root, settings, device).defended
     except ManifestError as error:
         raise BuildError(str(error)) from error
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:

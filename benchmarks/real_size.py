@@ -20,14 +20,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
 from torch import nn
 
-from videopure.format.settings import ModelConfig
+from videopure.format.settings import DTYPES, ModelConfig
 from videopure.handler.torchserve import load_service
 from videopure.purifier import VideoPurePipeline
 from videopure.purifier.memory import peak_memory
 from videopure.purifier.networks import PromptEmbedding
 
 DTYPE = torch.bfloat16
-DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 FRAMES, SIZE = 8, 64
 SETTINGS = "dtype: bfloat16\nwarm_up: false\n"
 # text-to-video-ms-1.7b's own, as its config.json has it; the VAE is that of Stable Diffusion 2.1.

@@ -13,6 +13,6 @@ errors = Console(stderr=True)
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:
-    """Print an error; the exit that it returns is to be raised, and ends the command with `code`."""
+    """Print an error; returns the exit with `code` that the caller is to raise."""
     errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
     return typer.Exit(code)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import cast, get_args
+from typing import cast
 
 import torch
 
 from videopure.evaluation.store import EvaluationError, disk_faults
 from videopure.format.loading import LoadedArchive, load_archive
 from videopure.format.manifest import ManifestError
-from videopure.format.settings import Dtype, SettingsError
+from videopure.format.settings import DTYPES, Dtype, SettingsError
 from videopure.motions import BUNDLE
 from videopure.motions.bundle_files import BundleSettings
 from videopure.motions.clips import CLASSES
@@ -43,9 +43,8 @@ def as_dtype(name: str) -> Dtype:
     Raises:
         EvaluationError: naming those there are.
     """
-    known = [dtype for dtype in get_args(Dtype) if dtype != "auto"]
-    if name not in known:
-        raise EvaluationError(f"dtype must be one of {', '.join(known)}, got {name!r}")
+    if name not in DTYPES:
+        raise EvaluationError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
     return cast(Dtype, name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import yaml
@@ -19,6 +19,7 @@ from pydantic import (
 from videopure.purifier import PurifySettings, Randomisation, Shortcuts
 
 __all__ = [
+    "DTYPES",
     "Dtype",
     "HandlerSettings",
     "Limits",
@@ -29,7 +30,8 @@ __all__ = [
     "read_yaml",
 ]
 
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 
 
 class SettingsError(ValueError):
@@ -94,7 +96,9 @@ class Weights(_Section):
 class HandlerSettings(_Section):
     """Everything that can be set for a worker."""
 
-    dtype: Dtype = Field("auto", description="auto: float16 on a GPU, float32 on a CPU")
+    dtype: Literal["auto", Dtype] = Field(
+        "auto", description="auto: float16 on a GPU, float32 on a CPU"
+    )
     max_clips_per_forward: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         4, description="clips purified together; auto: as many as fit the free memory"
     )
@@ -139,11 +143,7 @@ class HandlerSettings(_Section):
         """The dtype that the models compute in on a device."""
         if self.dtype == "auto":
             return torch.float32 if device.type == "cpu" else torch.float16
-        return {
-            "float32": torch.float32,
-            "float16": torch.float16,
-            "bfloat16": torch.bfloat16,
-        }[self.dtype]
+        return DTYPES[self.dtype]
 
 
 class ModelConfig(_Section):
