@@ -24,7 +24,7 @@ class BuildError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSpec:
-    """Everything that `videopure build` can be told.
+    """Everything that `videopure build` can be told; its options are called like the fields.
 
     Args:
         recogniser: folder or hub id of a video classifier; `torchvision:NAME`; or the file of a
