@@ -1,16 +1,11 @@
 """Purification of video clips with a video diffusion model (VideoPure, arXiv 2501.14999)."""
 
 from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
-from videopure.purifier.defended import (
-    DefendedOutput,
-    DefendedRecogniser,
-    PurifySettings,
-    Verdict,
-    Vote,
-)
+from videopure.purifier.defended import DefendedOutput, DefendedRecogniser, Verdict, Vote
 from videopure.purifier.flow import DISFlow, FlowEstimator, RAFTFlow, load_flow
 from videopure.purifier.guidance import Guidance
-from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoPurePipeline
+from videopure.purifier.methods import METHODS, Method
+from videopure.purifier.pipeline import VideoPureOutput, VideoPurePipeline
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.recognisers import (
     NetworkRecogniser,
@@ -20,6 +15,7 @@ from videopure.purifier.recognisers import (
     TransformersRecogniser,
     load_recogniser,
 )
+from videopure.purifier.settings import PurifySettings, Speed, VotesMode
 from videopure.purifier.shortcuts import FAST, Shortcuts
 from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
 
@@ -42,12 +38,14 @@ __all__ = [
     "Randomisation",
     "Recogniser",
     "Shortcuts",
+    "Speed",
     "TorchvisionRecogniser",
     "TransformersRecogniser",
     "Verdict",
     "VideoPureOutput",
     "VideoPurePipeline",
     "Vote",
+    "VotesMode",
     "calibrate_threshold",
     "load_flow",
     "load_recogniser",
