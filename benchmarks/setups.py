@@ -139,7 +139,7 @@ def _assemble(
             pipeline.vae_scale_factor,
             votes.eval().requires_grad_(False),
             settings.inversion_steps,
-            defended.guidance(settings),
+            settings.guidance,
         )
 
     stock = published(stock_unet, stock_recogniser)

@@ -106,7 +106,7 @@ def _load(
     recogniser = load_recogniser(
         folder / "recogniser", dtype=dtype, device=device, trusted_program=program
     )
-    return DefendedRecogniser(pipeline, recogniser, settings.purification.to_settings())
+    return DefendedRecogniser(pipeline, recogniser, settings.purification)
 
 
 def _check_complete(name: str, part: Any) -> None:

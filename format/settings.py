@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import torch
 import yaml
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from videopure.purifier import PurifySettings, Randomisation, Shortcuts
+from videopure.purifier import PurifySettings
 
 __all__ = [
     "DTYPES",
@@ -24,7 +25,6 @@ __all__ = [
     "HandlerSettings",
     "Limits",
     "ModelConfig",
-    "Purification",
     "SettingsError",
     "Weights",
     "read_yaml",
@@ -61,29 +61,6 @@ class Limits(_Section):
     max_evidence_bytes: int = Field(32 * 1024 * 1024, gt=0, description="of /explanations")
 
 
-class Purification(_Section):
-    """Defaults of a request; see `videopure.purifier.PurifySettings`."""
-
-    inversion_steps: int = Field(5, ge=0)
-    num_inference_steps: int = Field(50, ge=1)
-    guidance_reference: tuple[int, int, int, int] | None = (32, 4, 28, 28)
-    method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] = "videopure"
-    votes: Literal["early", "full"] = "early"
-    suspicion_threshold: float | None = Field(None, ge=0, le=1)
-    randomisation: Randomisation = Randomisation()
-    speed: Literal["exact", "fast", "custom"] = "exact"
-    shortcuts: Shortcuts = Shortcuts()
-
-    @model_validator(mode="after")
-    def _check_together(self) -> Purification:
-        self.to_settings()
-        return self
-
-    def to_settings(self) -> PurifySettings:
-        """The purifier's own settings."""
-        return PurifySettings(**dict(self))
-
-
 class Weights(_Section):
     """Folders that the weights of a thin archive lie in on this machine; None: where found."""
 
@@ -109,7 +86,7 @@ class HandlerSettings(_Section):
     )
     warm_up: bool = True
     cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
-    purification: Purification = Purification()
+    purification: PurifySettings = PurifySettings()
     limits: Limits = Limits()
     weights: Weights = Weights()
 
@@ -226,17 +203,28 @@ def _check_duplicates(node: yaml.Node | None, name: str) -> None:
 def _fault(fault: Any) -> str:
     message = fault["msg"]
     key = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "extra_forbidden":
-        message += _near_miss(fault["loc"])
+    if fault["type"] in _UNKNOWN_KEY:
+        message = "Extra inputs are not permitted" + _near_miss(fault["loc"])
     if fault["type"] == "value_error":  # of several keys together; the message names them
         return f"{key}: {message}" if key else message
     return f"{key}: {message}, got {fault['input']!r}" if key else message
 
 
+# As pydantic calls it in a model, and in a dataclass.
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
 def _near_miss(location: tuple[int | str, ...]) -> str:
     """The known key that a misspelt one may stand for."""
-    section: Any = ModelConfig
+    known = _keys(ModelConfig)
     for name in location[:-1]:
-        section = section.model_fields[name].annotation
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1)
+        known = _keys(known[str(name)])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _keys(section: Any) -> dict[str, Any]:
+    """The keys of a section, a model or a dataclass, with the types of their values."""
+    if is_dataclass(section):
+        return get_type_hints(section)
+    return {name: field.annotation for name, field in section.model_fields.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -35,7 +36,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
         },
         "purifier": {
             **manifest.purifier.model_dump(),
-            **settings.purification.model_dump(),
+            **asdict(settings.purification),
         },
         "flow": _DIS if manifest.flow is None else manifest.flow.model_dump(),
         "options": _options(service),
@@ -56,7 +57,7 @@ def _options(service: VideoPureService) -> dict[str, Any]:
     """JSON schema of each option, with the archive's own default and range."""
     settings = service.settings
     options: dict[str, Any] = Options.model_json_schema()["properties"]
-    defaults = settings.purification.model_dump()
+    defaults = asdict(settings.purification)
     for name, option in options.items():
         option.pop("title", None)
         # "or null" stands for the archive's default, which is said.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
+from videopure.purifier import Method, VotesMode
 
 __all__ = ["Options", "Request", "parse_row", "shown"]
 
@@ -27,9 +28,9 @@ class Options(BaseModel):
 
     top_k: int = Field(5, ge=1, description="predictions in the answer")
     inversion_steps: int | None = Field(None, ge=0, description="the paper's t")
-    votes: Literal["early", "full"] | None = Field(None, description="count all votes, or enough")
+    votes: VotesMode | None = Field(None, description="count all votes, or enough")
     seed: int | None = Field(None, ge=0, lt=2**63, description="of the methods that draw noise")
-    method: Literal["videopure", "ddim_inversion", "ddim", "ddpm"] | None = None
+    method: Method | None = None
     purify: bool = Field(True, description="false asks the bare recogniser alone")
     clips: int = Field(1, ge=1, description="equal parts of the video, each looked at as a clip")
 

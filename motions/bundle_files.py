@@ -15,12 +15,13 @@ from torch import nn
 
 from videopure.motions import BUNDLE
 from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES
-from videopure.purifier.defended import DefendedRecogniser, PurifySettings
+from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.networks import RECOGNISER_NETWORKS
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding
 from videopure.purifier.pipeline import VideoPurePipeline
 from videopure.purifier.recognisers import load_recogniser
+from videopure.purifier.settings import PurifySettings
 
 __all__ = [
     "BundleSettings",

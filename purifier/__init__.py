@@ -4,16 +4,11 @@ May import nothing of ours.
 """
 
 from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
-from videopure.purifier.defended import (
-    DefendedOutput,
-    DefendedRecogniser,
-    PurifySettings,
-    Verdict,
-    Vote,
-)
+from videopure.purifier.defended import DefendedOutput, DefendedRecogniser, Verdict, Vote
 from videopure.purifier.flow import DISFlow, FlowEstimator, RAFTFlow, load_flow
 from videopure.purifier.guidance import Guidance
-from videopure.purifier.pipeline import METHODS, Method, VideoPureOutput, VideoPurePipeline
+from videopure.purifier.methods import METHODS, Method
+from videopure.purifier.pipeline import VideoPureOutput, VideoPurePipeline
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.recognisers import (
     NetworkRecogniser,
@@ -23,6 +18,7 @@ from videopure.purifier.recognisers import (
     TransformersRecogniser,
     load_recogniser,
 )
+from videopure.purifier.settings import PurifySettings, Speed, VotesMode
 from videopure.purifier.shortcuts import FAST, Shortcuts
 from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
 
@@ -45,12 +41,14 @@ __all__ = [
     "Randomisation",
     "Recogniser",
     "Shortcuts",
+    "Speed",
     "TorchvisionRecogniser",
     "TransformersRecogniser",
     "Verdict",
     "VideoPureOutput",
     "VideoPurePipeline",
     "Vote",
+    "VotesMode",
     "calibrate_threshold",
     "load_flow",
     "load_recogniser",

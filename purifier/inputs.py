@@ -1,4 +1,4 @@
-"""What the pipeline takes: checks of clips."""
+"""What the pipeline takes: checks of clips and their flow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_batch", "at_least_float32", "check_video"]
+__all__ = ["as_batch", "at_least_float32", "check_flow", "check_video"]
 
 
 def as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tensor:
@@ -50,6 +50,16 @@ def check_video(video: Tensor, factor: int, most: int | None = None) -> None:
     low, high = (float(bound) for bound in torch.aminmax(video.float()))
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise ValueError(f"video must be in 0..1, got values in {low}..{high}")
+
+
+def check_flow(flow: Tensor, video: Tensor) -> None:
+    """Raise ValueError unless `flow` is [B, T-1, 2, H, W] for a `video` [B, T, 3, H, W]."""
+    batch, frames, _, height, width = video.shape
+    if flow.shape != (batch, frames - 1, 2, height, width):
+        raise ValueError(
+            f"flow must have shape {[batch, frames - 1, 2, height, width]} for this video, "
+            f"got {list(flow.shape)}"
+        )
 
 
 def at_least_float32(values: Tensor) -> Tensor:

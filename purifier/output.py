@@ -1,4 +1,4 @@
-"""What the pipeline answers."""
+"""What the pipeline returns."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,36 +22,26 @@ from videopure.purifier.compatibility import check_parts
 from videopure.purifier.convolutions import use_onednn
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
-from videopure.purifier.inputs import as_batch, check_video
+from videopure.purifier.inputs import as_batch, check_flow, check_video
 from videopure.purifier.latents import LatentVideoPipeline
+from videopure.purifier.methods import METHODS, PURIFICATIONS, Candidate, Method
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
 from videopure.purifier.output import VideoPureOutput
-from videopure.purifier.randomisation import (
-    Generators,
-    Randomisation,
-    draw_integers,
-    draw_noise,
-    draw_noise_by_frame,
-)
+from videopure.purifier.randomisation import Generators, Randomisation
 from videopure.purifier.sampling import (
     DenoisingStep,
     OnStep,
     PredictNoise,
-    add_noise,
-    ddim,
     ddim_guided,
     ddim_inversion,
-    ddpm,
     keep,
 )
 from videopure.purifier.schedule import Schedule, as_ddim
+from videopure.purifier.settings import PurifySettings
 from videopure.purifier.shortcuts import FeatureReuse, Shortcuts
 
-__all__ = ["METHODS", "Method", "VideoPureOutput", "VideoPurePipeline"]
-
-Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
-METHODS: tuple[Method, ...] = get_args(Method)
+__all__ = ["VideoPureOutput", "VideoPurePipeline"]
 
 DETERMINISTIC = Randomisation()
 NO_SHORTCUTS = Shortcuts()
@@ -154,12 +144,8 @@ class VideoPurePipeline(LatentVideoPipeline):
         if flow is None:
             flow = self.flow_estimator
         full = flow if isinstance(flow, Tensor) else flow(video)
-        batch, frames, _, height, width = video.shape
-        if full.shape != (batch, frames - 1, 2, height, width):
-            raise ValueError(
-                f"flow must have shape {[batch, frames - 1, 2, height, width]} for this video, "
-                f"got {list(full.shape)}"
-            )
+        check_flow(full, video)
+        height, width = video.shape[-2:]
         factor = self.vae_scale_factor
         full = full.to(device=video.device, dtype=torch.float32)
         return resize_flow(full, (height // factor, width // factor))
@@ -209,7 +195,7 @@ class VideoPurePipeline(LatentVideoPipeline):
             whole = partial(self.predict_noise, keep_activations=True)
             interval, levels = shortcuts.feature_interval, shortcuts.feature_levels
             predict_noise = FeatureReuse(self.unet, whole, interval, levels)
-        of = self.num_candidates(schedule, "videopure")
+        every = len(schedule.timesteps_down) + 1
         return ddim_guided(
             latents,
             encoded,
@@ -219,80 +205,9 @@ class VideoPurePipeline(LatentVideoPipeline):
             guidance,
             eta=eta,
             draw=draw,
-            skip=of - shortcuts.voters(of),
+            skip=every - shortcuts.voters(every),
             on_step=on_step,
         )
-
-    def add_noise_for(
-        self,
-        encoded: Tensor,
-        schedule: Schedule,
-        method: Method,
-        *,
-        generator: Generators = None,
-        randomisation: Randomisation = DETERMINISTIC,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
-        on_step: OnStep = keep,
-    ) -> Tensor:
-        """Latents brought to the schedule's highest level, in the way of `method`."""
-        if method == "videopure" and not randomisation.fresh_noise:
-            anchor = None
-            if randomisation.random_anchor:
-                batch, _, frames, _, _ = encoded.shape
-                anchor = draw_integers(batch, frames, generator, encoded.device)
-            return self.invert(
-                encoded, schedule, anchor=anchor, shortcuts=shortcuts, on_step=on_step
-            )[-1]
-        if method == "ddim_inversion":
-            return self.invert(encoded, schedule, temporal=False)[-1]
-        noise = draw_noise(encoded, generator, shared=method == "videopure")
-        return add_noise(encoded, schedule, noise)
-
-    def candidates(
-        self,
-        noisy: Tensor,
-        encoded: Tensor,
-        schedule: Schedule,
-        method: Method,
-        *,
-        flow: Tensor | None = None,
-        guidance: Guidance | None = None,
-        generator: Generators = None,
-        randomisation: Randomisation = DETERMINISTIC,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
-        on_step: OnStep = keep,
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Purified latents, one candidate after the other: (train step, [B, C, T, h, w]).
-
-        `videopure` needs `flow` on the latent grid and offers K + 1 candidates, the other methods
-        their final latents alone. Nothing is computed ahead of what the caller asks for.
-        """
-        if method == "videopure":
-            if flow is None:
-                raise ValueError("flow must be given for method 'videopure', got None")
-            steps = self.denoise(
-                noisy,
-                encoded,
-                flow,
-                schedule,
-                guidance or Guidance(),
-                eta=randomisation.eta,
-                draw=partial(draw_noise, encoded, generator, shared=True),
-                shortcuts=shortcuts,
-                on_step=on_step,
-            )
-            for step in steps:
-                yield step.level.timestep, step.candidate
-        elif method == "ddpm":
-            draw = partial(draw_noise_by_frame, encoded, generator)
-            yield 0, ddpm(noisy, self.predict_noise, schedule, draw)
-        else:
-            yield 0, ddim(noisy, self.predict_noise, schedule)
-
-    @staticmethod
-    def num_candidates(schedule: Schedule, method: Method) -> int:
-        """How many candidates `method` offers."""
-        return len(schedule.timesteps_down) + 1 if method == "videopure" else 1
 
     @torch.no_grad()
     def __call__(
@@ -325,61 +240,47 @@ class VideoPurePipeline(LatentVideoPipeline):
             output_type: `pt`, `np` or `latent`.
             randomisation: `fresh_noise`, `eta` and `random_anchor` of `videopure`; the other ways
                 are for `DefendedRecogniser`, whose clips may differ in them.
-            return_dict: False answers a tuple.
+            return_dict: False returns a tuple.
             callback_on_step_end: called as `(pipeline, index, timestep, {"latents": ...})` after
-                each step of `videopure`; may answer changed latents.
+                each step of `videopure`; may return changed latents.
 
         Raises:
             ValueError: naming the argument and the value that cannot be used.
         """
-        # 1. Check
         clips = as_batch(video).to(self._execution_device)
         self.check_inputs(clips, method, output_type)
+        if isinstance(flow, Tensor):
+            check_flow(flow, clips)
         if randomisation.step_range is not None or randomisation.max_shift:
             raise ValueError(
                 "randomisation.step_range and randomisation.max_shift are for DefendedRecogniser, "
                 f"got {randomisation}"
             )
-        schedule = self.schedule(inversion_steps, num_inference_steps)
-        guidance = Guidance(reference=guidance_reference)
-
-        # 2. Prepare
-        latent_flow = self.estimate_flow(clips, flow) if method == "videopure" else None
-        encoded = self.encode(clips)
-
-        # 3. Purify
+        settings = PurifySettings(
+            inversion_steps=inversion_steps,
+            num_inference_steps=num_inference_steps,
+            guidance_reference=guidance_reference,
+            method=method,
+            randomisation=randomisation,
+        )
         on_step = self._on_step(callback_on_step_end)
-        noisy = self.add_noise_for(
-            encoded,
-            schedule,
-            method,
-            generator=generator,
-            randomisation=randomisation,
-            on_step=on_step,
+        purification = PURIFICATIONS[method](
+            self, clips, settings, generator, flow=flow, on_step=on_step
         )
-        steps = self.candidates(
-            noisy,
-            encoded,
-            schedule,
-            method,
-            flow=latent_flow,
-            guidance=guidance,
-            generator=generator,
-            randomisation=randomisation,
-            on_step=on_step,
-        )
-        candidates, timesteps = [], []
-        with self.progress_bar(total=self.num_candidates(schedule, method)) as bar:
-            for timestep, candidate in steps:
-                candidates.append(candidate)
-                timesteps.append(timestep)
-                bar.update()
-        latents = torch.stack(candidates, dim=1)  # [B, N, C, T, h, w]
 
-        # 4. Decode
+        # 1. to 4.: encode, invert, estimate the flow, denoise
+        candidates: list[Candidate] = []
+        with self.progress_bar(total=purification.num_candidates) as bar:
+            for candidate in purification.candidates():
+                candidates.append(candidate)
+                bar.update()
+        timesteps = [candidate.timestep for candidate in candidates]
+        latents = torch.stack([c.latents for c in candidates], dim=1)  # [B, N, C, T, h, w]
+
+        # 5. Decode; the vote is `DefendedRecogniser`'s
         decoded: Tensor | np.ndarray | None = None
         if output_type != "latent":
-            decoded = torch.stack([self.decode(c) for c in candidates], dim=1)
+            decoded = torch.stack([self.decode(c.latents) for c in candidates], dim=1)
             if output_type == "np":
                 decoded = decoded.cpu().numpy()
         self.maybe_free_model_hooks()

@@ -69,10 +69,12 @@ class Randomisation:
         low, high = self.step_range
         return int(torch.randint(low, high + 1, (), generator=generator, device=generator.device))
 
-    def draw_shifts(self, generators: Sequence[Generator]) -> list[tuple[int, int]]:
-        """Pixels (down, right) by which each clip is rolled."""
+    def draw_shifts(self, clips: int, generators: Generators) -> list[tuple[int, int]]:
+        """Pixels (down, right) by which each of the clips is rolled; wants a generator for each."""
         if not self.max_shift:
-            return [(0, 0)] * len(generators)
+            return [(0, 0)] * clips
+        if not isinstance(generators, list):
+            raise ValueError(f"max_shift needs a generator for each clip, got {generators!r}")
         bounds = (-self.max_shift, self.max_shift + 1)
         pairs = [torch.randint(*bounds, (2,), generator=g, device=g.device) for g in generators]
         return [(int(down), int(right)) for down, right in pairs]

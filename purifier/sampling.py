@@ -64,7 +64,7 @@ def ddim_inversion(
     after each step.
 
     Two shortcuts of the temporal form: `frames` shows the UNet only so many of the first frames;
-    `jump` takes one step to the highest level, and so answers two latents.
+    `jump` takes one step to the highest level, and so returns two latents.
     """
     trajectory = [latents]
     clips = torch.arange(len(latents), device=latents.device)
@@ -96,7 +96,7 @@ def ddim_guided(
     """DDIM denoising with the guided spatial-temporal optimisation (arXiv 2501.14999).
 
     The guided estimates are what is voted on; the trajectory itself stays unguided, as in the
-    published procedure. With `eta` above 0 every step adds fresh noise, which `draw` answers in
+    published procedure. With `eta` above 0 every step adds fresh noise, which `draw` returns in
     the latents' shape. Yields K + 1 steps, from the highest noise level to the guided final
     latents; nothing is computed ahead of what the caller asks for. The first `skip` of them are
     neither guided nor yielded.
@@ -126,7 +126,7 @@ def ddpm(
 ) -> Tensor:
     """Ancestral denoising (arXiv 2006.11239) over every train step from the highest level down.
 
-    `draw` answers fresh Gaussian noise of the latents' shape for each step.
+    `draw` returns fresh Gaussian noise of the latents' shape for each step.
     """
     for timestep in range(schedule.timesteps_down[0], 0, -1):
         noise = predict_noise(latents, timestep)

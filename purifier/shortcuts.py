@@ -27,7 +27,7 @@ class Shortcuts:
             predicts, the first frame's noise alone is used. None shows it all.
         inversion_jump: one UNet call on the way up, straight to the highest noise level.
         feature_interval: the UNet's inner blocks are computed in every so many denoising steps,
-            and what they answered is used again in between (DeepCache, arXiv 2312.00858).
+            and what they returned is used again in between (DeepCache, arXiv 2312.00858).
         feature_levels: levels of the UNet, from full resolution on, that are not inner blocks and
             so computed in every step.
         last_votes: so many of the last candidates are decoded and vote; None lets all vote.
@@ -89,7 +89,7 @@ class FeatureReuse:
 
     @contextmanager
     def _replaced(self) -> Iterator[None]:
-        """Within, the inner blocks answer what they answered before."""
+        """Within, the inner blocks return what they returned before."""
         # Usually none, for `forward` is the class's; accelerate's hooks put one there.
         before = [vars(block).get("forward") for block in self._blocks]
         for block in self._blocks:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 __all__ = ["Stopwatch"]
+
+Item = TypeVar("Item")
 
 
 class Stopwatch:
@@ -37,6 +40,17 @@ class Stopwatch:
             start = time.perf_counter()
             yield
             self._add(stage, 1000 * (time.perf_counter() - start))
+
+    def measure_each(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; what is spent on computing them is added to a stage."""
+        source = iter(items)
+        while True:
+            with self.measure(stage):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
 
     @property
     def milliseconds(self) -> dict[str, float]:

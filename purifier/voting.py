@@ -20,7 +20,7 @@ def count_votes(labels: Tensor, num_classes: int) -> Tensor:
 
 def majority(counts: Tensor) -> Tensor:
     """Winner of each clip: counts [B, num_classes] -> class index [B], lowest index on a tie."""
-    return counts.argmax(dim=1)  # torch answers the first of equal maxima
+    return counts.argmax(dim=1)  # torch returns the first of equal maxima
 
 
 def is_decided(counts: Tensor, remaining: int) -> Tensor:

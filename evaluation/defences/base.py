@@ -117,9 +117,7 @@ class Purified(Defence):
     """
 
     def __init__(self, name: str, defended: DefendedRecogniser) -> None:
-        settings = defended.settings
-        randomised = settings.method in ("ddim", "ddpm") or settings.draws.active
-        super().__init__(name, defended.recogniser, randomised=randomised)
+        super().__init__(name, defended.recogniser, randomised=defended.settings.randomised)
         self.defended = defended
 
     def alarms(self, answer: Answer) -> bool:

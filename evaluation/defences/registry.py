@@ -18,10 +18,11 @@ from videopure.evaluation.defences.filters import (
     temporal_median,
     temporal_shuffle,
 )
-from videopure.purifier.defended import DefendedRecogniser, PurifySettings
+from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.guidance import Guidance
+from videopure.purifier.methods import Purification, VideoPure
 from videopure.purifier.randomisation import Randomisation
-from videopure.purifier.schedule import Schedule
+from videopure.purifier.settings import PurifySettings
 from videopure.purifier.shortcuts import FAST, Shortcuts
 
 __all__ = [
@@ -63,26 +64,20 @@ SMOOTHING_SIGMA = 0.03
 SMOOTHING_DRAWS = 8
 
 
-class WithoutGuidance(DefendedRecogniser):
+class WithoutGuidance(VideoPure):
     """VideoPure with the unguided estimates as candidates."""
 
-    def guidance(self, settings: PurifySettings) -> Guidance:
+    def guidance(self) -> Guidance:
         """No iterations."""
         return Guidance(iterations=0)
 
 
-class AllFrameInversion(DefendedRecogniser):
+class AllFrameInversion(VideoPure):
     """VideoPure with plain DDIM inversion: every frame keeps the noise predicted for it."""
 
-    def raise_noise(
-        self,
-        encoded: Tensor,
-        schedule: Schedule,
-        settings: PurifySettings,
-        generator: list[Generator],
-    ) -> Tensor:
+    def invert(self, encoded: Tensor) -> Tensor:
         """Inversion of all frames."""
-        return self.pipeline.invert(encoded, schedule, temporal=False)[-1]
+        return self.pipeline.invert(encoded, self.schedule, temporal=False)[-1]
 
 
 def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:
@@ -126,11 +121,13 @@ def line_up(defended: DefendedRecogniser) -> dict[str, Defence]:
 
     def purified(
         name: str,
-        kind: type[DefendedRecogniser] = DefendedRecogniser,
+        purification: type[Purification] | None = None,
         **changes: Any,
     ) -> None:
         changed = settings.override(**{"method": "videopure", **changes})
-        listed.append(Purified(name, kind(defended.pipeline, recogniser, changed)))
+        listed.append(
+            Purified(name, DefendedRecogniser(defended.pipeline, recogniser, changed, purification))
+        )
 
     # VideoPure calls the UNet 2 (t + 1) times, and so does plain inversion; DDIM calls it t + 1
     # times, and as often as VideoPure at 2 t + 1; DDPM 20 t + 1 times.

@@ -3,7 +3,7 @@
 import dataclasses
 import importlib.resources
 import re
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -21,15 +21,17 @@ TEMPLATE = (
 ELSEWHERE = {"jobQueueSize", "minWorkers", "maxWorkers", "deviceType", "deviceIds"}
 
 
-def keys(model: type[BaseModel], prefix: str = "") -> set[str]:
-    found = set()
-    for name, field in model.model_fields.items():
-        found.add(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= keys(field.annotation, f"{prefix}{name}.")
-        elif dataclasses.is_dataclass(field.annotation):
-            found |= {f"{prefix}{name}.{f.name}" for f in dataclasses.fields(field.annotation)}
-    return found
+def keys(section: Any, prefix: str = "") -> set[str]:
+    """All keys of a section, a model or a dataclass, and of the sections in it."""
+    if dataclasses.is_dataclass(section):
+        types = get_type_hints(section)
+    elif isinstance(section, type) and issubclass(section, BaseModel):
+        types = {name: field.annotation for name, field in section.model_fields.items()}
+    else:
+        return set()
+    return {prefix + name for name in types}.union(
+        *(keys(kind, f"{prefix}{name}.") for name, kind in types.items())
+    )
 
 
 def written_keys(value: Any, prefix: str = "") -> set[str]:

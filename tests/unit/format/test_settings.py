@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 def test_nothing_means_the_defaults() -> None:
     settings = HandlerSettings.parse(None)
     assert settings == HandlerSettings.parse({})
-    assert settings.purification.to_settings() == PurifySettings()
+    assert settings.purification == PurifySettings()
 
 
 def test_yaml_values_are_taken() -> None:
@@ -27,8 +27,8 @@ def test_yaml_values_are_taken() -> None:
     settings = HandlerSettings.parse(section)
     assert settings.max_clips_per_forward == 2
     assert settings.limits.max_seconds == 10
-    assert settings.purification.to_settings().guidance_reference == (1, 2, 3, 4)
-    drawn = settings.purification.to_settings().randomisation
+    assert settings.purification.guidance_reference == (1, 2, 3, 4)
+    drawn = settings.purification.randomisation
     assert drawn == Randomisation(eta=1.0, step_range=(1, 3))
 
 
@@ -58,6 +58,26 @@ def test_yaml_values_are_taken() -> None:
         ({"max_clips_per_forward": "all"}, r"max_clips_per_forward.*'auto'.*got 'all'"),
         ({"dtype": "int8"}, r"videopure\.dtype: .*'float16'.*got 'int8'"),
         ({"purification": {"votes": "x"}}, r"videopure\.purification\.votes: .*got 'x'"),
+        (
+            {"purification": {"metod": "ddim"}},
+            r"videopure\.purification\.metod: Extra inputs.*did you mean 'method'\?\), got 'ddim'",
+        ),
+        (
+            {"purification": {"randomisation": {"etta": 1}}},
+            r"purification\.randomisation\.etta: Extra inputs.*did you mean 'eta'\?\), got 1",
+        ),
+        (
+            {"purification": {"inversion_steps": -1}},
+            r"videopure\.purification\.inversion_steps: .*equal to 0, got -1",
+        ),
+        (
+            {"purification": {"suspicion_threshold": 2}},
+            r"videopure\.purification\.suspicion_threshold: .*equal to 1, got 2",
+        ),
+        (
+            {"purification": {"guidance_reference": [0, 4, 28, 28]}},
+            r"videopure\.purification: .*reference must be four .*got \(0, 4, 28, 28\)",
+        ),
     ],
 )
 def test_wrong_keys_and_values_are_named(section: dict[str, object], message: str) -> None:
@@ -90,11 +110,11 @@ def test_fast_mode_and_shortcuts_reach_the_purifier() -> None:
     fast = HandlerSettings.parse(
         {"purification": {"speed": "fast"}, "max_clips_per_forward": "auto"}
     )
-    assert fast.purification.to_settings().taken == FAST
+    assert fast.purification.effective_shortcuts == FAST
     assert fast.max_clips_per_forward == "auto"
     chosen = {"speed": "custom", "shortcuts": {"inversion_frames": 3}}
-    custom = HandlerSettings.parse({"purification": chosen}).purification.to_settings()
-    assert custom.taken == Shortcuts(inversion_frames=3)
+    custom = HandlerSettings.parse({"purification": chosen}).purification
+    assert custom.effective_shortcuts == Shortcuts(inversion_frames=3)
 
 
 def test_auto_dtype_is_half_on_an_accelerator_only() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.parity import FIXTURE, load_pipeline
-from videopure.purifier import METHODS, VideoPurePipeline
+from videopure.purifier import METHODS, Guidance, VideoPurePipeline
 
 pytestmark = pytest.mark.unit
 
@@ -151,10 +151,11 @@ def test_lifecycle_keeps_gradients(pipeline: VideoPurePipeline) -> None:
     video = clips().requires_grad_()
     schedule = pipeline.schedule(0)
     encoded = pipeline.encode(video)
-    noisy = pipeline.add_noise_for(encoded, schedule, "videopure")
+    noisy = pipeline.invert(encoded, schedule)[-1]
     flow = pipeline.estimate_flow(video)
-    for _, candidate in pipeline.candidates(noisy, encoded, schedule, "videopure", flow=flow):
-        gradient = torch.autograd.grad(pipeline.decode(candidate).sum(), video, retain_graph=True)
+    for step in pipeline.denoise(noisy, encoded, flow, schedule, Guidance()):
+        decoded = pipeline.decode(step.candidate)
+        gradient = torch.autograd.grad(decoded.sum(), video, retain_graph=True)
         assert gradient[0].abs().sum() > 0
 
 

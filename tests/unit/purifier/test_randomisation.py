@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation, VideoPurePipeline
+from videopure.purifier.methods import VideoPure
 
 pytestmark = pytest.mark.unit
 
@@ -84,12 +85,9 @@ def test_nothing_is_drawn_by_default_nor_for_other_methods(pipeline: VideoPurePi
 def test_fresh_noise_is_shared_by_all_frames(pipeline: VideoPurePipeline) -> None:
     encoded = pipeline.encode(clips(1))
     schedule = pipeline.schedule(1)
-    noisy = pipeline.add_noise_for(
-        encoded,
-        schedule,
-        "videopure",
-        generator=torch.Generator().manual_seed(0),
-        randomisation=FORMS["fresh"],
+    settings = PurifySettings(inversion_steps=1, randomisation=FORMS["fresh"])
+    noisy = VideoPure(pipeline, clips(1), settings, torch.Generator().manual_seed(0)).invert(
+        encoded
     )
     alpha = schedule.alpha(21)
     noise = (noisy - alpha**0.5 * encoded) / (1 - alpha) ** 0.5
@@ -125,7 +123,7 @@ def test_a_drawn_shift_is_undone(pipeline: VideoPurePipeline) -> None:
     """Decoding rolls every clip back by what it was rolled before it was encoded."""
     defended = defend(pipeline, FORMS["shift"])
     video = clips(3)
-    (group,) = defended._groups(video, defended.settings, [1, 2, 3])
+    ((_, group),) = defended._purifications(video, defended.settings, [1, 2, 3])
     with torch.no_grad():
         latents = pipeline.encode(group.clips)
         decoded, back = pipeline.decode(latents), group.decode(latents)

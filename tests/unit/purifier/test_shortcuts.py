@@ -13,6 +13,7 @@ from tests.support.pipelines import tiny_motion_unet
 from videopure.purifier import (
     FAST,
     DefendedRecogniser,
+    Guidance,
     PurifySettings,
     Randomisation,
     Shortcuts,
@@ -104,14 +105,8 @@ def denoising_work(
     pipeline: VideoPurePipeline, clips: Tensor, steps: int, shortcuts: Shortcuts
 ) -> int:
     encoded, flow = pipeline.encode(clips), pipeline.estimate_flow(clips)
-    offered = pipeline.candidates(
-        encoded,
-        encoded,
-        pipeline.schedule(steps - 1),
-        "videopure",
-        flow=flow,
-        shortcuts=shortcuts,
-    )
+    schedule = pipeline.schedule(steps - 1)
+    offered = pipeline.denoise(encoded, encoded, flow, schedule, Guidance(), shortcuts=shortcuts)
     return count_flops(lambda: list(offered))
 
 
@@ -199,6 +194,6 @@ def test_counts_below_one_are_named(argument: str) -> None:
 
 
 def test_other_methods_take_no_shortcut() -> None:
-    assert PurifySettings(speed="fast").taken == FAST
-    assert PurifySettings(speed="fast", method="ddim").taken == Shortcuts()
-    assert PurifySettings().taken == Shortcuts()
+    assert PurifySettings(speed="fast").effective_shortcuts == FAST
+    assert PurifySettings(speed="fast", method="ddim").effective_shortcuts == Shortcuts()
+    assert PurifySettings().effective_shortcuts == Shortcuts()

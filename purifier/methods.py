@@ -1,0 +1,225 @@
+"""The purification of a batch of clips, step by step, and what sets one method apart from another.
+
+`videopure` is the method of the paper (arXiv 2501.14999); the others are what it is compared with.
+A new method is written here alone: a subclass of `Purification`, its name in `Method`, and its line
+in `PURIFICATIONS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, get_args
+
+from torch import Tensor
+
+from videopure.purifier.clip import roll_frames
+from videopure.purifier.flow import FlowEstimator
+from videopure.purifier.guidance import Guidance
+from videopure.purifier.randomisation import (
+    Generators,
+    draw_integers,
+    draw_noise,
+    draw_noise_by_frame,
+)
+from videopure.purifier.sampling import OnStep, add_noise, ddim, ddpm, keep
+from videopure.purifier.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from videopure.purifier.pipeline import VideoPurePipeline
+    from videopure.purifier.settings import PurifySettings
+
+__all__ = ["METHODS", "PURIFICATIONS", "Candidate", "Method", "Purification", "VideoPure"]
+
+Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+class Candidate(NamedTuple):
+    """A purified version of the clips."""
+
+    timestep: int  # train step that it was estimated at; 0 for the final latents
+    latents: Tensor  # [B, C, T, h, w]
+
+
+class Purification(ABC):
+    """One batch of clips on its way through the purifier.
+
+    Args:
+        pipeline: the models.
+        clips: [B, T, 3, H, W] in 0..1.
+        settings: how to purify; `inversion_steps` is the same for all clips.
+        generator: source of what is drawn; a list, one for each clip, where clips are rolled.
+        flow: see `VideoPurePipeline.estimate_flow`.
+        on_step: called after each step of `videopure` with the latents.
+        watch: takes the time of each stage.
+
+    Raises:
+        ValueError: if the schedule has no such steps.
+    """
+
+    # Whether the settings' randomisation and shortcuts apply; see `PurifySettings`.
+    adjustable: ClassVar[bool] = False
+    # Whether denoising needs the optical flow.
+    guided: ClassVar[bool] = False
+    # Whether noise is drawn whatever the settings say.
+    randomised: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        pipeline: VideoPurePipeline,
+        clips: Tensor,
+        settings: PurifySettings,
+        generator: Generators = None,
+        *,
+        flow: Tensor | FlowEstimator | None = None,
+        on_step: OnStep = keep,
+        watch: Stopwatch | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.settings = settings
+        self.generator = generator
+        self.flow = flow
+        self.on_step = on_step
+        self.watch = watch or Stopwatch(clips.device)
+        self.schedule = pipeline.schedule(settings.inversion_steps, settings.num_inference_steps)
+        self._shifts = settings.effective_randomisation.draw_shifts(len(clips), generator)
+        self.clips = roll_frames(clips, self._shifts)
+
+    def candidates(self) -> Iterator[Candidate]:
+        """The purified versions, one after the other; nothing is computed ahead of its request."""
+        # 1. Encode every frame.
+        with self.watch.measure("encode"):
+            encoded = self.pipeline.encode(self.clips)  # [B, C, T, h, w]
+
+        # 2. Invert: bring the latents up to the highest noise level of the schedule.
+        with self.watch.measure("invert"):
+            noisy = self.invert(encoded)  # [B, C, T, h, w]
+
+        # 3. Estimate the optical flow, which neighbouring frames are to follow.
+        with self.watch.measure("flow"):
+            flow = (  # [B, T-1, 2, h, w]
+                self.pipeline.estimate_flow(self.clips, self.flow) if self.guided else None
+            )
+
+        # 4. Denoise: each step of the way down may have a candidate.
+        yield from self.watch.measure_each("denoise", self.denoise(noisy, encoded, flow))
+
+        # 5. Decode and vote: see `DefendedRecogniser.answer`, which stops when it has enough.
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates there are."""
+        return 1
+
+    @abstractmethod
+    def invert(self, encoded: Tensor) -> Tensor:
+        """The clips' latents at the highest noise level: [B, C, T, h, w], like `encoded`."""
+
+    @abstractmethod
+    def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
+        """Candidates of the latents [B, C, T, h, w] that `invert` returns for `encoded`."""
+
+    def decode(self, latents: Tensor, clips: Tensor | None = None) -> Tensor:
+        """Clips [B, T, 3, H, W] in 0..1 of latents; those of index `clips` [N] where it is given.
+
+        What was rolled is rolled back.
+        """
+        wanted = range(len(self.clips)) if clips is None else clips.tolist()
+        chosen = latents if clips is None else latents[clips]
+        back = [(-self._shifts[k][0], -self._shifts[k][1]) for k in wanted]
+        return roll_frames(self.pipeline.decode(chosen), back)
+
+
+class VideoPure(Purification):
+    """Temporal inversion and guided denoising (arXiv 2501.14999): K + 1 candidates."""
+
+    adjustable = True
+    guided = True
+
+    @property
+    def num_candidates(self) -> int:
+        """An estimate at each of the K levels, and the final latents; fewer by a shortcut."""
+        every = len(self.schedule.timesteps_down) + 1
+        return self.settings.effective_shortcuts.voters(every)
+
+    def invert(self, encoded: Tensor) -> Tensor:
+        """Temporal DDIM inversion; or one fresh noise that all frames share."""
+        drawn = self.settings.effective_randomisation
+        if drawn.fresh_noise:
+            noise = draw_noise(encoded, self.generator, shared=True)
+            return add_noise(encoded, self.schedule, noise)
+        anchor = None
+        if drawn.random_anchor:
+            batch, _, frames, _, _ = encoded.shape
+            anchor = draw_integers(batch, frames, self.generator, encoded.device)
+        return self.pipeline.invert(
+            encoded,
+            self.schedule,
+            anchor=anchor,
+            shortcuts=self.settings.effective_shortcuts,
+            on_step=self.on_step,
+        )[-1]
+
+    def guidance(self) -> Guidance:
+        """Weights of the guided spatial-temporal optimisation."""
+        return self.settings.guidance
+
+    def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
+        """Guided estimates from the highest noise level to the lowest, then the final latents."""
+        assert flow is not None  # `guided`
+        steps = self.pipeline.denoise(
+            noisy,
+            encoded,
+            flow,
+            self.schedule,
+            self.guidance(),
+            eta=self.settings.effective_randomisation.eta,
+            draw=partial(draw_noise, encoded, self.generator, shared=True),
+            shortcuts=self.settings.effective_shortcuts,
+            on_step=self.on_step,
+        )
+        for step in steps:
+            yield Candidate(step.level.timestep, step.candidate)
+
+
+class DDIM(Purification):
+    """Noise drawn for every frame, then plain DDIM denoising (arXiv 2010.02502)."""
+
+    randomised = True
+
+    def invert(self, encoded: Tensor) -> Tensor:
+        """The highest noise level at once."""
+        return add_noise(encoded, self.schedule, draw_noise(encoded, self.generator))
+
+    def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
+        """The final latents."""
+        yield Candidate(0, ddim(noisy, self.pipeline.predict_noise, self.schedule))
+
+
+class DDIMInversion(DDIM):
+    """Plain DDIM inversion, every frame with its own noise, then plain DDIM denoising."""
+
+    randomised = False
+
+    def invert(self, encoded: Tensor) -> Tensor:
+        """Step by step, as the UNet predicts."""
+        return self.pipeline.invert(encoded, self.schedule, temporal=False)[-1]
+
+
+class DDPM(DDIM):
+    """Noise drawn for every frame and in every train step (DiffPure, arXiv 2205.07460)."""
+
+    def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
+        """The final latents of ancestral denoising."""
+        draw = partial(draw_noise_by_frame, encoded, self.generator)
+        yield Candidate(0, ddpm(noisy, self.pipeline.predict_noise, self.schedule, draw))
+
+
+PURIFICATIONS: dict[Method, type[Purification]] = {
+    "videopure": VideoPure,
+    "ddim_inversion": DDIMInversion,
+    "ddim": DDIM,
+    "ddpm": DDPM,
+}
