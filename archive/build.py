@@ -29,8 +29,9 @@ from videopure.archive.staging import Staging
 from videopure.archive.trial import try_out
 from videopure.format.external_weights import complete_folder
 from videopure.format.integrity import read_classes, weight_dtypes, weight_shapes
-from videopure.format.manifest import MANIFEST_NAME, Component, Manifest
-from videopure.format.settings import Weights
+from videopure.format.manifest import CONFIG_NAME, MANIFEST_NAME, Component, Manifest
+from videopure.format.operator import record_of
+from videopure.format.settings import ModelConfig, Weights, read_yaml
 from videopure.purifier import __version__, load_recogniser
 
 __all__ = ["BuildError", "build", "build_archive"]
@@ -87,11 +88,18 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         manifest = _fill(staging, spec, sources, accepted)
         report("Checking that the parts fit together")
         # What was found counts here; the settings may name the folders of another machine.
-        settings = config.videopure.model_copy(update={"weights": Weights()})
+        settings = config.videopure.model_copy(
+            update={"weights": Weights(), "allow_programs": spec.trust_program}
+        )
+        if manifest.recogniser.program and not config.videopure.allow_programs:
+            report("Note: workers refuse the program until the settings say allow_programs: true")
         fit = try_out(staging.root, settings, run=spec.trial)
-        _write(manifest.model_copy(update={"fit": fit}), staging.root)
-        config_file = scratch / "model-config.yaml"
-        config_file.write_text(render_model_config(spec.config), encoding="utf-8")
+        config_file = scratch / CONFIG_NAME
+        text = render_model_config(spec.config)
+        config_file.write_text(text, encoding="utf-8")
+        set_keys = ModelConfig.parse(read_yaml(text, CONFIG_NAME)).chosen()
+        recorded = {"fit": fit, "config": record_of(text.encode()), "settings": set_keys}
+        _write(manifest.model_copy(update=recorded), staging.root)
         report("Packing the archive")
         make = lay_out if spec.folder else pack
         _replace(make(staging.root, config_file, scratch, spec.name, spec.version), spec.out)

@@ -52,6 +52,7 @@ def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> So
     """
     path = Path(where)
     if path.is_dir():
+        _check_links(part, path)
         name = path.resolve().name
         return Source(path, name, name)
     found = _HUB_ID.match(str(where))
@@ -61,6 +62,23 @@ def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> So
     commit = folder.name  # snapshots are kept under the commit's name
     repo = found["repo"]
     return Source(folder, repo.split("/")[1], f"{repo}@{commit}", repo, commit)
+
+
+def _check_links(part: str, folder: Path) -> None:
+    """Refuse links out of a folder that somebody else may have made: they would be followed.
+
+    A snapshot in the hub's cache consists of links to the blobs beside it, which are let in.
+    """
+    resolved = folder.resolve()
+    inside = [resolved]
+    if resolved.parent.name == "snapshots":
+        inside.append(resolved.parent.parent / "blobs")
+    for file in folder.rglob("*"):
+        target = file.resolve()
+        if file.is_symlink() and not any(target.is_relative_to(place) for place in inside):
+            raise BuildError(
+                f"{part} {file} is a link out of its folder, to {target}: put the file itself there"
+            )
 
 
 def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]) -> Path:

@@ -27,10 +27,9 @@ def copy_code(staging: Path) -> None:
     for package in (handler, archive_format, purifier, wire):
         (source,) = package.__path__
         shutil.copytree(source, target / Path(source).name, ignore=ignore)
-    (target / "__init__.py").write_text(
-        f'"""VideoPure as it was when the archive was built."""\n\n__version__ = "{__version__}"\n',
-        encoding="utf-8",
-    )
+    template = importlib.resources.files("videopure.archive") / "templates" / "package_init.py"
+    text = template.read_text(encoding="utf-8").replace("VERSION", __version__)
+    (target / "__init__.py").write_text(text, encoding="utf-8")
 
 
 def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:

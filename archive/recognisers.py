@@ -98,6 +98,12 @@ def _store_folder(
     spec: BuildSpec, source: Source, staging: Staging, target: Path
 ) -> StoredRecogniser:
     config = read_config("recogniser", source.path / "config.json")
+    if "auto_map" in config:
+        raise BuildError(
+            f"recogniser {source.origin} brings code of its own (auto_map in its config.json), "
+            "which is never run: export it with torch.export where you trust it, and build from "
+            "the program"
+        )
     for pattern in _TEXTS:
         for file in source.path.glob(pattern):
             if not file.name.endswith(".index.json"):  # which comes along with its shards
@@ -122,6 +128,7 @@ def _convert_transformers(source: Path, target: Path, dtype: torch.dtype | None)
         model = AutoModelForVideoClassification.from_pretrained(
             source,
             local_files_only=True,
+            trust_remote_code=False,
             use_safetensors=False,
             weights_only=True,
             dtype=dtype or "auto",

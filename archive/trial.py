@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from videopure.archive.spec import BuildError
-from videopure.format.loading import load_folder
+from videopure.format.loading import load_staged
 from videopure.format.manifest import Fit, ManifestError
 from videopure.format.settings import HandlerSettings
 from videopure.purifier import DefendedRecogniser
@@ -61,7 +61,7 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
 
 def _load(root: Path, settings: HandlerSettings, device: torch.device) -> DefendedRecogniser:
     try:
-        return load_folder(root, settings, device).defended
+        return load_staged(root, settings, device).defended
     except ManifestError as error:
         raise BuildError(str(error)) from error
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:

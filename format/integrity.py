@@ -7,12 +7,16 @@ missing or of the wrong kind is called that, and the digest of every file is the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from videopure.format.manifest import (
+    CHANGES_NAME,
+    CONFIG_NAME,
+    ENTRY_NAME,
     MANIFEST_NAME,
+    SIGNATURE_NAME,
     Component,
     FileRecord,
     Manifest,
@@ -27,13 +31,14 @@ __all__ = [
     "is_pickle",
     "read_classes",
     "verify_contents",
+    "verify_records",
     "weight_dtypes",
     "weight_shapes",
 ]
 
-# What TorchServe and its archiver write themselves, and the settings, which are meant to be
-# edited and are checked by their schema.
-NOT_RECORDED = (MANIFEST_NAME, "model-config.yaml", "MAR-INF/MANIFEST.json")
+# Nothing else may be in an archive that its manifest does not record. Each of these is checked by
+# itself: see `opening.Archive.verify`.
+NOT_RECORDED = (MANIFEST_NAME, CONFIG_NAME, ENTRY_NAME, CHANGES_NAME, SIGNATURE_NAME)
 _PICKLE_ENDINGS = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pt2", ".pth")
 _PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _CONFIGS = ("config.json", "scheduler_config.json")
@@ -103,7 +108,16 @@ def verify_contents(files: ArchiveFiles, manifest: Manifest) -> None:
                 "archive was built"
             )
     _check_kinds(files, manifest)
-    for name, record in manifest.files.items():
+    verify_records(files, manifest.files)
+
+
+def verify_records(files: ArchiveFiles, records: Mapping[str, FileRecord]) -> None:
+    """Check size and SHA-256 of files.
+
+    Raises:
+        ManifestError: naming the first file that has changed.
+    """
+    for name, record in records.items():
         with files.open(name) as file:
             _check_record(name, record, digest(file))
 
@@ -117,8 +131,7 @@ def _check_record(name: str, record: FileRecord, found: FileRecord) -> None:
 
 
 def _is_foreign(name: str, manifest: Manifest) -> bool:
-    hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
-    return name not in manifest.files and name not in NOT_RECORDED and not hidden
+    return name not in manifest.files and name not in NOT_RECORDED
 
 
 def _check_kinds(files: ArchiveFiles, manifest: Manifest) -> None:

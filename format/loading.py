@@ -11,9 +11,9 @@ import torch
 from diffusers.utils.logging import disable_progress_bar
 
 from videopure.format.external_weights import CompleteFiles, complete_folder, locate
-from videopure.format.integrity import FolderFiles, verify_contents
+from videopure.format.integrity import FolderFiles, verify_contents, verify_records
 from videopure.format.manifest import Manifest, ManifestError
-from videopure.format.opening import open_archive, unpacked
+from videopure.format.opening import Archive, open_archive, unpacked
 from videopure.format.settings import HandlerSettings
 from videopure.purifier import (
     DefendedRecogniser,
@@ -22,7 +22,7 @@ from videopure.purifier import (
     load_recogniser,
 )
 
-__all__ = ["LoadedArchive", "load_archive", "load_folder"]
+__all__ = ["LoadedArchive", "load_archive", "load_folder", "load_staged"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,24 +60,54 @@ def load_archive(path: Path, device: torch.device, **changes: Any) -> LoadedArch
         return load_folder(root, settings, device)
 
 
-def load_folder(root: Path, settings: HandlerSettings, device: torch.device) -> LoadedArchive:
+def load_folder(
+    root: Path,
+    settings: HandlerSettings,
+    device: torch.device,
+    public_key: Path | None = None,
+) -> LoadedArchive:
     """Load an unpacked archive.
 
     Args:
         root: its folder, as TorchServe or `unpacked` leaves it.
         settings: of the worker.
         device: for the models.
+        public_key: PEM file of the key that must have signed the archive.
 
     Raises:
         ManifestError: if a file is missing or has changed since the archive was built.
     """
-    disable_progress_bar()  # of loading: a server's log is no terminal
+    archive = Archive(root, FolderFiles(root))
+    archive.verify(public_key)
+    return _load_verified(root, archive.manifest, settings, device)
+
+
+def load_staged(root: Path, settings: HandlerSettings, device: torch.device) -> LoadedArchive:
+    """Load the models of an archive that is still being built; arguments of `load_folder`."""
     manifest = Manifest.read(root)
     external = locate(manifest, dict(settings.weights))
     verify_contents(CompleteFiles(FolderFiles(root), external), manifest)
+    return _load_verified(root, manifest, settings, device)
+
+
+def _load_verified(
+    root: Path, manifest: Manifest, settings: HandlerSettings, device: torch.device
+) -> LoadedArchive:
+    disable_progress_bar()  # of loading: a server's log is no terminal
+    external = locate(manifest, dict(settings.weights))
     with complete_folder(root, external) as folder:
         defended = _load(folder, manifest, settings, device)
+    _leave_files(defended)
+    # Read once more: what was loaded is what was verified, though files lay open in between.
+    files = CompleteFiles(FolderFiles(root), external)
+    verify_records(files, {n: r for n, r in manifest.files.items() if n.endswith(".safetensors")})
     return LoadedArchive(manifest, settings, defended.to(device))
+
+
+def _leave_files(defended: DefendedRecogniser) -> None:
+    """Move weights that are mapped from files into memory, where no file's change reaches them."""
+    for tensor in (*defended.parameters(), *defended.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _load(
@@ -97,6 +127,12 @@ def _load(
         pipeline.flow_estimator = load_flow(folder / "flow")
     program = manifest.recogniser.program
     if program is not None:
+        if not settings.allow_programs:
+            raise ManifestError(
+                f"the recogniser {program} is a program, which is code, and this archive's "
+                "settings do not allow it: set allow_programs to true in model-config.yaml if you "
+                "trust it, with `videopure configure`"
+            )
         logger.warning(
             "The recogniser %s is a program, which is code; it was let in with --trust-program "
             "when the archive was built and is the same file (SHA-256 %s)",

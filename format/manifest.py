@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = [
+    "CHANGES_NAME",
+    "CONFIG_NAME",
+    "ENTRY_NAME",
     "HANDLER_FILE",
     "MANIFEST_NAME",
+    "SIGNATURE_NAME",
     "Component",
     "Elsewhere",
     "FileRecord",
@@ -24,6 +28,12 @@ __all__ = [
 MANIFEST_NAME = "videopure.json"
 # The entry file that TorchServe loads.
 HANDLER_FILE = "videopure_handler.py"
+# The settings, and what TorchServe itself reads of an archive.
+CONFIG_NAME = "model-config.yaml"
+ENTRY_NAME = "MAR-INF/MANIFEST.json"
+# What the operator changed of the settings, and who signed the archive.
+CHANGES_NAME = "operator.json"
+SIGNATURE_NAME = "signature.json"
 _BLOCK = 1 << 20
 
 
@@ -107,7 +117,8 @@ class Manifest(_Record):
 
     `accepted_licences` are those that restrict use and were accepted at build time; `elsewhere`
     are the files that a thin archive does not hold, by the source that they come from; `fit` is
-    None where no clip was tried.
+    None where no clip was tried; `config` is model-config.yaml as it was built, None in archives
+    of version 1.0, which did not record it; `settings` are the keys set in it, by dotted name.
     """
 
     format: Literal[2] = 2
@@ -122,6 +133,8 @@ class Manifest(_Record):
     files: dict[str, FileRecord]
     elsewhere: dict[str, Elsewhere] = {}
     fit: Fit | None = None
+    config: FileRecord | None = None
+    settings: dict[str, Any] = {}
 
     @classmethod
     def read(cls, root: Path) -> Manifest:

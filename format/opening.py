@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -16,13 +16,20 @@ from typing import Any, BinaryIO, cast
 from videopure.format.external_weights import CompleteFiles, locate
 from videopure.format.integrity import ArchiveFiles, FolderFiles, verify_contents
 from videopure.format.manifest import (
+    CHANGES_NAME,
+    CONFIG_NAME,
+    ENTRY_NAME,
     HANDLER_FILE,
     MANIFEST_NAME,
+    SIGNATURE_NAME,
     Manifest,
     ManifestError,
     check_path,
 )
+from videopure.format.operator import OperatorChanges, record_of
 from videopure.format.settings import HandlerSettings, ModelConfig, read_yaml
+from videopure.format.signature import check_signature
+from videopure.format.zip_layout import check_layout
 
 __all__ = [
     "Archive",
@@ -33,8 +40,6 @@ __all__ = [
     "unpacked",
     "verify_archive",
 ]
-
-CONFIG_NAME = "model-config.yaml"
 
 
 class ZipFiles:
@@ -62,11 +67,13 @@ class ArchiveSummary:
         manifest: its videopure.json.
         config: its model-config.yaml, checked.
         size: in bytes, packed or the sum of its files.
+        changed: by dotted key of the settings, the value as it was built and the operator's.
     """
 
     manifest: Manifest
     config: ModelConfig
     size: int
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -108,7 +115,20 @@ class Archive:
         size = self.path.stat().st_size
         if self.path.is_dir():
             size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        return ArchiveSummary(manifest, self.config, size)
+        changes = self.changes
+        return ArchiveSummary(manifest, self.config, size, changes.changed if changes else {})
+
+    @property
+    def changes(self) -> OperatorChanges | None:
+        """What the operator changed of the settings; None where nothing is recorded."""
+        data = self._read_optional(CHANGES_NAME)
+        return None if data is None else OperatorChanges.parse(data)
+
+    def signed_digests(self) -> dict[str, str]:
+        """SHA-256 of the files that a signature covers: the manifest, and what it leaves out."""
+        names = (MANIFEST_NAME, CONFIG_NAME, ENTRY_NAME, CHANGES_NAME)
+        contents = {name: self._read_optional(name) for name in names}
+        return {name: record_of(data).sha256 for name, data in contents.items() if data is not None}
 
     def read(self, name: str) -> bytes:
         """A file's content.
@@ -122,29 +142,71 @@ class Archive:
         except (FileNotFoundError, KeyError):
             raise ManifestError(f"the archive has no {name}") from None
 
-    def verify(self) -> None:
-        """Check every file, and the entry that TorchServe starts.
+    def _read_optional(self, name: str) -> bytes | None:
+        return self.read(name) if name in set(self.files.names()) else None
+
+    def verify(self, public_key: Path | None = None) -> None:
+        """Check every file, the settings, and the entry that TorchServe starts.
+
+        Args:
+            public_key: PEM file of the Ed25519 key that must have signed the archive.
 
         Raises:
             ManifestError: naming the first file that is not what it should be.
             SettingsError: naming each key of model-config.yaml that is not known.
         """
+        if public_key is not None:
+            check_signature(self._read_optional(SIGNATURE_NAME), self.signed_digests(), public_key)
+        self._check_config()
         try:
+            if isinstance(self.files, ZipFiles):
+                check_layout(self.path)
             external = locate(self.manifest, dict(self.settings.weights))
             verify_contents(CompleteFiles(self.files, external), self.manifest)
         except zipfile.BadZipFile as error:  # the zip's own check sums
             raise ManifestError(f"{self.path} is damaged: {error}") from None
         self._check_entry()
 
+    def _check_config(self) -> None:
+        """The settings must be those of the build, or those that the operator recorded."""
+        changes, built = self.changes, self.manifest.config
+        expected = built if changes is None else changes.config
+        if expected is None:
+            raise ManifestError(
+                "the archive was built by version 1.0, which did not record its settings: build "
+                "it anew"
+            )
+        if record_of(self.read(CONFIG_NAME)) != expected:
+            raise ManifestError(
+                f"{CONFIG_NAME} has changed since it was recorded: if you changed it, record that "
+                "with `videopure configure`"
+            )
+
     def _check_entry(self) -> None:
-        """TorchServe must start the entry file that was recorded, and no other."""
-        name = "MAR-INF/MANIFEST.json"
+        """What TorchServe reads of the archive must be what was built, and nothing else."""
         try:
-            handler = json.loads(self.read(name))["model"]["handler"]
+            told = json.loads(self.read(ENTRY_NAME))
+            model = dict(told["model"])
         except (ValueError, KeyError, TypeError):
-            raise ManifestError(f"{name} is malformed: it names no model.handler") from None
-        if handler != HANDLER_FILE:
-            raise ManifestError(f"{name} starts the handler {handler!r}, expected {HANDLER_FILE!r}")
+            raise ManifestError(f"{ENTRY_NAME} is malformed: it names no model.handler") from None
+        if model.get("handler") != HANDLER_FILE:
+            raise ManifestError(
+                f"{ENTRY_NAME} starts the handler {model.get('handler')!r}, expected "
+                f"{HANDLER_FILE!r}"
+            )
+        expected = {
+            "modelName": self.manifest.name,
+            "handler": HANDLER_FILE,
+            "modelVersion": self.manifest.version,
+            "configFile": CONFIG_NAME,
+        }
+        free = ("createdOn", "archiverVersion")
+        rest = {key: value for key, value in told.items() if key not in free}
+        if rest != {"runtime": "python", "model": expected}:
+            raise ManifestError(
+                f"{ENTRY_NAME} tells TorchServe something else than was built: {rest}, expected "
+                f"{ {'runtime': 'python', 'model': expected} }"
+            )
 
 
 @contextmanager
@@ -201,11 +263,11 @@ def inspect_archive(path: Path) -> ArchiveSummary:
         return archive.summary()
 
 
-def verify_archive(path: Path) -> ArchiveSummary:
-    """Check every file of an archive and its settings; errors as of `Archive.verify`."""
+def verify_archive(path: Path, public_key: Path | None = None) -> ArchiveSummary:
+    """Check every file of an archive and its settings; arguments and errors of `Archive.verify`."""
     with open_archive(path) as archive:
         summary = archive.summary()
-        archive.verify()
+        archive.verify(public_key)
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -85,6 +86,9 @@ class HandlerSettings(_Section):
         None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
     )
     warm_up: bool = True
+    allow_programs: bool = Field(
+        False, description="load a recogniser that is a program, which is code"
+    )
     cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
     purification: PurifySettings = PurifySettings()
     limits: Limits = Limits()
@@ -160,6 +164,10 @@ class ModelConfig(_Section):
             )
         return self
 
+    def chosen(self) -> dict[str, Any]:
+        """The keys that are set, by dotted name: `videopure.purification.inversion_steps`."""
+        return _flat(self.model_dump(mode="json", exclude_unset=True))
+
     @classmethod
     def parse(cls, config: Any) -> ModelConfig:
         """Check the file's content as YAML gives it; None stands for the defaults.
@@ -198,6 +206,16 @@ def _check_duplicates(node: yaml.Node | None, name: str) -> None:
             raise SettingsError(f"{name}: key {key.value!r} stands twice, again in line {line}")
         seen.add(key.value)
         _check_duplicates(value, name)
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _fault(fault: Any) -> str:

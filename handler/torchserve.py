@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import torch
 
+from videopure.format.integrity import FolderFiles
 from videopure.format.loading import load_folder
-from videopure.format.manifest import Manifest
+from videopure.format.manifest import CONFIG_NAME, Manifest, ManifestError
+from videopure.format.opening import Archive
 from videopure.format.settings import HandlerSettings, ModelConfig
 from videopure.handler.description import describe
 from videopure.handler.metrics import emit
@@ -20,9 +23,12 @@ from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
 from videopure.wire.schemas import ModelNames
 
-__all__ = ["TorchServeHandler", "load_service"]
+__all__ = ["REQUIRED_SIGNATURE", "TorchServeHandler", "load_service"]
 
 logger = logging.getLogger(__name__)
+
+# Environment variable: PEM file of the key that must have signed what a worker serves.
+REQUIRED_SIGNATURE = "VIDEOPURE_REQUIRE_SIGNATURE"
 
 
 class TorchServeHandler:
@@ -46,7 +52,12 @@ class TorchServeHandler:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.root = Path(properties["model_dir"])
-        self.service = load_service(self.root, settings, device, config.responseTimeout)
+        self._check_settings(config)
+        required = os.environ.get(REQUIRED_SIGNATURE)
+        self.service = load_service(
+            *(self.root, settings, device, config.responseTimeout),
+            public_key=Path(required) if required else None,
+        )
         if settings.warm_up or settings.max_clips_per_forward == "auto":
             self.service.warm_up()
         logger.info(
@@ -56,6 +67,13 @@ class TorchServeHandler:
             self.service.names.recogniser,
             self.service.names.purifier,
         )
+
+    def _check_settings(self, config: ModelConfig) -> None:
+        """TorchServe must have read the settings that the archive records."""
+        if config != Archive(self.root, FolderFiles(self.root)).config:
+            raise ManifestError(
+                f"TorchServe was told other settings than those of {CONFIG_NAME} in the archive"
+            )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[str | bytes]:
         """One JSON text or video for each row, with its own status and content type."""
@@ -104,13 +122,14 @@ def load_service(
     settings: HandlerSettings,
     device: torch.device,
     response_timeout: float | None = None,
+    public_key: Path | None = None,
 ) -> VideoPureService:
-    """Load an unpacked archive; arguments as of `VideoPureService`.
+    """Load an unpacked archive; arguments as of `VideoPureService` and `load_folder`.
 
     Raises:
         ManifestError: if a file is missing or has changed since the archive was built.
     """
-    loaded = load_folder(root, settings, device)
+    loaded = load_folder(root, settings, device, public_key)
     manifest = loaded.manifest
     names = ModelNames(
         name=manifest.name,

@@ -56,10 +56,16 @@ def load(folder: RecogniserFolder) -> TransformersRecogniser:
     """
     from transformers import AutoModelForVideoClassification  # heavy, and an extra
 
+    if "auto_map" in folder.config:
+        raise ValueError(
+            f"{folder.path} brings code of its own (auto_map in its config.json), which is never "
+            "run"
+        )
     processor = find_processor(folder.path)
     model, found = AutoModelForVideoClassification.from_pretrained(
         folder.path,
         local_files_only=True,
+        trust_remote_code=False,
         use_safetensors=True,
         dtype=folder.dtype,
         output_loading_info=True,

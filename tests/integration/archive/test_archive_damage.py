@@ -6,23 +6,21 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 from tests.parity import FIXTURE
 from tests.support.models import save_recogniser
+from tests.support.workers import start
 from videopure.archive import BuildError, build_archive
 from videopure.format.integrity import FolderFiles, is_pickle
 from videopure.format.manifest import ManifestError
 from videopure.format.opening import inspect_archive, verify_archive
 from videopure.format.settings import SettingsError
-from videopure.handler.torchserve import TorchServeHandler
 
 pytestmark = pytest.mark.integration
 
@@ -33,15 +31,6 @@ WEIGHTS = "recogniser/model.safetensors"
 def unpacked(tiny_archive: Path, tmp_path: Path) -> Path:
     ZipFile(tiny_archive).extractall(tmp_path / "unpacked")
     return tmp_path / "unpacked"
-
-
-def start(root: Path) -> None:
-    """What TorchServe does when it starts a worker."""
-    context = SimpleNamespace(
-        model_yaml_config=yaml.safe_load((root / "model-config.yaml").read_text()),
-        system_properties={"model_dir": str(root), "gpu_id": None},
-    )
-    TorchServeHandler().initialize(context)
 
 
 def remove(root: Path) -> None:
@@ -123,10 +112,6 @@ def test_damage_stops_verify_and_the_worker(
 
 
 def test_what_is_intact_passes_and_starts(unpacked: Path, tiny_archive: Path) -> None:
-    # Python and editors leave these behind; they are no part of what is loaded.
-    (unpacked / "__pycache__").mkdir()
-    (unpacked / "__pycache__" / "videopure_handler.pyc").write_bytes(b"x")
-    (unpacked / ".DS_Store").write_bytes(b"x")
     packed, folder = verify_archive(tiny_archive), verify_archive(unpacked)
     assert packed.manifest == folder.manifest == inspect_archive(tiny_archive).manifest
     start(unpacked)
