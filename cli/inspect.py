@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from videopure.cli.options import ARCHIVE, AsJson
+from videopure.cli.options import ARCHIVE, AsJson, RequiredKey
 from videopure.cli.terminal import console, errors, fail
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
@@ -45,8 +45,10 @@ def inspect(
             print(f"{record.sha256}  {name}")
 
 
-def verify(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
-    """Check every file of an archive against its SHA-256, and its settings."""
+def verify(
+    archive: Archive = ARCHIVE, require_signature: RequiredKey = None, as_json: AsJson = False
+) -> None:
+    """Check every file of an archive against its SHA-256, its settings and its signature."""
     with errors.status("Loading torch"):
         from videopure.format.manifest import ManifestError
         from videopure.format.opening import verify_archive
@@ -54,7 +56,7 @@ def verify(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
 
     try:
         with errors.status("Checking every file"):
-            summary = verify_archive(archive)
+            summary = verify_archive(archive, require_signature)
     except (ManifestError, SettingsError) as error:
         if as_json:
             print(json.dumps({"archive": str(archive), "intact": False, "error": str(error)}))
@@ -62,9 +64,14 @@ def verify(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
         raise fail(str(error)) from error
     files = len(summary.manifest.files)
     if as_json:
-        print(json.dumps({"archive": str(archive), "intact": True, "files": files}))
-    else:
-        console.print(f"{archive} is intact: {files} files as recorded")
+        told = {"archive": str(archive), "intact": True, "files": files}
+        signed = {} if require_signature is None else {"signed": True}
+        print(json.dumps({**told, **signed, "changed": summary.changed}))
+        return
+    by = "" if require_signature is None else f", signed by the key of {require_signature}"
+    console.print(f"{archive} is intact: {files} files as recorded{by}")
+    for line in _changes(summary):
+        console.print(line, highlight=False)
 
 
 def fit_lines(summary: ArchiveSummary) -> Iterator[str]:
@@ -107,3 +114,10 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
         yield f"licence accepted when it was built: {licence}"
     yield "settings that are not left to their defaults:"
     yield from yaml.safe_dump(summary.chosen, sort_keys=False).rstrip().splitlines()
+    yield from _changes(summary)
+
+
+def _changes(summary: ArchiveSummary) -> Iterator[str]:
+    """What the operator changed of the settings since the archive was built."""
+    for key, (before, now) in summary.changed.items():
+        yield f"the operator set {key} to {now} (built with: {before})"

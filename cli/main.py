@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from videopure.cli.build import build
+from videopure.cli.configure import configure, sign
 from videopure.cli.doctor import doctor
 from videopure.cli.evaluate import evaluate
 from videopure.cli.inspect import inspect, verify
@@ -43,7 +44,7 @@ def _all(
 
 # In the order of --help.
 for command in (
-    *(build, inspect, verify),
+    *(build, inspect, verify, configure, sign),
     *(serve, predict, status, workers),
     *(purify, doctor, evaluate),
 ):

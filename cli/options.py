@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ARCHIVE", "Archive", "AsJson", "KeyFile", "ManagementUrl", "Model", "Url"]
+__all__ = [
+    "ARCHIVE",
+    "Archive",
+    "AsJson",
+    "KeyFile",
+    "ManagementUrl",
+    "Model",
+    "RequiredKey",
+    "Url",
+]
 
 ARCHIVE = Path("model_store/videopure.mar")
 
@@ -21,3 +30,12 @@ KeyFile = Annotated[
     Path, typer.Option(envvar="VIDEOPURE_KEY_FILE", help="Written where TorchServe was started.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts, instead of a table.")]
+RequiredKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        help="PEM file of the public key that must have signed the archive.",
+        exists=True,
+        dir_okay=False,
+    ),
+]

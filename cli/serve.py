@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from videopure.cli.options import ARCHIVE
+from videopure.cli.options import ARCHIVE, RequiredKey
 from videopure.cli.terminal import console, fail
 from videopure.client.errors import ClientError
 from videopure.launcher.java import JavaNotFoundError
@@ -32,9 +32,11 @@ def serve(
             show_default="./config.properties, else the packaged one",
         ),
     ] = None,
+    require_signature: RequiredKey = None,
 ) -> None:
     """Serve an archive in the foreground until Ctrl-C."""
-    server = TorchServe(archive, config=config, workers=workers)
+    environment = _signed(archive, require_signature) if require_signature else {}
+    server = TorchServe(archive, config=config, workers=workers, environment=environment)
     # Ctrl-C, SIGTERM and a closed terminal all end up in the `finally` below; the first is
     # ignored by default where a script starts the server in the background.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -54,3 +56,18 @@ def serve(
         raise fail(str(error)) from error
     finally:
         server.stop()
+
+
+def _signed(archive: Path, public_key: Path) -> dict[str, str]:
+    """Check the archive before TorchServe opens it; what makes each worker check it again."""
+    with console.status("Checking the archive and its signature"):
+        from videopure.format.manifest import ManifestError
+        from videopure.format.opening import verify_archive
+        from videopure.format.settings import SettingsError
+        from videopure.handler.torchserve import REQUIRED_SIGNATURE
+
+        try:
+            verify_archive(archive, public_key)
+        except (ManifestError, SettingsError) as error:
+            raise fail(str(error)) from error
+    return {REQUIRED_SIGNATURE: str(public_key.resolve())}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SignatureFile", "check_signature", "fingerprint", "read_public_key", "sign_digests"]
 
 _PURPOSE = "videopure archive 1"
+_NEEDED = "signatures need the package cryptography: pip install 'cryptography>=42'"
 _MAKE_ONE = "make one with `openssl genpkey -algorithm ed25519`"
 SignatureFile = dict[str, Any]
 
@@ -54,9 +55,9 @@ def check_signature(content: bytes | None, digests: Mapping[str, str], public_ke
     Raises:
         ManifestError: if it was not signed, by another key, or has changed since.
     """
+    key = read_public_key(public_key)
     from cryptography.exceptions import InvalidSignature
 
-    key = read_public_key(public_key)
     if content is None:
         raise ManifestError(
             f"the archive is not signed, and a signature by {fingerprint(key)} is required: sign "
@@ -86,9 +87,11 @@ def read_public_key(file: Path) -> Ed25519PublicKey:
     Raises:
         ManifestError: if there is none.
     """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ImportError as error:
+        raise ManifestError(_NEEDED) from error
     try:
         key = load_pem_public_key(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -104,9 +107,11 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 
 
 def _read_private_key(file: Path) -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    except ImportError as error:
+        raise ManifestError(_NEEDED) from error
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:

@@ -42,6 +42,7 @@ class TorchServe:
         overrides: properties that replace the file's, such as addresses.
         workers: of the model; by default what the archive says.
         timeout: seconds to wait for ready workers.
+        environment: variables that the server and its workers get beside those of this process.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TorchServe:
         overrides: Mapping[str, str] | None = None,
         workers: int | None = None,
         timeout: float = 300.0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.archive = Path(archive).resolve()
         self.folder = Path(folder).resolve()
@@ -60,6 +62,7 @@ class TorchServe:
         self.overrides = dict(overrides or {})
         self.workers = workers
         self.timeout = timeout
+        self.environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._properties: dict[str, str] = {}
@@ -137,6 +140,7 @@ class TorchServe:
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
             **({"JAVA_HOME": home} if home else {}),
             **self._threads(),
+            **self.environment,
         }
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
         command += ["--models", f"{self.model}={self.archive.name}"]

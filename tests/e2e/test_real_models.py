@@ -25,7 +25,7 @@ from videopure.launcher.server import TorchServe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-SETTINGS = {"purification": {"inversion_steps": 0}}
+SETTINGS = {"purification": {"inversion_steps": 0}, "allow_programs": True}
 
 
 def transformers_and_animatediff_in_a_folder(root: Path) -> dict[str, Any]:

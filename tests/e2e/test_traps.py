@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.keys import write_keys
+from videopure.archive.configure import sign_archive
 from videopure.demo import SAMPLES
+from videopure.handler.torchserve import REQUIRED_SIGNATURE
 from videopure.launcher.ports import free_addresses
-from videopure.launcher.server import TorchServe
+from videopure.launcher.server import ServerError, TorchServe
 
 pytestmark = pytest.mark.e2e
 
@@ -170,3 +173,26 @@ def test_an_edited_configuration_holds_though_a_server_ran_here_before(
                 headers={"Content-Type": "video/mp4"},
             )
             assert answer.status_code == (413 if limit == "2000" else 415)
+
+
+def test_a_required_signature_is_checked_by_the_worker(demo_archive: Path, tmp_path: Path) -> None:
+    """TorchServe hands its environment to the workers, and with it the key they are to require."""
+    private, public = write_keys(tmp_path)
+    archive = tmp_path / "store" / "videopure.mar"
+    archive.parent.mkdir()
+    shutil.copy(demo_archive, archive)
+
+    def serve(folder: str) -> TorchServe:
+        (tmp_path / folder).mkdir()
+        return TorchServe(
+            archive,
+            folder=tmp_path / folder,
+            overrides=free_addresses(),
+            environment={REQUIRED_SIGNATURE: str(public)},
+        )
+
+    with pytest.raises(ServerError, match="the archive is not signed"), serve("unsigned"):
+        pass
+    sign_archive(archive, private)
+    with serve("signed") as running, running.client() as client:
+        assert client.predict(VIDEO).predictions[0].label == "grows"

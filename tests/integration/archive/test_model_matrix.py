@@ -33,7 +33,7 @@ from videopure.handler.torchserve import TorchServeHandler, load_service
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = "purification: {inversion_steps: 1}\nwarm_up: false\n"
+SETTINGS = "purification: {inversion_steps: 1}\nwarm_up: false\nallow_programs: true\n"
 Options = list[str]
 
 

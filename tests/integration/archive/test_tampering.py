@@ -12,19 +12,14 @@ from zipfile import ZipFile
 import pytest
 import torch
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 from safetensors.torch import load_file, save_file
 
 from tests.parity import FIXTURE
+from tests.support.keys import write_keys
 from tests.support.models import save_recogniser
+from tests.support.programs import YAML, save_export
 from tests.support.workers import start
-from videopure.archive import BuildError, build_archive
+from videopure.archive import BuildError, BuildSpec, build, build_archive
 from videopure.archive.configure import configure_archive, sign_archive
 from videopure.format.loading import load_archive
 from videopure.format.manifest import ManifestError
@@ -244,12 +239,7 @@ def test_weights_in_memory_do_not_follow_their_files(unpacked: Path) -> None:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Path, Path]:
-    key = Ed25519PrivateKey.generate()
-    private, public = tmp_path / "key.pem", tmp_path / "key.pub"
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    encoded = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    public.write_bytes(encoded)
-    return private, public
+    return write_keys(tmp_path)
 
 
 def test_a_signature_holds_until_anything_changes(
@@ -278,11 +268,8 @@ def test_another_key_does_not_do(
 ) -> None:
     archive = tmp_path / "a.mar"
     archive.write_bytes(tiny_archive.read_bytes())
-    other = Ed25519PrivateKey.generate()
-    (tmp_path / "other.pem").write_bytes(
-        other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    sign_archive(archive, tmp_path / "other.pem")
+    other, _ = write_keys(tmp_path, "other")
+    sign_archive(archive, other)
     with pytest.raises(ManifestError, match=r"signed by the key .* is required"):
         verify_archive(archive, keys[1])
     with pytest.raises(ManifestError, match=r"key\.pem holds no public key"):
@@ -326,3 +313,26 @@ def test_a_damaged_zip_is_no_traceback(tmp_path: Path) -> None:
         packed.writestr("videopure.json", "{}")
     with pytest.raises(ManifestError, match="is malformed"):
         verify_archive(tmp_path / "b.mar")
+
+
+def test_a_program_is_loaded_only_where_the_operator_allows_it(tmp_path: Path) -> None:
+    program = save_export(tmp_path / "tiny.pt2")
+    (tmp_path / "tiny.yaml").write_text(YAML)
+    notes: list[str] = []
+    archive = build(
+        BuildSpec(
+            recogniser=program,
+            recogniser_config=tmp_path / "tiny.yaml",
+            trust_program=True,
+            pipeline=FIXTURE / "model_seed0",
+            out=tmp_path / "store" / "videopure.mar",
+            config={"videopure": {"purification": {"inversion_steps": 0}}},
+        ),
+        notes.append,
+    )
+    assert "Note: workers refuse the program until the settings say allow_programs: true" in notes
+    verify_archive(archive)
+    with pytest.raises(ManifestError, match=r"tiny\.pt2 is a program, which is code, and this"):
+        load_archive(archive, CPU)
+    configure_archive(archive, {"videopure": {"allow_programs": True}})
+    load_archive(archive, CPU)
