@@ -31,7 +31,7 @@ from videopure.format.external_weights import complete_folder
 from videopure.format.integrity import read_classes, weight_dtypes, weight_shapes
 from videopure.format.manifest import CONFIG_NAME, MANIFEST_NAME, Component, Manifest
 from videopure.format.operator import record_of
-from videopure.format.settings import ModelConfig, Weights, read_yaml
+from videopure.format.settings import Weights, flat_keys, read_yaml
 from videopure.purifier import __version__, load_recogniser
 
 __all__ = ["BuildError", "build", "build_archive"]
@@ -97,7 +97,7 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         config_file = scratch / CONFIG_NAME
         text = render_model_config(spec.config)
         config_file.write_text(text, encoding="utf-8")
-        set_keys = ModelConfig.parse(read_yaml(text, CONFIG_NAME)).chosen()
+        set_keys = flat_keys(read_yaml(text, CONFIG_NAME))
         recorded = {"fit": fit, "config": record_of(text.encode()), "settings": set_keys}
         _write(manifest.model_copy(update=recorded), staging.root)
         report("Packing the archive")

@@ -10,7 +10,7 @@ from videopure.archive.model_config import render_model_config
 from videopure.format.manifest import CHANGES_NAME, CONFIG_NAME, SIGNATURE_NAME
 from videopure.format.opening import ArchiveSummary, open_archive
 from videopure.format.operator import OperatorChanges, record_of, replace_files
-from videopure.format.settings import ModelConfig, read_yaml
+from videopure.format.settings import ModelConfig, flat_keys
 from videopure.format.signature import sign_digests
 
 __all__ = ["configure_archive", "sign_archive"]
@@ -32,11 +32,12 @@ def configure_archive(path: Path, changes: Mapping[str, Any] | None = None) -> A
     """
     with open_archive(path) as archive:
         text = archive.read(CONFIG_NAME).decode("utf-8")
-        current = read_yaml(text, CONFIG_NAME) or {}
+        current = archive.chosen
         if changes is not None:
             current = _merged(current, changes)
             text = render_model_config(current)
-        before, after = archive.manifest.settings, ModelConfig.parse(current).chosen()
+        ModelConfig.parse(current)
+        before, after = archive.manifest.settings, flat_keys(current)
     data = text.encode()
     changed = {
         key: (before.get(key), after.get(key))

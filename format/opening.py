@@ -67,18 +67,15 @@ class ArchiveSummary:
         manifest: its videopure.json.
         config: its model-config.yaml, checked.
         size: in bytes, packed or the sum of its files.
+        chosen: the keys that are set in its model-config.yaml.
         changed: by dotted key of the settings, the value as it was built and the operator's.
     """
 
     manifest: Manifest
     config: ModelConfig
     size: int
+    chosen: dict[str, Any] = field(default_factory=dict)
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """The keys that are set in its model-config.yaml."""
-        return self.config.model_dump(mode="json", exclude_unset=True)
 
 
 class Archive:
@@ -101,8 +98,13 @@ class Archive:
     @cached_property
     def config(self) -> ModelConfig:
         """Its model-config.yaml; SettingsError where a key or value cannot be used."""
+        return ModelConfig.parse(self.chosen)
+
+    @cached_property
+    def chosen(self) -> dict[str, Any]:
+        """The keys that are set in its model-config.yaml, unchecked."""
         text = self.read(CONFIG_NAME).decode("utf-8", errors="replace")
-        return ModelConfig.parse(read_yaml(text, CONFIG_NAME))
+        return read_yaml(text, CONFIG_NAME) or {}
 
     @property
     def settings(self) -> HandlerSettings:
@@ -116,7 +118,8 @@ class Archive:
         if self.path.is_dir():
             size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
         changes = self.changes
-        return ArchiveSummary(manifest, self.config, size, changes.changed if changes else {})
+        changed = changes.changed if changes else {}
+        return ArchiveSummary(manifest, self.config, size, self.chosen, changed)
 
     @property
     def changes(self) -> OperatorChanges | None:

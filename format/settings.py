@@ -28,6 +28,7 @@ __all__ = [
     "ModelConfig",
     "SettingsError",
     "Weights",
+    "flat_keys",
     "read_yaml",
 ]
 
@@ -164,10 +165,6 @@ class ModelConfig(_Section):
             )
         return self
 
-    def chosen(self) -> dict[str, Any]:
-        """The keys that are set, by dotted name: `videopure.purification.inversion_steps`."""
-        return _flat(self.model_dump(mode="json", exclude_unset=True))
-
     @classmethod
     def parse(cls, config: Any) -> ModelConfig:
         """Check the file's content as YAML gives it; None stands for the defaults.
@@ -208,11 +205,12 @@ def _check_duplicates(node: yaml.Node | None, name: str) -> None:
         _check_duplicates(value, name)
 
 
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_keys(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones: `videopure.purification.inversion_steps`."""
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flat_keys(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat
