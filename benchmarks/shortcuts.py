@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.counting import count_flops
 from benchmarks.measure import interleave
 from benchmarks.setups import Setup
-from videopure.evaluation.defences.registry import VIDEOPURE, fast_forms
+from videopure.evaluation.defences.purifiers import VIDEOPURE, fast_forms
 from videopure.purifier import DefendedRecogniser
 
 __all__ = ["compare_shortcuts"]

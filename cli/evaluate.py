@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from accelerate import PartialState
+from videopure.cli.options import ARCHIVE
+from videopure.cli.terminal import console, errors, fail
 
-    from videopure.evaluation.runner import Evaluator
-    from videopure.evaluation.store import Store
-    from videopure.evaluation.suites import Suite
+if TYPE_CHECKING:
+    from videopure.evaluation import Evaluation
+    from videopure.evaluation.api import OnProgress
 
 __all__ = ["evaluate"]
 
-ARCHIVE = Path("model_store/videopure.mar")
 STOPPED = 130
-
-console = Console()
-errors = Console(stderr=True)
 
 WHAT, PART, HOW = "What is attacked", "Only a part of the suite", "How"
 
@@ -138,127 +133,58 @@ def evaluate(
     `torchrun --standalone --nproc_per_node 2 $(which videopure) evaluate`.
     """
     with errors.status("Loading torch"):
-        from videopure.evaluation.store import EvaluationError
-    name = archive.stem if split == "test" else f"{archive.stem}-{split}"
-    folder = out or Path("evaluation-out") / name
+        from videopure.evaluation import EvaluationError
+        from videopure.evaluation import evaluate as run
+        from videopure.evaluation.api import processes, results_folder
+    folder = out or results_folder(archive, split)
+    first = processes().is_main_process
     try:
-        _run(
-            archive,
-            suite,
-            (data, split),
-            folder,
-            transfer,
-            {"clips": clips, "only_threats": threats or (), "only_defences": defences or ()},
-            seed,
-            threads,
-            dtype,
-            stored_only,
-        )
+        with _progress(shown=first and not stored_only) as on_progress:
+            result = run(
+                archive,
+                suite=suite,
+                data=data,
+                split=split,
+                out=folder,
+                transfer=transfer,
+                clips=clips,
+                threats=threats or (),
+                defences=defences or (),
+                seed=seed,
+                threads=threads,
+                dtype=dtype,
+                stored_only=stored_only,
+                on_progress=on_progress,
+            )
     except EvaluationError as error:
-        errors.print(f"[bold red]Error:[/bold red] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from error
+        raise fail(str(error)) from error
     except KeyboardInterrupt:
         errors.print(f"Stopped. What is finished is in {folder}: run the same command to go on.")
         raise typer.Exit(STOPPED) from None
+    if first:
+        _show(result)
 
 
-def _run(
-    archive: Path,
-    suite_name: str,
-    data: tuple[str, str],
-    folder: Path,
-    transfer: Path | None,
-    limits: dict[str, Any],
-    seed: int,
-    threads: int,
-    dtype: str,
-    stored_only: bool,
-) -> None:
-    import torch
-    from accelerate import PartialState
-
-    from videopure.evaluation.archives import (
-        as_dtype,
-        load_evaluated,
-        second_recogniser,
-        thresholds,
-    )
-    from videopure.evaluation.data import open_source
-    from videopure.evaluation.defences.registry import line_up
-    from videopure.evaluation.report.html import check_tools, write_report
-    from videopure.evaluation.report.output import print_tables, write_tables
-    from videopure.evaluation.runner import Evaluator, seconds_alone
-    from videopure.evaluation.store import EvaluationError, Store
-    from videopure.evaluation.suites import SUITES, make_suite
-    from videopure.format.opening import digest_archive
+def _show(result: Evaluation) -> None:
+    """All tables in Markdown, whole lines however narrow the terminal is, and where the rest is."""
+    from videopure.evaluation.api import processes
     from videopure.purifier.memory import peak_memory
 
-    if suite_name not in SUITES:
-        raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {suite_name!r}")
-    check_tools()
-    torch.set_num_threads(threads)
-    # Processes wait for the slowest one at the end, however long that takes.
-    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
-    loaded = load_evaluated(archive, state.device, as_dtype(dtype))
-    defended = loaded.defended
-    source = open_source(data[0], defended.recogniser, data[1], loaded.settings.limits)
-    other = second_recogniser(transfer, defended.recogniser, state.device)
-    line = line_up(defended)
-    suite = make_suite(suite_name, line, transfer=other is not None, **limits)
-    source.check(suite.clips)
-    question = {
-        "archive": digest_archive(archive),
-        "data": source.describe(),
-        "transfer": other.name if other is not None else None,
-        "seed": seed,
-        "threads": threads,
-        "device": state.device.type,
-        "torch": torch.__version__,
-        **({} if dtype == "float32" else {"dtype": dtype}),
-    }
-    with state.main_process_first():
-        store = Store(folder, question, state.process_index)
-    evaluator = Evaluator(line, defended.recogniser, source, other, seed, state.device)
-    if not stored_only:
-        _compute(evaluator, suite, store, state)
-    if state.is_main_process:
-        summary = write_tables(store, suite, defended.recogniser.labels, thresholds(defended))
-        print_tables(summary, console)
-        if not stored_only:
-            console.print(f"seconds for one clip alone, median: {seconds_alone(evaluator)}")
-            console.print(f"Peak memory of this process: {peak_memory(state.device) / 1e6:.0f} MB")
-        report = write_report(store, summary, suite.records(store))
-        console.print(f"Report: {report}   every answer: {folder / 'clips.csv'}", soft_wrap=True)
+    typer.echo(result.markdown(), nl=False)
+    if result.seconds_alone:
+        console.print(f"seconds for one clip alone, median: {result.seconds_alone}")
+        peak = peak_memory(processes().device)
+        console.print(f"Peak memory of this process: {peak / 1e6:.0f} MB")
+    written = f"Report: {result.report}   every answer: {result.folder / 'clips.csv'}"
+    console.print(written, soft_wrap=True)
 
 
-def _compute(evaluator: Evaluator, suite: Suite, store: Store, state: PartialState) -> None:
-    """This process's part of the suite; waits for the others."""
-    from videopure.evaluation.runner import run_suite
-
-    units = suite.units()[state.process_index :: state.num_processes]
-    with _progress(state.is_main_process) as progress:
-        task = progress.add_task("evaluating", total=sum(u.count * len(u.defences) for u in units))
-        run_suite(
-            evaluator,
-            suite,
-            store,
-            process=state.process_index,
-            processes=state.num_processes,
-            on_unit=lambda unit: progress.update(
-                task,
-                advance=unit.count * len(unit.defences),
-                description=unit.threat.name,
-            ),
+@contextmanager
+def _progress(shown: bool) -> Iterator[OnProgress]:
+    """Draw a bar of the answers so far."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=errors, disable=not shown) as bar:
+        task = bar.add_task("evaluating", total=None)
+        yield lambda now: bar.update(
+            task, completed=now.done, total=now.total, description=now.threat
         )
-    state.wait_for_everyone()
-
-
-def _progress(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        disable=not shown,
-    )

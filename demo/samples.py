@@ -16,8 +16,8 @@ import typer
 from torch import Tensor
 
 from videopure.demo import SAMPLES
-from videopure.evaluation.attacks.gradient import pgd
 from videopure.evaluation.attacks.losses import label_loss
+from videopure.evaluation.attacks.pgd import pgd
 from videopure.motions import BUNDLE
 from videopure.motions.clips import CLASSES, Stream, write_video
 from videopure.motions.dataset import load_split

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from videopure.client.api import VideoPureClient
 from videopure.demo.samples import to_pixels
-from videopure.evaluation.attacks.gradient import pgd
 from videopure.evaluation.attacks.losses import label_loss
+from videopure.evaluation.attacks.pgd import pgd
 from videopure.launcher.ports import free_addresses
 from videopure.launcher.server import TorchServe
 from videopure.motions import BUNDLE

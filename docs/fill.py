@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from videopure.evaluation.report.tables import Grid, make_grids
+from videopure.evaluation.report.tables import Table, make_tables
 
 MARKED = re.compile(r"(<!-- table (\w+) (\w+)(.*?)-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FIGURES = ("overview", "curves", "roc")
@@ -27,13 +27,13 @@ def main(suite: str, results: Path, document: Path) -> None:
     summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
     if summary["suite"] != suite:
         sys.exit(f"{results}/summary.json is of suite {summary['suite']}, not {suite}: run it anew")
-    grids = {grid.key: grid for grid in make_grids(summary)}
+    tables = {table.key: table for table in make_tables(summary)}
 
     def table(found: re.Match[str]) -> str:
         head, of, key, choice, _, end = found.groups()
         if of != suite:
             return found[0]
-        return f"{head}\n{chosen(grids[key], choice).markdown()}\n\n{end}"
+        return f"{head}\n{chosen(tables[key], choice).markdown()}\n\n{end}"
 
     text = document.read_text(encoding="utf-8")
     document.write_text(MARKED.sub(table, text), encoding="utf-8")
@@ -43,14 +43,14 @@ def main(suite: str, results: Path, document: Path) -> None:
             shown.write_bytes((results / f"figures/{name}.png").read_bytes())
 
 
-def chosen(grid: Grid, choice: str) -> Grid:
+def chosen(table: Table, choice: str) -> Table:
     """The rows and columns of a table that a document wants; rows that say nothing are left out."""
     rows, columns = listed(choice, "only"), listed(choice, "columns")
-    kept = [k for k, name in enumerate(grid.columns) if k == 0 or not columns or name in columns]
-    cells = [tuple(row[k] for k in kept) for row in grid.rows if not rows or row[0] in rows]
+    kept = [k for k, name in enumerate(table.columns) if k == 0 or not columns or name in columns]
+    cells = [tuple(row[k] for k in kept) for row in table.rows if not rows or row[0] in rows]
     return replace(
-        grid,
-        columns=tuple(grid.columns[k] for k in kept),
+        table,
+        columns=tuple(table.columns[k] for k in kept),
         rows=tuple(row for row in cells if any(row[1:])),
     )
 

@@ -14,8 +14,9 @@ from torch import Generator, Tensor
 
 from videopure.evaluation.attacks.threat_models import Task
 from videopure.evaluation.data import ClipSource
-from videopure.evaluation.defences.base import Answer, Defence, OneCandidate, Purified
-from videopure.evaluation.defences.registry import NONE, VIDEOPURE
+from videopure.evaluation.defences.base import Defence, DefenceAnswer, OneCandidate, Purified
+from videopure.evaluation.defences.filters import NONE
+from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.metrics import psnr, ssim, warping_error
 from videopure.evaluation.report.examples import Example, save_example
 from videopure.evaluation.store import Record, Store
@@ -118,7 +119,7 @@ class Evaluator:
         clips: Tensor,
         attacked: Tensor,
         labels: Tensor,
-        answers: Sequence[Answer],
+        answers: Sequence[DefenceAnswer],
     ) -> None:
         """Keep frames of the batch's first success and first failure of VideoPure."""
         defence = self.defences[VIDEOPURE]

@@ -10,33 +10,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from videopure.evaluation.attacks.threat_models import (
-    CLEAN,
-    Threat,
-    adaptive,
-    gray_box,
-    square_threat,
-    unbounded,
-)
+from videopure.evaluation.attacks.adaptive import unbounded
+from videopure.evaluation.attacks.registry import adaptive, static
+from videopure.evaluation.attacks.threat_models import CLEAN, Threat
 from videopure.evaluation.defences.base import Cleaned, Defence
-from videopure.evaluation.defences.registry import (
+from videopure.evaluation.defences.filters import H264, NONE
+from videopure.evaluation.defences.purifiers import (
     ALL_FRAMES,
     DDIM,
     DDPM,
     FASTER,
     FIRST,
     FORM,
-    H264,
     INVERSION,
     LAST,
     MORE_STEPS,
-    NONE,
     UNGUIDED,
     VIDEOPURE,
 )
 from videopure.evaluation.store import EvaluationError, Record, Store
 
-__all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "make_suite"]
+__all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "as_suite", "make_suite"]
 
 SuiteName = Literal["quick", "demo", "speed", "paper", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
@@ -48,6 +42,10 @@ ABLATIONS = (UNGUIDED, FIRST, LAST, ALL_FRAMES)
 SOME = {DDIM: 20, INVERSION: 20}
 MORE_DRAWS = 8
 LONG = 100  # steps, of attacks that may have stopped short
+# Static attacks that are planned by name; the full suite asks every other that is registered.
+ASKED_FIRST = ("PGD-10", "PGD-50", "transfer", "Square-1000")
+# Adaptive attacks that are planned by name; any other is asked of VideoPure in the full suite.
+ADAPTIVE = ("BPDA", "exact", "exact APGD", "label and suspicion")
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,17 @@ class Suite:
         return units
 
 
+def as_suite(name: str) -> SuiteName:
+    """Check the name of a suite.
+
+    Raises:
+        EvaluationError: naming those there are.
+    """
+    if name not in SUITES:
+        raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {name!r}")
+    return name
+
+
 def make_suite(
     name: SuiteName,
     defences: dict[str, Defence],
@@ -166,7 +175,7 @@ def make_suite(
 
     Args:
         name: one of `SUITES`.
-        defences: by name; see `line_up`.
+        defences: by name; see `make_defences`.
         clips: no more clips than this for any threat.
         transfer: whether there is a second recogniser to transfer attacks from.
         only_threats: names or families of threats to keep; all when empty.
@@ -218,8 +227,8 @@ def _quick(defences: dict[str, Defence]) -> list[Planned]:
     on_4 = adaptive(4, steps=10, draws=1)
     return [
         Planned(CLEAN, shown, 20),
-        Planned(gray_box(4)["PGD-10"], shown, 20),
-        Planned(gray_box(8)["PGD-10"], shown, 20),
+        Planned(static(4)["PGD-10"], shown, 20),
+        Planned(static(8)["PGD-10"], shown, 20),
         Planned(on_4["BPDA-10"], (VIDEOPURE,), 10),
         Planned(on_4["exact-10"], (VIDEOPURE, form), 10),
         Planned(unbounded(10), (VIDEOPURE,), 2),
@@ -238,11 +247,11 @@ def _demo(defences: dict[str, Defence], extra: dict[str, int] | None = None) -> 
     slow |= {DDIM: 100, INVERSION: 100, DDPM: 40, **(extra or {})}
     return [
         Planned(CLEAN, everyone, 200, slow),
-        *(Planned(gray_box(e)["PGD-10"], everyone, 200, slow) for e in (8, 4)),
-        Planned(gray_box(8)["PGD-50"], usual, 200, SOME),
-        Planned(square_threat(8), usual, 200, SOME),
-        Planned(gray_box(8)["transfer"], usual, 200, SOME),
-        Planned(gray_box(4)["PGD-50"], usual, 200, SOME),
+        *(Planned(static(e)["PGD-10"], everyone, 200, slow) for e in (8, 4)),
+        Planned(static(8)["PGD-50"], usual, 200, SOME),
+        Planned(static(8)["Square-1000"], usual, 200, SOME),
+        Planned(static(8)["transfer"], usual, 200, SOME),
+        Planned(static(4)["PGD-50"], usual, 200, SOME),
     ]
 
 
@@ -250,8 +259,7 @@ def _speed(defences: dict[str, Defence]) -> list[Planned]:
     """What fast mode and each of its shortcuts cost: the tables of docs/benchmarks.md."""
     shown = (NONE, VIDEOPURE, *(name for name in defences if name.startswith(FASTER)))
     return [
-        Planned(threat, shown, 100)
-        for threat in (CLEAN, gray_box(8)["PGD-10"], gray_box(4)["PGD-10"])
+        Planned(threat, shown, 100) for threat in (CLEAN, static(8)["PGD-10"], static(4)["PGD-10"])
     ]
 
 
@@ -259,7 +267,7 @@ def _paper(defences: dict[str, Defence]) -> list[Planned]:
     """The paper's columns: clean, standard, gray-box and adaptive accuracy."""
     planned = [Planned(CLEAN, PAPER, 100)]
     for epsilon in (4, 8):
-        planned.append(Planned(gray_box(epsilon)["PGD-10"], PAPER, 100))
+        planned.append(Planned(static(epsilon)["PGD-10"], PAPER, 100))
     for epsilon in (4, 8):
         on = adaptive(epsilon)
         planned += [Planned(on[f], PAPER[1:], 20) for f in on if f.startswith(("BPDA", "exact-"))]
@@ -277,7 +285,8 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
     others = (*(n for n in simple if n not in blind), DDIM, INVERSION)
     on_4, on_8 = adaptive(4), adaptive(8)
     short_4, short_8 = adaptive(4, steps=10, draws=1), adaptive(8, steps=10, draws=1)
-    variety = ("APGD-CE", "APGD-margin", "MI-FGSM", "flickering", "sparse frames")
+    variety = tuple(family for family in static(8) if family not in ASKED_FIRST)
+    added = tuple(family for family in on_4 if family.rpartition("-")[0] not in ADAPTIVE)
     long_4 = adaptive(4, steps=LONG)
     silent, asked_more = "label and suspicion-10", (f"{FORM}fresh noise", f"{FORM}random anchor")
     held = (*likely, f"{FORM}random anchor")
@@ -294,20 +303,21 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         Planned(on_4["exact-20"], others, 20),
         Planned(on_4["BPDA-20"], blind, 20),
         Planned(on_4["exact APGD-20"], (VIDEOPURE,), 50),
-        *(Planned(gray_box(e)["PGD-10"], (NONE, H264, VIDEOPURE), 100) for e in (1, 2, 16)),
+        *(Planned(static(e)["PGD-10"], (NONE, H264, VIDEOPURE), 100) for e in (1, 2, 16)),
         Planned(on_4["exact-20"], tuple(n for n in forms if n not in likely), 20),
         Planned(short_4["BPDA-10"], (DDPM,), 20),
-        *(Planned(gray_box(8)[family], usual, 200, SOME) for family in variety),
+        *(Planned(static(8)[family], usual, 200, SOME) for family in variety),
         Planned(on_8["BPDA-20"], (VIDEOPURE,), 50),
         Planned(on_8["exact APGD-20"], (VIDEOPURE,), 50),
         Planned(short_8[silent], (VIDEOPURE,), 50),
-        *(Planned(gray_box(4)[family], usual, 200, SOME) for family in (*variety, "transfer")),
+        *(Planned(static(4)[family], usual, 200, SOME) for family in (*variety, "transfer")),
         Planned(on_4["exact-20"], (*ABLATIONS, DDPM), 20),
-        Planned(square_threat(4), usual, 200, SOME),
+        Planned(static(4)["Square-1000"], usual, 200, SOME),
         # Of what draws, two draws may tell too little.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
         # What twenty steps leave may be left for want of steps.
         Planned(long_4[f"exact-{LONG}"], (VIDEOPURE, *held), 50, dict.fromkeys(held, 20)),
         Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
         Planned(long_4[f"label and suspicion-{LONG}"], (VIDEOPURE,), 50),
+        *(Planned(on[family], (VIDEOPURE,), 50) for family in added for on in (on_4, on_8)),
     ]

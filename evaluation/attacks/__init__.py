@@ -1,1 +1,1 @@
-"""Attacks on clips, the losses they raise, and the threat models that combine them."""
+"""Attacks, one file each, and the registry of them that threat models are made of."""

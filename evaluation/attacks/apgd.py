@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from videopure.evaluation.attacks.gradient import project, random_start
-from videopure.evaluation.attacks.losses import Loss, gradient
+from videopure.evaluation.attacks.base import GradientAttack, choose, project
+from videopure.evaluation.attacks.losses import Loss, LossKind, cross_entropy, gradient, margin
+from videopure.evaluation.attacks.threat_models import Attack, Task
 
-__all__ = ["apgd"]
+__all__ = ["ATTACKS", "apgd"]
+
+STEPS = 25  # of the suites
 
 _MOMENTUM = 0.75
 _PROGRESS = 0.75  # share of steps that must raise the loss
@@ -38,20 +42,78 @@ def apgd(
     Returns:
         The clips of the highest loss on the way, like `clips`.
     """
-    begin = random_start(clips, epsilon, generator) if start is None else start
-    state = _Search(loss, clips, project(begin, clips, epsilon), epsilon)
-    checkpoints = _checkpoints(steps)
-    for step in range(1, steps + 1):
-        if state.done:
-            break
-        state.move(step)
-        if step in checkpoints:
-            state.review(checkpoints[step])
-    return state.best
+    return _APGD(
+        loss, clips, epsilon=epsilon, steps=steps, warm_start=start, generator=generator
+    ).run()
+
+
+class _APGD(GradientAttack):
+    """Where the search of each clip of a batch stands."""
+
+    # From the first step on: the clips now and a step before, with the loss and gradient of now,
+    # how often a step has raised the loss since the last review, and the best loss at that time.
+    _now: Tensor
+    _before: Tensor
+    _values: Tensor
+    _grad: Tensor
+    _raised: Tensor
+    _kept_at_review: Tensor
+
+    def __init__(self, loss: Loss, clips: Tensor, **budget: Any) -> None:
+        super().__init__(loss, clips, keep_best=True, **budget)
+        self._checkpoints = _checkpoints(self.steps)
+        self._taken = 0
+        self._size = torch.full((len(clips), 1, 1, 1, 1), 2 * self.epsilon).to(clips)
+        self._halved = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
+        self._kept_grad = torch.zeros_like(clips)
+
+    def keep(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
+        """Keep the gradient of the best clips too: the search may go back to them."""
+        better = super().keep(attacked, values, grad)
+        self._kept_grad = choose(better, grad, self._kept_grad)
+        return better
+
+    def step(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
+        """One step with momentum, after a review where one is due; the first has no momentum."""
+        if self._taken == 0:
+            self._before, self._kept_at_review = attacked, self.kept_values
+            self._raised = torch.zeros_like(values)
+        else:
+            self._raised += (values > self._values).to(self._raised)
+        self._now, self._values, self._grad = attacked, values, grad
+        if self._taken in self._checkpoints:
+            self._review(self._checkpoints[self._taken])
+        momentum = 1.0 if self._taken == 0 else _MOMENTUM
+        self._taken += 1
+        plain = project(self._now + self._size * self._grad.sign(), self.clips, self.epsilon)
+        moved = (
+            self._now + momentum * (plain - self._now) + (1 - momentum) * (self._now - self._before)
+        )
+        self._before = self._now
+        return project(moved, self.clips, self.epsilon)
+
+    def finish(self, attacked: Tensor) -> None:
+        """The last clips are looked at as all others were."""
+        self.keep(attacked, *gradient(self.loss, attacked))
+
+    def _review(self, since: int) -> None:
+        """Halve the step and go back to the best where the last steps brought too little."""
+        few = self._raised < _PROGRESS * since
+        # A step that has just been halved gets another chance.
+        stuck = ~self._halved & (self.kept_values <= self._kept_at_review)
+        halve = few | stuck
+        self._size = torch.where(halve[:, None, None, None, None], self._size / 2, self._size)
+        self._now = choose(halve, self.kept, self._now)
+        self._before = choose(halve, self.kept, self._before)
+        self._grad = choose(halve, self._kept_grad, self._grad)
+        self._values = torch.where(halve, self.kept_values.to(self._values), self._values)
+        self._halved = halve
+        self._kept_at_review = self.kept_values
+        self._raised = torch.zeros_like(self._raised)
 
 
 def _checkpoints(steps: int) -> dict[int, int]:
-    """Steps at which the step size is reviewed, and how many steps after the review before."""
+    """Steps after which the step size is reviewed, and how many since the review before."""
     points = [0.0, 0.22]
     while points[-1] < 1:
         points.append(points[-1] + max(points[-1] - points[-2] - 0.03, 0.06))
@@ -59,56 +121,17 @@ def _checkpoints(steps: int) -> dict[int, int]:
     return {now: now - before for before, now in itertools.pairwise(at) if now > before}
 
 
-class _Search:
-    """Where the search of each clip of a batch stands."""
-
-    def __init__(self, loss: Loss, clips: Tensor, begin: Tensor, epsilon: float) -> None:
-        self._loss, self._clips, self._epsilon = loss, clips, epsilon
-        self._size = torch.full((len(clips), 1, 1, 1, 1), 2 * epsilon).to(clips)
-        self._values, self._slope = gradient(loss, begin)
-        self._now = self._before = begin
-        self.best, self._best_slope, self._best_values = begin, self._slope, self._values
-        self._raised = torch.zeros_like(self._values)
-        self._halved = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
-        self._best_at_review = self._best_values
-
-    @property
-    def done(self) -> bool:
-        """Whether the loss of every clip is infinite: nothing is left to gain."""
-        return bool(torch.isinf(self._best_values).all())
-
-    def move(self, step: int) -> None:
-        """One step with momentum; the first has none."""
-        plain = project(self._now + self._size * self._slope.sign(), self._clips, self._epsilon)
-        momentum = 1.0 if step == 1 else _MOMENTUM
-        moved = (
-            self._now + momentum * (plain - self._now) + (1 - momentum) * (self._now - self._before)
-        )
-        moved = project(moved, self._clips, self._epsilon)
-        values, slope = gradient(self._loss, moved)
-        self._raised += (values > self._values).to(self._raised)
-        self._before, self._now, self._values, self._slope = self._now, moved, values, slope
-        better = values > self._best_values
-        self.best = _choose(better, moved, self.best)
-        self._best_slope = _choose(better, slope, self._best_slope)
-        self._best_values = torch.where(better, values, self._best_values)
-
-    def review(self, since: int) -> None:
-        """Halve the step and go back to the best where the last steps brought too little."""
-        few = self._raised < _PROGRESS * since
-        # A step that has just been halved gets another chance.
-        stuck = ~self._halved & (self._best_values <= self._best_at_review)
-        halve = few | stuck
-        self._size = torch.where(halve[:, None, None, None, None], self._size / 2, self._size)
-        self._now = _choose(halve, self.best, self._now)
-        self._before = _choose(halve, self.best, self._before)
-        self._slope = _choose(halve, self._best_slope, self._slope)
-        self._values = torch.where(halve, self._best_values, self._values)
-        self._halved = halve
-        self._best_at_review = self._best_values
-        self._raised = torch.zeros_like(self._raised)
+def _on_recogniser(task: Task, kind: LossKind) -> Tensor:
+    return apgd(
+        task.bare_loss(kind),
+        task.clips,
+        epsilon=task.epsilon,
+        steps=STEPS,
+        generator=task.generator,
+    )
 
 
-def _choose(rows: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Clips of `first` where `rows` [B] is true, else of `second`."""
-    return torch.where(rows[:, None, None, None, None], first, second)
+ATTACKS = (
+    Attack("APGD-CE", "gray-box", lambda task: _on_recogniser(task, cross_entropy)),
+    Attack("APGD-margin", "gray-box", lambda task: _on_recogniser(task, margin)),
+)

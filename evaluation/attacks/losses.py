@@ -1,7 +1,8 @@
 """What attacks raise: losses of clips, through any defence and any randomness.
 
-A `Loss` takes clips [B, T, 3, H, W] in 0..1 and answers one number for each, [B], differentiable.
-Infinity says that a clip is done: attacks keep it as it is, and stop when all are (see `Pursuit`).
+A `Loss` takes clips [B, T, 3, H, W] in 0..1 and returns one number for each, [B], differentiable.
+Infinity says that a clip is done: attacks keep it as it is, and stop when all are (see `EOTLoss` in
+`eot.py`).
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from collections.abc import Callable, Sequence
 from math import log
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from videopure.purifier.voting import count_votes, majority
 
 __all__ = [
     "Loss",
-    "Pursuit",
+    "LossKind",
     "Votes",
     "bpda",
     "counted",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Loss = Callable[[Tensor], Tensor]
+# Logits [B, classes] and true classes [B] -> [B].
+LossKind = Callable[[Tensor, Tensor], Tensor]
 # Clips and their seeds -> for each clip the logits of its votes, [V, classes].
 Votes = Callable[[Tensor, Sequence[int]], Sequence[Tensor]]
 
@@ -53,7 +56,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def label_loss(
     logits: Callable[[Tensor], Tensor],
     labels: Tensor,
-    kind: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    kind: LossKind = cross_entropy,
 ) -> Loss:
     """The `kind` of loss of a model, clips -> logits [B, classes], with the true classes [B]."""
     return lambda clips: kind(logits(clips), labels)
@@ -95,56 +98,6 @@ def evasion(
     return -missing - suspicion
 
 
-class Pursuit:
-    """The loss of a whole defence, over all that it draws, until the attack has got there.
-
-    The mean over `draws` of the defence's randomness, drawn anew at every call (expectation over
-    transformation, EOT: arXiv 1707.07397). Where the counted votes of all these draws are wrong,
-    `reached` is asked about the clips, and the loss of those for which it agrees is infinite.
-
-    Args:
-        votes: of the defence under attack.
-        value: clips and their votes -> what is raised, [B].
-        labels: true classes, [B].
-        draws: how many; one is enough where nothing is drawn.
-        generator: of the draws.
-        reached: clips and their rows in the batch, [N, T, 3, H, W] and [N] -> whether nothing is
-            left to gain, [N]; None goes on for as long as the attack does.
-    """
-
-    def __init__(
-        self,
-        votes: Votes,
-        value: Callable[[Tensor, Sequence[Tensor]], Tensor],
-        labels: Tensor,
-        *,
-        draws: int = 1,
-        generator: Generator | None = None,
-        reached: Callable[[Tensor, Tensor], Tensor] | None = None,
-    ) -> None:
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
-        self._votes, self._value, self._labels = votes, value, labels
-        self._draws, self._generator, self._reached = draws, generator, reached
-
-    def __call__(self, clips: Tensor) -> Tensor:
-        """The loss [B] of clips [B, T, 3, H, W]."""
-        seeds = torch.randint(2**62, (self._draws, len(clips)), generator=self._generator)
-        values = []
-        fooled = torch.ones(len(clips), dtype=torch.bool, device=clips.device)
-        for row in seeds.tolist():
-            votes = self._votes(clips, row)
-            values.append(self._value(clips, votes))
-            fooled &= counted(votes) != self._labels
-        mean = torch.stack(values).mean(dim=0)
-        rows = fooled.nonzero().flatten()
-        if self._reached is None or not len(rows):
-            return mean
-        done = torch.zeros_like(fooled)
-        done[rows] = self._reached(clips[rows].detach(), rows)
-        return mean.masked_fill(done, torch.inf)
-
-
 def counted(votes: Sequence[Tensor]) -> Tensor:
     """The classes [B] that win the votes, logits [V, classes] of each clip."""
     counts = [count_votes(b.argmax(dim=1)[None], b.shape[1]) for b in votes]
@@ -179,5 +132,5 @@ def gradient(loss: Loss, clips: Tensor) -> tuple[Tensor, Tensor]:
     clips = clips.detach().requires_grad_()
     with torch.enable_grad():
         values = loss(clips)
-        (slope,) = torch.autograd.grad(values.sum(), clips)
-    return values.detach(), slope
+        (grad,) = torch.autograd.grad(values.sum(), clips)
+    return values.detach(), grad

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from videopure.evaluation.attacks.losses import lead
+from videopure.evaluation.attacks.threat_models import Attack, Task
 
-__all__ = ["square"]
+__all__ = ["ATTACKS", "square"]
+
+QUERIES = 1000
 
 
 @torch.no_grad()
@@ -19,7 +22,7 @@ def square(
     labels: Tensor,
     *,
     epsilon: float,
-    queries: int = 1000,
+    queries: int = QUERIES,
     initial_share: float = 0.3,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -77,3 +80,16 @@ def _repaint_box(
     box = (corner[0], slice(None), corner[1], corner[2])
     signs = 2 * torch.randint(2, (1, channels, 1, 1), generator=generator) - 1
     candidate[box] = (clip[box] + epsilon * signs).clamp(0, 1)
+
+
+def _on_recogniser(task: Task) -> Tensor:
+    return square(
+        task.recogniser.logits,
+        task.clips,
+        task.labels,
+        epsilon=task.epsilon,
+        generator=task.generator,
+    )
+
+
+ATTACKS = (Attack(f"Square-{QUERIES}", "black-box", _on_recogniser),)

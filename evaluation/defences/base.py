@@ -13,7 +13,7 @@ from videopure.evaluation.attacks.losses import Votes, bpda, counted, soft_vote
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.recognisers import Recogniser
 
-__all__ = ["Answer", "Cleaned", "Defence", "LastVotes", "OneCandidate", "Purified"]
+__all__ = ["Cleaned", "Defence", "DefenceAnswer", "LastVotes", "OneCandidate", "Purified"]
 
 # Checkpointing costs a third more time. One clip of 16 frames of 64x64 pixels keeps about 400 MB of
 # activations with the demo's networks, which is no reason for it; anything larger is checkpointed.
@@ -21,7 +21,7 @@ CHECKPOINTED = 16 * 3 * 64 * 64
 
 
 @dataclass(frozen=True)
-class Answer:
+class DefenceAnswer:
     """What a defence says to one clip.
 
     Args:
@@ -56,7 +56,7 @@ class Defence(ABC):
         self.randomised = randomised
         self.exact = exact
 
-    def alarms(self, answer: Answer) -> bool:
+    def alarms(self, answer: DefenceAnswer) -> bool:
         """Whether an answer is called adversarial; never without a calibrated score."""
         return False
 
@@ -82,12 +82,12 @@ class Defence(ABC):
         return soft_vote(self.votes(clips, seeds))
 
     @torch.no_grad()
-    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[DefenceAnswer]:
         """The answer to each of clips [B, T, 3, H, W] in 0..1."""
         ballots = self.votes(clips, seeds)
         winners = counted(ballots).tolist()
         return [
-            Answer(winner, tuple(ballot.argmax(dim=1).tolist()))
+            DefenceAnswer(winner, tuple(ballot.argmax(dim=1).tolist()))
             for winner, ballot in zip(winners, ballots, strict=True)
         ]
 
@@ -120,7 +120,7 @@ class Purified(Defence):
         super().__init__(name, defended.recogniser, randomised=defended.settings.randomised)
         self.defended = defended
 
-    def alarms(self, answer: Answer) -> bool:
+    def alarms(self, answer: DefenceAnswer) -> bool:
         """See `Defence.alarms`."""
         threshold = self.defended.settings.suspicion_threshold
         return threshold is not None and (answer.suspicion or 0.0) > threshold
@@ -134,18 +134,18 @@ class Purified(Defence):
         self.defended.pipeline.gradient_checkpointing = clips.numel() > CHECKPOINTED
         return self.defended.votes(clips, seeds)
 
-    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[DefenceAnswer]:
         """See `Defence.answer`."""
         return self.answer_and_show(clips, seeds, shown=False)[0]
 
     @torch.no_grad()
     def answer_and_show(
         self, clips: Tensor, seeds: Sequence[int], *, shown: bool = True
-    ) -> tuple[list[Answer], list[Tensor]]:
+    ) -> tuple[list[DefenceAnswer], list[Tensor]]:
         """The answers, and if `shown` the purified clips [T, 3, H, W] in 0..1."""
         verdicts = self.defended.answer(clips, seeds=seeds, keep_purified=shown).verdicts
         answers = [
-            Answer(
+            DefenceAnswer(
                 verdict.label_id,
                 tuple(vote.label_id for vote in verdict.votes),
                 tuple(vote.timestep for vote in verdict.votes),
@@ -184,10 +184,10 @@ class OneCandidate(Purified):
         return [ballot[self._position][None] for ballot in super().votes(clips, seeds)]
 
     @torch.no_grad()
-    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[Answer]:
+    def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[DefenceAnswer]:
         """See `Defence.answer`."""
         labels = [int(ballot[self._position].argmax()) for ballot in self._last_votes(clips)]
-        return [Answer(label, (label,)) for label in labels]
+        return [DefenceAnswer(label, (label,)) for label in labels]
 
 
 class Cleaned(Defence):

@@ -1,17 +1,38 @@
-"""Simple filters that might remove an attack too: what purification has to beat."""
+"""No defence, and simple filters that might remove an attack too: what purification has to beat."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 
 import av
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
-__all__ = ["gaussian_blur", "h264", "jpeg", "temporal_median", "temporal_shuffle"]
+from videopure.evaluation.defences.base import Cleaned, Defence
+from videopure.purifier.defended import DefendedRecogniser
+
+__all__ = [
+    "H264",
+    "JPEG",
+    "NONE",
+    "defences",
+    "gaussian_blur",
+    "h264",
+    "jpeg",
+    "temporal_median",
+    "temporal_shuffle",
+]
+
+NONE = "none"
+JPEG = "JPEG quality 20"
+H264 = "H.264 crf 35"
+
+SMOOTHING_SIGMA = 0.03
+SMOOTHING_DRAWS = 8
 
 
 def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
@@ -31,7 +52,7 @@ def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
 def h264(clips: Tensor, crf: int = 35) -> Tensor:
     """Clips [B, T, 3, H, W] in 0..1 through an H.264 file of constant quality `crf` and back.
 
-    The same clips give the same answer again, on any number of cores. x264's code for AVX-512
+    The same clips give the same pixels again, on any number of cores. x264's code for AVX-512
     does not (its macroblock tree depends on what lies behind a row in memory), other instruction
     sets round otherwise, and its stream depends on how many threads make it: so it runs in plain C
     on one thread.
@@ -93,3 +114,34 @@ def temporal_shuffle(clips: Tensor, window: int = 2, seed: int = 0) -> Tensor:
     parts = torch.arange(clips.shape[1]).split(window)
     order = torch.cat([part[torch.randperm(len(part), generator=generator)] for part in parts])
     return clips[:, order]
+
+
+def defences(defended: DefendedRecogniser) -> Iterator[Defence]:
+    """All of them, in the order of the table."""
+    recogniser, pipeline = defended.recogniser, defended.pipeline
+    yield Cleaned(NONE, recogniser)
+    yield Cleaned(JPEG, recogniser, lambda clips, _: jpeg(clips), exact=False)
+    yield Cleaned(H264, recogniser, lambda clips, _: h264(clips), exact=False)
+    yield Cleaned("Gaussian blur, sigma 2", recogniser, lambda clips, _: gaussian_blur(clips))
+    yield Cleaned("temporal median of 3", recogniser, lambda clips, _: temporal_median(clips))
+    yield Cleaned("temporal shuffle within 2", recogniser, _shuffle, randomised=True)
+    yield Cleaned("randomised smoothing", recogniser, _smoothing, randomised=True)
+    yield Cleaned(
+        "codec round trip", recogniser, lambda clips, _: pipeline.decode(pipeline.encode(clips))
+    )
+
+
+def _shuffle(clips: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Every clip in an order of its own."""
+    pairs = zip(clips.split(1), seeds, strict=True)
+    return torch.cat([temporal_shuffle(clip, seed=seed) for clip, seed in pairs])
+
+
+def _smoothing(clips: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Noisy versions of every clip to vote on (arXiv 1902.02918): [B, V, T, 3, H, W]."""
+    noisy = []
+    for clip, seed in zip(clips, seeds, strict=True):
+        generator = Generator().manual_seed(seed)
+        noise = torch.randn((SMOOTHING_DRAWS, *clip.shape), generator=generator).to(clip)
+        noisy.append((clip + SMOOTHING_SIGMA * noise).clamp(0, 1))
+    return torch.stack(noisy)

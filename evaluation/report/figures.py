@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from videopure.evaluation.attacks.threat_models import CLEAN
-from videopure.evaluation.defences.registry import NONE, VIDEOPURE
+from videopure.evaluation.defences.filters import NONE
+from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.metrics import auc, roc
 from videopure.evaluation.report.examples import Example
 from videopure.evaluation.store import Record

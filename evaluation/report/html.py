@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videopure.evaluation.defences.registry import VIDEOPURE
+from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.report.examples import Example, load_examples
-from videopure.evaluation.report.tables import Grid, make_grids
+from videopure.evaluation.report.tables import Table, make_tables
 from videopure.evaluation.store import EvaluationError, Record, Store
 
 __all__ = ["check_tools", "write_report"]
@@ -66,7 +66,7 @@ def check_tools() -> None:
 
 
 def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> Path:
-    """Write `report.html`, and its pictures as files into `figures/`; answers the report's path.
+    """Write `report.html`, and its pictures as files into `figures/`; returns the report's path.
 
     Args:
         store: where it goes, and the examples are.
@@ -80,7 +80,7 @@ def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> P
     pictures = _pictures(summary, records)
     for name, content in pictures.items():
         store.write(f"figures/{name}.png", content)
-    grids = {grid.key: grid for grid in make_grids(summary)}
+    tables = {table.key: table for table in make_tables(summary)}
     html = template.render(
         title="How robust is it? VideoPure evaluated",
         ours=VIDEOPURE,
@@ -90,7 +90,7 @@ def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> P
         classes=len(summary["labels"]),
         warnings=_warnings(summary),
         sections=[
-            *_sections(grids, pictures),
+            *_sections(tables, pictures),
             *_example_sections(load_examples(store), summary),
         ],
         facts=_facts(store),
@@ -98,19 +98,19 @@ def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> P
     return store.write("report.html", html)
 
 
-def _sections(grids: dict[str, Grid], pictures: dict[str, bytes]) -> Iterable[dict[str, Any]]:
+def _sections(tables: dict[str, Table], pictures: dict[str, bytes]) -> Iterable[dict[str, Any]]:
     for title, wanted, drawn in SECTIONS:
         section = {
             "key": title.lower().replace(" ", "-").rstrip("?"),
             "title": title,
-            "grids": [grids[key] for key in wanted if key in grids],
+            "tables": [tables[key] for key in wanted if key in tables],
             "pictures": [
                 Picture(CAPTIONS[name], _base64(pictures[name]))
                 for name in drawn
                 if name in pictures
             ],
         }
-        if section["grids"] or section["pictures"]:
+        if section["tables"] or section["pictures"]:
             yield section
 
 

@@ -1,4 +1,4 @@
-"""An evaluation in words and numbers: printed in Markdown, and written as CSV and JSON."""
+"""An evaluation in words and numbers: in Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from rich.console import Console
-
 from videopure.evaluation.report.summary import summarise
-from videopure.evaluation.report.tables import make_grids
+from videopure.evaluation.report.tables import make_tables
 from videopure.evaluation.store import Record, Store
 from videopure.evaluation.suites import Suite
 
-__all__ = ["print_tables", "write_tables"]
+__all__ = ["markdown", "write_tables"]
 
 
 def write_tables(
     store: Store, suite: Suite, labels: Sequence[str], thresholds: dict[str, float]
 ) -> dict[str, Any]:
-    """Write `clips.csv`, `tables.md` and `summary.json`; answers the summary.
+    """Write `clips.csv`, `tables.md` and `summary.json`; returns the summary.
 
     Args:
         store: the results, perhaps of other suites too.
@@ -41,17 +39,14 @@ def write_tables(
     }
     store.write("clips.csv", _csv(records, labels))
     store.write("summary.json", json.dumps(summary, indent=1) + "\n")
-    store.write("tables.md", _markdown(summary))
+    store.write("tables.md", markdown(summary))
     return summary
 
 
-def print_tables(summary: dict[str, Any], console: Console) -> None:
-    """Print all tables in Markdown, whole lines however narrow the terminal is."""
-    console.print(_markdown(summary), soft_wrap=True, markup=False, highlight=False, end="")
-
-
-def _markdown(summary: dict[str, Any]) -> str:
-    return "".join(f"### {grid.title}\n\n{grid.markdown()}\n\n" for grid in make_grids(summary))
+def markdown(summary: dict[str, Any]) -> str:
+    """All tables of a summary in Markdown."""
+    tables = make_tables(summary)
+    return "".join(f"### {table.title}\n\n{table.markdown()}\n\n" for table in tables)
 
 
 def _csv(records: Sequence[Record], labels: Sequence[str]) -> str:

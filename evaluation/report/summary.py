@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from videopure.evaluation.attacks.threat_models import CLEAN
-from videopure.evaluation.defences.registry import FIRST, LAST, NONE, VIDEOPURE
+from videopure.evaluation.defences.filters import NONE
+from videopure.evaluation.defences.purifiers import FIRST, LAST, VIDEOPURE
 from videopure.evaluation.metrics import auc, mcnemar, true_alarms, wilson_interval
 from videopure.evaluation.store import Record
 

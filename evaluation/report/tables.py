@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from videopure.evaluation.defences.registry import NONE, VIDEOPURE
+from videopure.evaluation.defences.filters import NONE
+from videopure.evaluation.defences.purifiers import VIDEOPURE
 
-__all__ = ["Grid", "make_grids", "share_cell"]
+__all__ = ["Table", "make_tables", "share_cell"]
 
 Summary = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Grid:
+class Table:
     """A table.
 
     Args:
@@ -37,11 +38,11 @@ class Grid:
         return "\n".join((first, "|" + " --- |" * len(self.columns), *others))
 
 
-def make_grids(summary: Summary) -> list[Grid]:
+def make_tables(summary: Summary) -> list[Table]:
     """All tables that have something to say, what matters most first."""
     makers = (_strongest, _paper, _accuracy, _adaptive, _worst, _paired, _suspicion, _alarms)
     more = (_votes, _fidelity, _seconds, _cost, _sanity, _missing)
-    return [grid for make in (*makers, *more) if (grid := make(summary)).rows]
+    return [table for make in (*makers, *more) if (table := make(summary)).rows]
 
 
 def share_cell(share: dict[str, float] | None) -> str:
@@ -71,7 +72,7 @@ def _lowest(summary: Summary, defence: str, epsilon: int, *knowledge: str) -> st
     return f"{share_cell(row[strongest])} {threats[strongest]['family']}"
 
 
-def _strongest(summary: Summary) -> Grid:
+def _strongest(summary: Summary) -> Table:
     """One line for each defence: clean clips, and the strongest attack of each kind."""
     kinds = [
         (f"{name} {epsilon}/255", epsilon, knowledge)
@@ -91,7 +92,7 @@ def _strongest(summary: Summary) -> Grid:
         )
         for defence, row in summary["accuracy"].items()
     )
-    return Grid(
+    return Table(
         "strongest",
         "What is left under the strongest attack",
         ("defence", "clean", *(name for name, _, _ in kinds), "s/clip"),
@@ -102,17 +103,17 @@ def _strongest(summary: Summary) -> Grid:
     )
 
 
-def _table(summary: Summary, key: str, title: str, threats: Sequence[str], note: str) -> Grid:
+def _shares(summary: Summary, key: str, title: str, threats: Sequence[str], note: str) -> Table:
     rows = tuple(
         (defence, *(share_cell(row.get(threat)) for threat in threats))
         for defence, row in summary["accuracy"].items()
         if any(threat in row for threat in threats)
     )
-    return Grid(key, title, ("defence", *threats), rows if threats else (), note)
+    return Table(key, title, ("defence", *threats), rows if threats else (), note)
 
 
-def _accuracy(summary: Summary) -> Grid:
-    return _table(
+def _accuracy(summary: Summary) -> Table:
+    return _shares(
         summary,
         "accuracy",
         "Attackers who do not know the defence",
@@ -122,8 +123,8 @@ def _accuracy(summary: Summary) -> Grid:
     )
 
 
-def _adaptive(summary: Summary) -> Grid:
-    return _table(
+def _adaptive(summary: Summary) -> Table:
+    return _shares(
         summary,
         "adaptive",
         "Attackers who know everything",
@@ -135,11 +136,11 @@ def _adaptive(summary: Summary) -> Grid:
     )
 
 
-def _paper(summary: Summary) -> Grid:
+def _paper(summary: Summary) -> Table:
     """The layout of the paper's tables; only of the suite that is made for it."""
     title, key = "As in the paper (arXiv 2501.14999)", "paper"
     if summary.get("suite") != "paper":
-        return Grid(key, title, (), ())
+        return Table(key, title, (), ())
     accuracy = summary["accuracy"]
     bare = accuracy.get(NONE, {})
     families = {f for f in (t["family"] for t in summary["threats"].values())}
@@ -158,7 +159,7 @@ def _paper(summary: Summary) -> Grid:
                 )
                 rows.append((f"{epsilon}/255", defence, *map(share_cell, shares)))
     columns = ("eps", "defence", "clean", "standard", "attack", "robust gray-box")
-    return Grid(
+    return Table(
         key,
         title,
         (*columns, "robust adaptive (BPDA)", "robust adaptive (exact gradient)"),
@@ -169,7 +170,7 @@ def _paper(summary: Summary) -> Grid:
     )
 
 
-def _worst(summary: Summary) -> Grid:
+def _worst(summary: Summary) -> Table:
     budgets = sorted({int(e) for row in summary["worst_case"].values() for e in row})
     rows = []
     for defence, row in summary["worst_case"].items():
@@ -180,7 +181,7 @@ def _worst(summary: Summary) -> Grid:
             attacks = f", attacks: {worst['attacks']}{note}" if worst else ""
             cells.append(share_cell(worst) + attacks)
         rows.append((defence, *cells))
-    return Grid(
+    return Table(
         "worst",
         "The worst case, clip by clip",
         ("worst case of", *(f"{e}/255" for e in budgets)),
@@ -190,7 +191,7 @@ def _worst(summary: Summary) -> Grid:
     )
 
 
-def _paired(summary: Summary) -> Grid:
+def _paired(summary: Summary) -> Table:
     threats = list(summary["threats"])
 
     def cell(pair: dict[str, float] | None) -> str:
@@ -199,7 +200,7 @@ def _paired(summary: Summary) -> Grid:
         p = f"p={pair['p']:.2g}" if pair["p"] >= 1e-4 else "p<0.0001"
         return f"+{pair['only_videopure']} −{pair['only_this']} ({p})"
 
-    return Grid(
+    return Table(
         "paired",
         "Against each other on the same clips",
         ("against VideoPure", *threats),
@@ -211,7 +212,7 @@ def _paired(summary: Summary) -> Grid:
     )
 
 
-def _suspicion(summary: Summary) -> Grid:
+def _suspicion(summary: Summary) -> Table:
     rows = tuple(
         (
             defence,
@@ -226,7 +227,7 @@ def _suspicion(summary: Summary) -> Grid:
         for threat, found in row.items()
     )
     columns = ("suspicion of", "attack", "ROC AUC", "alarms at 1 %", "at 5 %", "fooled and silent")
-    return Grid(
+    return Table(
         "suspicion",
         "Suspicion: are attacked clips told from clean ones?",
         (*columns, "clean + attacked clips"),
@@ -236,7 +237,7 @@ def _suspicion(summary: Summary) -> Grid:
     )
 
 
-def _alarms(summary: Summary) -> Grid:
+def _alarms(summary: Summary) -> Table:
     """Shares of clips whose suspicion exceeds the calibrated thresholds."""
     alarms = summary["alarms"].get(VIDEOPURE, {})
     rows = tuple(
@@ -244,7 +245,7 @@ def _alarms(summary: Summary) -> Grid:
         for name in summary.get("thresholds", {})
         if alarms
     )
-    return Grid(
+    return Table(
         "alarms",
         "Alarms at the calibrated thresholds",
         (f"alarms of {VIDEOPURE}, calibrated to", *alarms),
@@ -253,7 +254,7 @@ def _alarms(summary: Summary) -> Grid:
     )
 
 
-def _votes(summary: Summary) -> Grid:
+def _votes(summary: Summary) -> Table:
     steps = sorted({int(s) for row in summary["votes"].values() for s in row}, reverse=True)
     rows = tuple(
         (
@@ -267,7 +268,7 @@ def _votes(summary: Summary) -> Grid:
         )
         for threat, row in summary["votes"].items()
     )
-    return Grid(
+    return Table(
         "votes",
         f"Votes of {VIDEOPURE} by timestep",
         ("attack", *(f"timestep {s}" if s else "final latents" for s in steps)),
@@ -277,14 +278,14 @@ def _votes(summary: Summary) -> Grid:
     )
 
 
-def _fidelity(summary: Summary) -> Grid:
+def _fidelity(summary: Summary) -> Table:
     names = ("psnr", "ssim", "warping_error_before", "warping_error_after")
     rows = tuple(
         (defence, *(f"{found[name]:.{2 if name == 'psnr' else 4}f}" for name in names))
         for defence, found in summary["fidelity"].items()
         if all(name in found for name in names)
     )
-    return Grid(
+    return Table(
         "fidelity",
         "What purification does to clean clips",
         ("purified by", "PSNR in dB", "SSIM", "warping error as it came", "and purified"),
@@ -294,8 +295,8 @@ def _fidelity(summary: Summary) -> Grid:
     )
 
 
-def _seconds(summary: Summary) -> Grid:
-    return Grid(
+def _seconds(summary: Summary) -> Table:
+    return Table(
         "seconds",
         "Seconds of the defence",
         ("defence", "s/clip"),
@@ -305,13 +306,13 @@ def _seconds(summary: Summary) -> Grid:
     )
 
 
-def _cost(summary: Summary) -> Grid:
+def _cost(summary: Summary) -> Table:
     rows = tuple(
         (threat, attacked, f"{spent:.2f}")
         for threat, row in summary["attack_seconds"].items()
         for attacked, spent in row.items()
     )
-    return Grid(
+    return Table(
         "cost",
         "Seconds of the attack",
         ("attack", "on", "s/clip"),
@@ -321,11 +322,11 @@ def _cost(summary: Summary) -> Grid:
     )
 
 
-def _sanity(summary: Summary) -> Grid:
+def _sanity(summary: Summary) -> Table:
     def holds(check: dict[str, Any]) -> str:
         return {True: "yes", False: "NO", None: "not tested"}[check["holds"]]
 
-    return Grid(
+    return Table(
         "sanity",
         "Are the gradients what they seem?",
         ("check", "holds", "found"),
@@ -335,7 +336,7 @@ def _sanity(summary: Summary) -> Grid:
     )
 
 
-def _missing(summary: Summary) -> Grid:
+def _missing(summary: Summary) -> Table:
     def counts(row: dict[str, dict[str, int]]) -> str:
         alike: dict[str, list[str]] = {}
         for defence, n in row.items():
@@ -343,7 +344,7 @@ def _missing(summary: Summary) -> Grid:
         return "; ".join(f"{count}: {', '.join(names)}" for count, names in alike.items())
 
     missing = summary.get("missing", {})
-    return Grid(
+    return Table(
         "missing",
         "Planned and not computed",
         ("attack", "clips answered of those planned"),

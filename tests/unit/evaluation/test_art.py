@@ -10,8 +10,8 @@ from art.attacks.evasion import ProjectedGradientDescent
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
 from videopure.evaluation.art import VideoPurePreprocessor, art_classifier, art_defence
-from videopure.evaluation.attacks.gradient import pgd
 from videopure.evaluation.attacks.losses import cross_entropy, gradient, label_loss, soft_vote
+from videopure.evaluation.attacks.pgd import pgd
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation
 
 pytestmark = pytest.mark.unit

@@ -1,39 +1,27 @@
-"""The line-up: every defence answers, attacks have something to hold on to, ablations ablate."""
+"""All defences: every defence answers, attacks have something to hold on to, ablations ablate."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from tests.parity import FIXTURE, load_pipeline
-from tests.support.models import tiny_recogniser
+from tests.support.defences import DEFENCES
 from videopure.evaluation.attacks.losses import soft_vote
-from videopure.evaluation.defences.base import Answer, Defence, Purified
-from videopure.evaluation.defences.registry import (
+from videopure.evaluation.defences.base import DefenceAnswer, Purified
+from videopure.evaluation.defences.filters import NONE
+from videopure.evaluation.defences.purifiers import (
     ALL_FRAMES,
     DDIM,
     FIRST,
     LAST,
-    NONE,
     UNGUIDED,
     VIDEOPURE,
     fast_forms,
-    line_up,
     randomised_forms,
 )
 from videopure.purifier import DefendedRecogniser, PurifySettings
 from videopure.purifier.schedule import predict_x0
 
 pytestmark = pytest.mark.unit
-
-
-def make_line_up() -> dict[str, Defence]:
-    settings = PurifySettings(inversion_steps=0)
-    return line_up(
-        DefendedRecogniser(load_pipeline(FIXTURE), tiny_recogniser(3, (16, 24)), settings)
-    )
-
-
-DEFENCES = make_line_up()
 
 
 def clips(batch: int = 2) -> Tensor:
@@ -159,9 +147,13 @@ def test_alarms_are_those_of_the_calibrated_threshold() -> None:
     assert isinstance(bare, Purified)
     settings = bare.defended.settings.override(suspicion_threshold=0.5)
     served = Purified("x", DefendedRecogniser(bare.defended.pipeline, bare.recogniser, settings))
-    assert [served.alarms(Answer(0, suspicion=s)) for s in (0.4, 0.5, 0.6)] == [False, False, True]
-    assert not bare.alarms(Answer(0, suspicion=1.0))
-    assert not DEFENCES[NONE].alarms(Answer(0))
+    assert [served.alarms(DefenceAnswer(0, suspicion=s)) for s in (0.4, 0.5, 0.6)] == [
+        False,
+        False,
+        True,
+    ]
+    assert not bare.alarms(DefenceAnswer(0, suspicion=1.0))
+    assert not DEFENCES[NONE].alarms(DefenceAnswer(0))
 
 
 def test_one_step_fewer_is_tried_where_there_is_one() -> None:

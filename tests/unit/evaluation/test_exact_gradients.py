@@ -8,9 +8,8 @@ from torch import Tensor
 
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
-from videopure.evaluation.attacks.gradient import pgd
+from videopure.evaluation.attacks.eot import EOTLoss
 from videopure.evaluation.attacks.losses import (
-    Pursuit,
     bpda,
     counted,
     cross_entropy,
@@ -19,6 +18,7 @@ from videopure.evaluation.attacks.losses import (
     lead,
     soft_vote,
 )
+from videopure.evaluation.attacks.pgd import pgd
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation
 
 pytestmark = pytest.mark.unit
@@ -54,23 +54,23 @@ def test_exact_gradients_are_those_of_finite_differences(form: str) -> None:
     defended = defend(FORMS[form], torch.float64)
     defended.pipeline.gradient_checkpointing = True
     video, seeds = clips(torch.float64) * 0.9 + 0.05, [3, 4]
-    _, slope = gradient(lambda x: loss_of(defended, x, seeds), video)
+    _, grad = gradient(lambda x: loss_of(defended, x, seeds), video)
     generator = torch.Generator().manual_seed(1)
     for _ in range(3):
         direction = torch.randn(video.shape, generator=generator, dtype=torch.float64)
-        expected = (slope * direction).flatten(1).sum(1)
+        expected = (grad * direction).flatten(1).sum(1)
         step = 1e-8
         with torch.no_grad():
             above = loss_of(defended, video + step * direction, seeds)
             below = loss_of(defended, video - step * direction, seeds)
         torch.testing.assert_close((above - below) / (2 * step), expected, rtol=1e-5, atol=1e-7)
-    assert slope.abs().max() > 0
+    assert grad.abs().max() > 0
 
 
 def test_checkpointing_changes_no_gradient_and_keeps_fewer_activations() -> None:
     defended, video = defend(FORMS["published"]), clips()
     kept: dict[bool, int] = {}
-    slopes: dict[bool, Tensor] = {}
+    grads: dict[bool, Tensor] = {}
     for checkpointing in (False, True):
         defended.pipeline.gradient_checkpointing = checkpointing
         kept[checkpointing] = 0
@@ -82,8 +82,8 @@ def test_checkpointing_changes_no_gradient_and_keeps_fewer_activations() -> None
         leaf = video.clone().requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
             loss = loss_of(defended, leaf, [1, 2]).sum()
-        (slopes[checkpointing],) = torch.autograd.grad(loss, leaf)
-    torch.testing.assert_close(slopes[True], slopes[False], rtol=1e-5, atol=1e-7)
+        (grads[checkpointing],) = torch.autograd.grad(loss, leaf)
+    torch.testing.assert_close(grads[True], grads[False], rtol=1e-5, atol=1e-7)
     assert kept[True] * 10 < kept[False]
 
 
@@ -112,7 +112,7 @@ def test_bpda_votes_are_the_true_ones() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_a_pursuit_is_the_mean_over_fresh_draws() -> None:
+def test_an_eot_loss_is_the_mean_over_fresh_draws() -> None:
     seen: list[list[int]] = []
 
     def votes(video: Tensor, seeds: Sequence[int]) -> list[Tensor]:
@@ -120,26 +120,26 @@ def test_a_pursuit_is_the_mean_over_fresh_draws() -> None:
         factors = torch.tensor([seed % 7 for seed in seeds])
         return list((video.flatten(1).sum(1) * factors)[:, None, None])
 
-    def mean(draws: int = 3) -> Pursuit:
+    def mean(draws: int = 3) -> EOTLoss:
         generator = torch.Generator().manual_seed(0)
         first = torch.tensor([0, 0])
-        return Pursuit(
+        return EOTLoss(
             votes, lambda _, v: torch.cat(list(v))[:, 0], first, draws=draws, generator=generator
         )
 
-    pursuit = mean()
-    values, slope = gradient(pursuit, clips())
+    eot = mean()
+    values, grad = gradient(eot, clips())
     assert len({tuple(seeds) for seeds in seen}) == 3
     factor = torch.tensor([[s % 7 for s in seeds] for seeds in seen]).float().mean(0)
-    torch.testing.assert_close(slope, factor[:, None, None, None, None].expand_as(slope))
+    torch.testing.assert_close(grad, factor[:, None, None, None, None].expand_as(grad))
     torch.testing.assert_close(values, clips().flatten(1).sum(1) * factor)
-    gradient(pursuit, clips())
+    gradient(eot, clips())
     assert len({tuple(seeds) for seeds in seen}) == 6
     with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
         mean(0)
 
 
-def test_a_pursuit_asks_about_fooled_clips_alone_and_marks_those_that_are_done() -> None:
+def test_an_eot_loss_asks_about_fooled_clips_alone_and_marks_those_that_are_done() -> None:
     """Of three clips the first is right, the second is wrong, the third is wrong and refused."""
     logits = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[0.0, 1.0]]])
     labels, asked = torch.tensor([0, 0, 0]), []
@@ -154,13 +154,13 @@ def test_a_pursuit_asks_about_fooled_clips_alone_and_marks_those_that_are_done()
         return rows == 1
 
     value = clips()[[0, 1, 0]]
-    pursuit = Pursuit(votes, lambda v, b: v.flatten(1).sum(1), labels, reached=reached)
-    values, slope = gradient(pursuit, value)
+    eot = EOTLoss(votes, lambda v, b: v.flatten(1).sum(1), labels, reached=reached)
+    values, grad = gradient(eot, value)
     assert asked == [[1, 2]]
     assert torch.isinf(values).tolist() == [False, True, False]
     # A clip that is done moves no more, the others as before.
-    assert slope[1].abs().max() == 0
-    torch.testing.assert_close(slope[[0, 2]], torch.ones_like(value[[0, 2]]))
+    assert grad[1].abs().max() == 0
+    torch.testing.assert_close(grad[[0, 2]], torch.ones_like(value[[0, 2]]))
 
 
 def test_votes_are_counted_as_they_are_served() -> None:
@@ -198,7 +198,7 @@ def test_an_unbounded_attack_leaves_nothing(form: str) -> None:
     draws = torch.Generator().manual_seed(0)
 
     start = torch.rand(video.shape, generator=draws)
-    mean = Pursuit(
+    mean = EOTLoss(
         defended.votes, lambda _, v: -lead(soft_vote(v), labels), labels, generator=draws
     )
     attacked = pgd(mean, video, epsilon=1.0, steps=12, step_size=0.2, start=start)

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.evaluation.test_defences import DEFENCES
-from tests.unit.evaluation.test_summary import LIMITS
-from tests.unit.evaluation.test_summary import RECORDS as SUMMARISED
+from tests.support.defences import DEFENCES
+from tests.support.records import LIMITS
+from tests.support.records import RECORDS as SUMMARISED
 from videopure.evaluation.report.examples import Example, save_example
 from videopure.evaluation.report.html import SECTIONS, check_tools, write_report
 from videopure.evaluation.report.output import write_tables
-from videopure.evaluation.report.tables import make_grids
+from videopure.evaluation.report.tables import make_tables
 from videopure.evaluation.store import EvaluationError, Store
 from videopure.evaluation.suites import make_suite
 
@@ -83,13 +83,13 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def test_every_table_is_there_with_every_cell(page: Page, summary: dict[str, Any]) -> None:
-    grids = {grid.key: grid for grid in make_grids(summary)}
+    tables = {table.key: table for table in make_tables(summary)}
     wanted = {key for _, keys, _ in SECTIONS for key in keys}
-    assert wanted - set(grids) == {"paper"}
+    assert wanted - set(tables) == {"paper"}
     shown = {attrs.get("id") for tag, attrs in page.tags if tag == "table"}
-    assert shown == {f"table-{key}" for key in grids}
-    for grid in grids.values():
-        for cell in (grid.title, *grid.columns, *sum(grid.rows, ())):
+    assert shown == {f"table-{key}" for key in tables}
+    for table in tables.values():
+        for cell in (table.title, *table.columns, *sum(table.rows, ())):
             assert " ".join(cell.split()) in page.texts or not cell
     assert "75.0% (30%–95%, n=4) PGD-10" in page.texts  # of VideoPure, computed by hand
     headings = {title for title, _, _ in SECTIONS} | {"Frames", "What this was made from"}

@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.evaluation.test_defences import DEFENCES
-from videopure.evaluation.attacks.losses import Pursuit
-from videopure.evaluation.attacks.threat_models import CLEAN, Task, adaptive, gray_box, unbounded
+from tests.support.defences import DEFENCES
+from videopure.evaluation.attacks.adaptive import unbounded
+from videopure.evaluation.attacks.eot import EOTLoss
+from videopure.evaluation.attacks.registry import adaptive, static
+from videopure.evaluation.attacks.threat_models import CLEAN, Task
 from videopure.evaluation.data import ClipSource
-from videopure.evaluation.defences.base import Answer, Cleaned
-from videopure.evaluation.defences.registry import FORM, H264, NONE, VIDEOPURE
+from videopure.evaluation.defences.base import Cleaned, DefenceAnswer
+from videopure.evaluation.defences.filters import H264, NONE
+from videopure.evaluation.defences.purifiers import FORM, VIDEOPURE
 from videopure.evaluation.runner import Evaluator, run_suite
 from videopure.evaluation.store import Record, Store
 from videopure.evaluation.suites import Planned, Suite
@@ -51,7 +54,7 @@ SUITE = Suite(
     "toy",
     (
         Planned(CLEAN, (NONE, VIDEOPURE), 4),
-        Planned(gray_box(4)["PGD-10"], (NONE, H264, VIDEOPURE, FRESH), 4, {FRESH: 2}),
+        Planned(static(4)["PGD-10"], (NONE, H264, VIDEOPURE, FRESH), 4, {FRESH: 2}),
         Planned(ON_4["exact-2"], (VIDEOPURE, FRESH), 2),
         Planned(ON_4["BPDA-2"], (H264,), 2),
         Planned(ON_4["exact APGD-2"], (VIDEOPURE,), 2),
@@ -109,10 +112,10 @@ def test_a_clip_is_attacked_alike_whatever_its_batch_mates_are() -> None:
     assert torch.equal(attack(task(defence, 4))[:2], attack(task(defence, 2)))
 
 
-CALL = Pursuit.__call__
+CALL = EOTLoss.__call__
 
 
-def without_goal(self: Pursuit, clips: Tensor) -> Tensor:
+def without_goal(self: EOTLoss, clips: Tensor) -> Tensor:
     self._reached = None
     return CALL(self, clips)
 
@@ -135,7 +138,7 @@ def test_stopping_early_fools_the_same_clips_with_fewer_steps(
         with monkeypatch.context() as patch:
             patch.setattr(Cleaned, "votes", counting)
             if not stops:
-                patch.setattr(Pursuit, "__call__", without_goal)
+                patch.setattr(EOTLoss, "__call__", without_goal)
             job = replace(job, generator=torch.Generator().manual_seed(0))
             attacked = adaptive(8, steps=6)["exact-6"](job)
         assert (attacked * 255 - (attacked * 255).round()).abs().max() < 1e-3
@@ -155,11 +158,11 @@ def test_a_defence_that_draws_must_be_fooled_in_every_check() -> None:
         asked = 0
         always = False
 
-        def answer(self, clips: Tensor, seeds: Any) -> list[Answer]:
+        def answer(self, clips: Tensor, seeds: Any) -> list[DefenceAnswer]:
             type(self).asked += 1
             if self.always:
-                return [Answer(-1) for _ in seeds]
-            return [Answer(-1 if self.asked % 2 else int(y)) for y in self.truth]
+                return [DefenceAnswer(-1) for _ in seeds]
+            return [DefenceAnswer(-1 if self.asked % 2 else int(y)) for y in self.truth]
 
         def votes(self, clips: Tensor, seeds: Any) -> list[Tensor]:
             wrong = torch.zeros(len(clips), 1, 4)

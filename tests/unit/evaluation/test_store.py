@@ -9,28 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from videopure.evaluation.store import EvaluationError, Record, Store
+from tests.support.records import QUESTION, RECORD
+from videopure.evaluation.store import EvaluationError, Store
 
 pytestmark = pytest.mark.unit
-
-QUESTION = {"archive": "abc", "seed": 0}
-RECORD = Record(
-    threat="PGD-10 4/255",
-    family="PGD-10",
-    knowledge="gray-box",
-    epsilon=4,
-    defence="none",
-    clip=0,
-    name="test 0",
-    truth=1,
-    label=2,
-    votes=[2],
-    timesteps=[],
-    suspicion=None,
-    seconds=0.1,
-    attack_seconds=0.2,
-    largest_change=0.0157,
-)
 
 
 def test_units_of_all_processes_are_read_back(tmp_path: Path) -> None:
@@ -93,7 +75,7 @@ def test_a_full_disk_keeps_the_report_of_before(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from tests.unit.evaluation.test_store import QUESTION, RECORD
+from tests.support.records import QUESTION, RECORD
 from videopure.evaluation.store import EvaluationError, Store
 
 store = Store(Path(sys.argv[1]), QUESTION)

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.evaluation.test_defences import DEFENCES
+from tests.support.defences import DEFENCES
 from videopure.evaluation.defences.base import Cleaned
-from videopure.evaluation.defences.registry import (
+from videopure.evaluation.defences.filters import NONE
+from videopure.evaluation.defences.purifiers import (
     DDIM,
     DDPM,
     FASTER,
@@ -14,7 +15,6 @@ from videopure.evaluation.defences.registry import (
     FORM,
     INVERSION,
     LAST,
-    NONE,
     VIDEOPURE,
 )
 from videopure.evaluation.store import EvaluationError, Record

@@ -1,72 +1,16 @@
 """Figures of an evaluation whose answers are known."""
 
 from dataclasses import replace
-from io import StringIO
 
 import pytest
-from rich.console import Console
 
-from videopure.evaluation.defences.registry import FIRST, LAST
-from videopure.evaluation.report.output import print_tables
+from tests.support.records import LIMITS, RECORDS, answers
+from videopure.evaluation.defences.purifiers import FIRST, LAST
+from videopure.evaluation.report.output import markdown
 from videopure.evaluation.report.summary import summarise
-from videopure.evaluation.report.tables import make_grids
-from videopure.evaluation.store import Record
+from videopure.evaluation.report.tables import make_tables
 
 pytestmark = pytest.mark.unit
-
-
-def answers(
-    defence: str,
-    threat: str,
-    right: str,
-    *,
-    knowledge: str = "gray-box",
-    suspicion: list[float] | None = None,
-) -> list[Record]:
-    """One record for each character of `right`: "1" is a right answer."""
-    name, _, last = threat.rpartition(" ")
-    family, budget = (name, last) if name else (threat, "")
-    epsilon = int(budget.split("/")[0]) if budget else {"clean": 0, "unbounded": 255}[threat]
-    return [
-        Record(
-            threat=threat,
-            family=family,
-            knowledge=knowledge,
-            epsilon=epsilon,
-            defence=defence,
-            clip=clip,
-            name=f"test {clip}",
-            truth=1,
-            label=int(outcome),
-            votes=[int(outcome)],
-            timesteps=[1],
-            suspicion=suspicion[clip] if suspicion else None,
-            seconds=0.5,
-            attack_seconds=2.0,
-            largest_change=epsilon / 255,
-            fidelity={"psnr": 30.0 + clip, "ssim": 0.9} if threat == "clean" else None,
-        )
-        for clip, outcome in enumerate(right)
-    ]
-
-
-RECORDS = [
-    *answers("none", "clean", "1111", knowledge="clean"),
-    *answers("none", "PGD-10 4/255", "0100"),
-    *answers("none", "PGD-50 4/255", "0110"),
-    *answers("VideoPure", "clean", "1111", knowledge="clean", suspicion=[0.0, 0.1, 0.2, 0.6]),
-    *answers("VideoPure", "PGD-10 4/255", "1110", suspicion=[0.9, 0.6, 0.1, 0.05]),
-    *answers("VideoPure", "PGD-10 8/255", "1111"),
-    *answers("VideoPure", "BPDA-20 4/255", "011", knowledge="adaptive"),
-    *answers("VideoPure", "exact-20 4/255", "001", knowledge="adaptive"),
-    *answers("VideoPure", "exact-20 of 8 draws 4/255", "011", knowledge="adaptive"),
-    *answers("VideoPure", "exact APGD-20 4/255", "011", knowledge="adaptive"),
-    *answers("VideoPure", "exact APGD-100 4/255", "001", knowledge="adaptive"),
-    *answers("VideoPure", "unbounded", "01", knowledge="adaptive"),
-]
-
-
-LIMITS = {"1% of clean clips": 0.5, "5% of clean clips": 0.15}
 
 
 def test_shares_have_intervals_and_counts() -> None:
@@ -151,24 +95,13 @@ def test_fidelity_and_seconds_are_averaged() -> None:
 
 
 def test_tables_are_markdown() -> None:
-    text = StringIO()
-    print_tables(
-        {**summarise(RECORDS, LIMITS), "thresholds": LIMITS}, Console(file=text, width=240)
-    )
-    rows = text.getvalue().splitlines()
+    rows = markdown({**summarise(RECORDS, LIMITS), "thresholds": LIMITS}).splitlines()
     none = [row for row in rows if row.startswith("| none | 100.0% (51%–100%, n=4) |")]
     assert "| 50.0% (15%–85%, n=4) |" in none[1]  # PGD-50 4/255
     assert any("| NO |" in row and "more steps help" in row for row in rows)
     assert "| none | +0 −0 (p=1) | +2 −0 (p=0.5) |  |" in "\n".join(rows)
     assert "| 5% of clean clips | 50.0% | 50.0% |" in rows
     assert "| PGD-10 4/255 | 75.0% of 4 |" in rows  # votes at timestep 1
-
-
-def test_a_narrow_terminal_breaks_no_row() -> None:
-    texts = [StringIO(), StringIO()]
-    for text, width in zip(texts, (40, 240), strict=True):
-        print_tables({**summarise(RECORDS, {}), "thresholds": {}}, Console(file=text, width=width))
-    assert texts[0].getvalue() == texts[1].getvalue()
 
 
 def test_the_last_candidate_takes_as_long_as_the_vote_that_it_was_computed_in() -> None:
@@ -182,9 +115,9 @@ def test_the_last_candidate_takes_as_long_as_the_vote_that_it_was_computed_in() 
 def test_the_papers_layout_is_that_of_its_suite() -> None:
     records = [*RECORDS, *answers("DDIM", "clean", "1110", knowledge="clean")]
     summary = {**summarise(records, {}), "suite": "paper"}
-    (paper,) = [grid for grid in make_grids(summary) if grid.key == "paper"]
+    (paper,) = [table for table in make_tables(summary) if table.key == "paper"]
     assert paper.columns[2:6] == ("clean", "standard", "attack", "robust gray-box")
     cells = {(row[0], row[1]): [cell.split(" ")[0] for cell in row[2:]] for row in paper.rows}
     assert cells["4/255", "VideoPure"] == ["100.0%", "100.0%", "25.0%", "75.0%", "66.7%", "33.3%"]
     assert cells["4/255", "DDIM"] == ["100.0%", "75.0%", "25.0%", "", "", ""]
-    assert not [g for g in make_grids({**summary, "suite": "full"}) if g.key == "paper"]
+    assert not [t for t in make_tables({**summary, "suite": "full"}) if t.key == "paper"]

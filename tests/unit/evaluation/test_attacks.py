@@ -9,8 +9,11 @@ from torch import Tensor
 
 from tests.support.models import tiny_recogniser
 from videopure.evaluation.attacks.apgd import apgd
-from videopure.evaluation.attacks.gradient import flickering, mi_fgsm, pgd, sparse_frames
+from videopure.evaluation.attacks.flickering import flickering
 from videopure.evaluation.attacks.losses import cross_entropy, label_loss, lead, margin
+from videopure.evaluation.attacks.mi_fgsm import mi_fgsm
+from videopure.evaluation.attacks.pgd import pgd
+from videopure.evaluation.attacks.sparse_frames import sparse_frames
 from videopure.evaluation.attacks.square import square
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,271 @@
+"""The one call that evaluates an archive; `videopure evaluate` prints what it returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from videopure.evaluation.archives import (
+    as_dtype,
+    load_evaluated,
+    second_recogniser,
+    thresholds,
+)
+from videopure.evaluation.data import ClipSource, open_source
+from videopure.evaluation.defences.purifiers import VIDEOPURE
+from videopure.evaluation.defences.registry import make_defences
+from videopure.evaluation.report.html import check_tools, write_report
+from videopure.evaluation.report.output import markdown, write_tables
+from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
+from videopure.evaluation.store import Record, Store
+from videopure.evaluation.suites import Suite, Unit, as_suite, make_suite
+from videopure.format.opening import digest_archive
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+__all__ = ["Evaluation", "Progress", "evaluate", "processes", "results_folder"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far this process has come.
+
+    Args:
+        done, total: answers, one for each clip and defence.
+        threat: name of the threat that was last finished.
+    """
+
+    done: int
+    total: int
+    threat: str
+
+
+OnProgress = Callable[[Progress], object]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Args:
+        summary: all figures, as in `summary.json`.
+        records: every answer of the suite, by threat, defence and clip.
+        report: `report.html`; `tables.md`, `summary.json` and `clips.csv` lie beside it.
+        seconds_alone: median seconds for one clip by itself, by defence; empty where nothing was
+            computed.
+    """
+
+    summary: dict[str, Any]
+    records: list[Record]
+    report: Path
+    seconds_alone: dict[str, float]
+
+    @property
+    def folder(self) -> Path:
+        """Where all results are."""
+        return self.report.parent
+
+    def accuracy(self, threat: str = "clean", defence: str = VIDEOPURE) -> float:
+        """Share of clips that are recognised under a threat such as "PGD-10 4/255", in 0..1.
+
+        Raises:
+            ValueError: if that was not evaluated.
+        """
+        return self._share("accuracy", defence, threat)
+
+    def worst_case(self, epsilon: int, defence: str = VIDEOPURE) -> float:
+        """Share of clips that survive every attack of at most `epsilon` in 1/255, in 0..1.
+
+        Raises:
+            ValueError: if no attack of that budget was evaluated.
+        """
+        return self._share("worst_case", defence, str(epsilon))
+
+    def markdown(self) -> str:
+        """All tables in Markdown."""
+        return markdown(self.summary)
+
+    def _share(self, kind: str, defence: str, column: str) -> float:
+        row = self.summary[kind].get(defence)
+        if row is None or column not in row:
+            known = self.summary[kind] if row is None else row
+            raise ValueError(
+                f"{kind} of {defence!r} at {column!r} was not evaluated; there is "
+                f"{', '.join(map(repr, known)) or 'nothing'}"
+            )
+        return float(row[column]["share"])
+
+
+def evaluate(
+    archive: str | Path,
+    *,
+    suite: str = "quick",
+    data: str | Path | ClipSource = "demo",
+    split: str = "test",
+    out: str | Path | None = None,
+    transfer: str | Path | None = None,
+    clips: int | None = None,
+    threats: Sequence[str] = (),
+    defences: Sequence[str] = (),
+    seed: int = 0,
+    threads: int = 2,
+    dtype: str = "float32",
+    stored_only: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Evaluation:
+    """Attack what an archive serves, and report how much of it holds.
+
+    What is finished is stored at once; the same call goes on where another one stopped. Several
+    processes that torchrun started share the work and return the same.
+
+    Args:
+        archive: made by `videopure build`.
+        suite: `quick`, `demo`, `speed`, `paper` or `full`.
+        data: `demo`, a folder with a folder of videos for each class, or a CSV with the columns
+            path and label.
+        split: of the demo's clips, `test` or `validation`.
+        out: folder of the results; see `results_folder` for the default.
+        transfer: folder of a second recogniser to transfer attacks from; the demo's is known.
+        clips: no more clips for any threat.
+        threats, defences: names to keep, of those that the suite plans; all when empty.
+        seed: of everything that is drawn.
+        threads: CPU threads of each process.
+        dtype: of the models. Half precision rounds gradients away, and attacks look weaker.
+        stored_only: attack nothing; report what is stored so far.
+        on_progress: called after every unit of work of this process.
+
+    Raises:
+        EvaluationError: if the archive, the clips or an option cannot be evaluated, or the folder
+            holds the results of another evaluation.
+    """
+    name, precision = as_suite(suite), as_dtype(dtype)
+    check_tools()
+    state, archive = processes(), Path(archive)
+    loaded = load_evaluated(archive, state.device, precision)
+    defended, recogniser = loaded.defended, loaded.defended.recogniser
+    if isinstance(data, ClipSource):
+        source = data
+    else:
+        source = open_source(str(data), recogniser, split, loaded.settings.limits)
+    second = second_recogniser(_path(transfer), recogniser, state.device)
+    evaluator = Evaluator(
+        make_defences(defended), recogniser, source, second, seed=seed, device=state.device
+    )
+    planned = make_suite(
+        name,
+        evaluator.defences,
+        clips=clips,
+        transfer=second is not None,
+        only_threats=threats,
+        only_defences=defences,
+    )
+    source.check(planned.clips)
+    question = _question(archive, evaluator, threads, precision)
+    with state.main_process_first():
+        folder = _path(out) or results_folder(archive, split)
+        store = Store(folder, question, state.process_index)
+    alone: dict[str, float] = {}
+    if not stored_only:
+        with _threads(threads):
+            _compute(evaluator, planned, store, state, on_progress)
+            alone = seconds_alone(evaluator) if state.is_main_process else {}
+    return _report(planned, store, state, recogniser.labels, thresholds(defended), alone)
+
+
+def results_folder(archive: Path, split: str = "test") -> Path:
+    """Where results go when no other folder is named: `evaluation-out/ARCHIVE`."""
+    return Path("evaluation-out") / (archive.stem if split == "test" else f"{archive.stem}-{split}")
+
+
+def processes() -> PartialState:
+    """The processes that share the work: this one alone, or those that torchrun started."""
+    from accelerate import PartialState
+
+    # Processes wait for the slowest one at the end, however long that takes.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
+
+
+def _question(archive: Path, evaluator: Evaluator, threads: int, dtype: str) -> dict[str, Any]:
+    """All on which the numbers depend but for the suite; one folder holds the answers to one."""
+    return {
+        "archive": digest_archive(archive),
+        "data": evaluator.source.describe(),
+        "transfer": evaluator.transfer.name if evaluator.transfer is not None else None,
+        "seed": evaluator.seed,
+        "threads": threads,
+        "device": evaluator.device.type,
+        "torch": torch.__version__,
+        **({} if dtype == "float32" else {"dtype": dtype}),
+    }
+
+
+def _compute(
+    evaluator: Evaluator,
+    suite: Suite,
+    store: Store,
+    state: PartialState,
+    on_progress: OnProgress | None,
+) -> None:
+    """This process's part of the suite; waits for the others."""
+    units = suite.units()[state.process_index :: state.num_processes]
+    total, done = sum(map(_answers, units)), 0
+
+    def advance(unit: Unit) -> None:
+        nonlocal done
+        done += _answers(unit)
+        if on_progress is not None:
+            on_progress(Progress(done, total, unit.threat.name))
+
+    run_suite(
+        evaluator,
+        suite,
+        store,
+        process=state.process_index,
+        processes=state.num_processes,
+        on_unit=advance,
+    )
+    state.wait_for_everyone()
+
+
+def _report(
+    suite: Suite,
+    store: Store,
+    state: PartialState,
+    labels: Sequence[str],
+    limits: dict[str, float],
+    alone: dict[str, float],
+) -> Evaluation:
+    """The main process writes; the others read what it wrote."""
+    records = suite.records(store)
+    with state.main_process_first():
+        if state.is_main_process:
+            write_report(store, write_tables(store, suite, labels, limits), records)
+    summary = json.loads((store.folder / "summary.json").read_text(encoding="utf-8"))
+    return Evaluation(summary, records, store.folder / "report.html", alone)
+
+
+def _answers(unit: Unit) -> int:
+    return unit.count * len(unit.defences)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Torch's number of CPU threads, for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,66 @@
+"""Flickering: one change of colour for the whole of each frame (Pony et al., arXiv 2002.05123)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from videopure.evaluation.attacks.base import GradientAttack
+from videopure.evaluation.attacks.losses import Loss
+from videopure.evaluation.attacks.threat_models import Attack, Task
+
+__all__ = ["ATTACKS", "flickering"]
+
+STEPS = 25  # of the suites
+
+
+def flickering(
+    loss: Loss,
+    clips: Tensor,
+    *,
+    epsilon: float,
+    steps: int = 50,
+    step_size: float = 1 / 255,
+    generator: Generator | None = None,
+) -> Tensor:
+    """Steps of an offset for each channel of each frame, from a random one.
+
+    The published attack weighs visibility against the label; here `epsilon` bounds it, as it
+    bounds the others, and nothing else does.
+
+    Args:
+        loss: to be raised.
+        clips: [B, T, 3, H, W] in 0..1.
+        epsilon: largest change of a pixel (L-inf), in 0..1.
+        steps: gradient steps.
+        step_size: change of an offset in one step, in 0..1.
+        generator: of the random start.
+    """
+    return _Flickering(
+        loss, clips, epsilon=epsilon, steps=steps, step_size=step_size, generator=generator
+    ).run()
+
+
+class _Flickering(GradientAttack):
+    _offsets: Tensor  # [B, T, 3, 1, 1]
+
+    def start(self) -> Tensor:
+        offsets = self.clips.new_zeros((*self.clips.shape[:3], 1, 1))
+        drawn = torch.rand(offsets.shape, generator=self.generator).to(self.clips)
+        self._offsets = offsets + self.epsilon * (drawn * 2 - 1)
+        return (self.clips + self._offsets).clamp(0, 1)
+
+    def step(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
+        direction = grad.sum(dim=(3, 4), keepdim=True).sign()
+        moved = self._offsets + self.step_size * direction
+        self._offsets = moved.clamp(-self.epsilon, self.epsilon)
+        return (self.clips + self._offsets).clamp(0, 1)
+
+
+def _on_recogniser(task: Task) -> Tensor:
+    return flickering(
+        task.bare_loss(), task.clips, epsilon=task.epsilon, steps=STEPS, generator=task.generator
+    )
+
+
+ATTACKS = (Attack("flickering", "gray-box", _on_recogniser),)
