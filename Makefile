@@ -81,7 +81,7 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev
 	@mkdir -p build/typing/videopure
 	@for package in $(PACKAGES); do ln -sfn ../../../$$package build/typing/videopure/$$package; done
-	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks
+	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks -p tests -p docs -p constraints
 
 parity: $(VENV)/.dev
 	@$(BIN)/python tests/parity.py

@@ -11,6 +11,7 @@ import yaml
 
 from constraints.lowest import LOWEST, lowest
 from docs import architecture
+from tests.support.imports import rooms
 from videopure.purifier import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -119,7 +120,7 @@ def test_pages_name_files_that_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    rooms = "|".join([*architecture.rooms(), "benchmarks", "docs", "tests"])
-    named = re.findall(rf"`((?:{rooms})/[\w./-]*)`", text)
+    folders = "|".join([*rooms(), "benchmarks", "docs", "tests"])
+    named = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
     missing += [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
     assert missing == []
