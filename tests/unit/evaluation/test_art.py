@@ -14,7 +14,7 @@ from videopure.evaluation.attacks.gradient import pgd
 from videopure.evaluation.attacks.losses import cross_entropy, gradient, label_loss, soft_vote
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.extended]
 
 EPSILON = 8 / 255
 

@@ -40,6 +40,9 @@ def clips(batch: int = 2) -> Tensor:
     return torch.rand(batch, 3, 3, 16, 24, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.extended
+@pytest.mark.extended
+@pytest.mark.extended
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_answers_by_the_majority_of_its_votes(name: str) -> None:
     defence = DEFENCES[name]
