@@ -61,7 +61,7 @@ def mermaid(imports: Imports) -> str:
     """The picture: a row of boxes for each level, the lowest one last."""
     lines = ["```mermaid", "flowchart TD"]
     for height, level in reversed(list(enumerate(levels(imports)))):
-        lines += [f"  subgraph level{height}[ ]", "    direction LR"]
+        lines += [f'  subgraph level{height}[" "]', "    direction LR"]
         lines += [f"    {room}[{room}/]" for room in level]
         lines += ["  end"]
     lines += [f"  {room} --> {target}" for room, target in arrows(imports)]

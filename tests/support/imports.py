@@ -4,7 +4,6 @@ Rooms are the packages directly below `videopure`. Nothing of ours is imported t
 """
 
 import ast
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def rooms() -> list[str]:
-    """The rooms' names, as pyproject.toml lists the packages, sorted."""
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    names = listed["tool"]["setuptools"]["packages"]
-    return sorted({name.split(".")[1] for name in names})
+    """The packages at the top level, sorted, but for those that are not of the distribution."""
+    found = {init.parent.name for init in ROOT.glob("*/__init__.py")}
+    return sorted(found - {"benchmarks", "tests"})
 
 
 def imported(source: str, package: str) -> Iterator[tuple[int, str]]:
