@@ -1,4 +1,4 @@
-# Everything on a fresh machine with Python 3.10 to 3.13 and make:
+# Everything on a fresh machine with Python 3.11 to 3.14 and make:
 #   make demo    build the archive, serve it, send it a clean and an attacked clip
 #   make test    run the tests
 PYTHON ?= python3
@@ -14,17 +14,20 @@ PACKAGES := wire purifier format handler archive motions training evaluation cli
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo serve test test-all lint types format parity bench train-demo evaluate-demo clean
+.PHONY: help demo serve test test-fast test-all test-lowest lint types format parity bench dist train-demo evaluate-demo clean
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
+#   make test-fast   run the unit tests that take less than about two seconds each
 #   make test-all   run the slow tests too: load, failures, hundreds of damaged files
+#   make test-lowest   run the unit tests on the lowest versions that pyproject.toml allows
 #   make serve   build the archive and leave a server running in the foreground
 #   make bench   measure speed, into build/benchmarks; BENCH=--quick only sees that it runs
+#   make dist   build the wheel and the sdist; with TAG=v1.2.3 only where that is the version
 #   make lint types format parity train-demo evaluate-demo clean
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
-	  { echo "$(PYTHON) is not Python 3.10 to 3.13; set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
+	  { echo "$(PYTHON) is not Python 3.11 to 3.14; set PYTHON=..."; exit 1; }
 	@echo "==> Making a virtual environment in $(VENV) and installing torch"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip
@@ -38,7 +41,7 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.python pyproject.toml
 	@echo "==> Installing the packages that the tests need"
-	$(PIP) install --editable '.[dev]'
+	$(PIP) install --editable '.[dev]' $(CONSTRAINTS:%=--constraint %)
 	$(PIP) install --quiet --no-deps --upgrade --target build/torchvision '$(TORCHVISION)'
 	@touch $@ $(VENV)/.demo
 
@@ -54,8 +57,17 @@ serve: $(VENV)/.demo
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow"
 
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/unit -m "not slow and not extended"
+
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# torch is not among them: its build is TORCH's.
+LOWEST := build/lowest
+test-lowest:
+	$(MAKE) VENV=$(LOWEST) CONSTRAINTS=constraints/lowest.txt $(LOWEST)/.dev
+	$(LOWEST)/bin/python -m pytest tests/unit -m "not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -69,13 +81,20 @@ format: $(VENV)/.dev
 types: $(VENV)/.dev
 	@mkdir -p build/typing/videopure
 	@for package in $(PACKAGES); do ln -sfn ../../../$$package build/typing/videopure/$$package; done
-	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks
+	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks -p tests -p docs -p constraints
 
 parity: $(VENV)/.dev
 	@$(BIN)/python tests/parity.py
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+# With TAG, such as v1.2.3, only where that is the version.
+dist: $(VENV)/.dev
+	@version=v$$($(BIN)/python -c 'import videopure.purifier as p; print(p.__version__)'); \
+	  test "$(or $(TAG),$$version)" = "$$version" || \
+	  { echo "TAG is $(TAG), but the version is $$version"; exit 1; }
+	$(BIN)/python -m build
 
 # The UNet takes as long as all the rest: one core for it, the other for the recognisers.
 TRAIN := $(BIN)/python -m videopure.demo.train

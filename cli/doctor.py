@@ -77,10 +77,10 @@ def examine(archive: Path, folder: Path = Path()) -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     found = ".".join(map(str, sys.version_info[:3]))
-    if (3, 10) <= sys.version_info[:2] < (3, 14):
+    if (3, 11) <= sys.version_info[:2] < (3, 15):
         yield Finding("Python", "ok", found)
     else:
-        yield Finding("Python", "fault", found, "use Python 3.10 to 3.13")
+        yield Finding("Python", "fault", found, "use Python 3.11 to 3.14")
 
 
 def _packages() -> Iterator[Finding]:

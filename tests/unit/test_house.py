@@ -4,12 +4,11 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.imports import ROOT, imported, rooms
+
 # From the top down: a room may import those that stand after it.
 ORDER = (
     *("cli", "demo", "launcher", "training", "evaluation", "motions", "archive", "handler"),
@@ -17,11 +16,6 @@ ORDER = (
 )
 
 pytestmark = pytest.mark.unit
-
-
-def rooms() -> set[str]:
-    """The packages at the top level, but for those that are not of the distribution."""
-    return {init.parent.name for init in ROOT.glob("*/__init__.py")} - {"benchmarks", "tests"}
 
 
 def allowed(init: str) -> set[str]:
@@ -32,23 +26,6 @@ def allowed(init: str) -> set[str]:
     if found[1] == "nothing of ours":
         return set()
     return set(re.split(r", | and ", found[1]))
-
-
-def imported(source: str, package: str) -> Iterator[tuple[int, str]]:
-    """Line and full name of everything imported, wherever it stands: in functions as well.
-
-    Args:
-        source: of a module.
-        package: that it lies in, for relative imports.
-    """
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")
-            above = parts[: len(parts) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
 
 
 def forbidden(source: str, package: str, may: set[str]) -> list[tuple[int, str]]:
@@ -63,7 +40,7 @@ def forbidden(source: str, package: str, may: set[str]) -> list[tuple[int, str]]
 
 
 def test_every_room_has_its_place_in_the_order() -> None:
-    assert rooms() == set(ORDER)
+    assert rooms() == sorted(ORDER)
 
 
 @pytest.mark.parametrize("room", ORDER)

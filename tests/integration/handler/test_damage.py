@@ -46,7 +46,7 @@ def test_whole_files_are_answered(service: VideoPureService) -> None:
 
 def test_damaged_files_are_never_a_fault_of_the_server(service: VideoPureService) -> None:
     """Some damage leaves a video that can be shown: those are answered, the others refused."""
-    statuses = Counter()
+    statuses: Counter[int] = Counter()
     for name, data in damaged_files(120):
         status, body = ask(service, {"video": data, "purify": b"false"})
         assert status in (200, 413, 415, 422), (name, body)

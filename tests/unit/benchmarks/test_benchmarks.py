@@ -25,6 +25,8 @@ def case() -> GoldenCase:
     return GoldenCase(FIXTURE / "case_clip9018.safetensors", load_pipeline(FIXTURE))
 
 
+@pytest.mark.extended
+@pytest.mark.extended
 @pytest.mark.parametrize(("prefix", "inversion_steps"), [("t5", 5), ("t2", 2)])
 def test_the_published_schedule_gives_the_recorded_votes(
     case: GoldenCase, prefix: str, inversion_steps: int
@@ -60,6 +62,7 @@ def toy() -> Setup:
     return text_to_video(frames=4, size=32, clips=2, width=16)
 
 
+@pytest.mark.extended
 def test_both_ways_give_the_same_votes(toy: Setup) -> None:
     found = agreement(toy)
     assert found["clips"] == found["same_labels"] == found["same_votes"] == 2
@@ -67,6 +70,7 @@ def test_both_ways_give_the_same_votes(toy: Setup) -> None:
     assert found["latents_beyond_5e-4"] <= 1e-3
 
 
+@pytest.mark.extended
 def test_exact_mode_counts_three_quarters_of_the_published_work_at_most(toy: Setup) -> None:
     clip = toy.clips[:1]
     published = count_flops(lambda: toy.stock.answer(clip))

@@ -14,7 +14,7 @@ from videopure.evaluation.attacks.losses import cross_entropy, gradient, label_l
 from videopure.evaluation.attacks.pgd import pgd
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.extended]
 
 EPSILON = 8 / 255
 

@@ -84,6 +84,7 @@ def test_sparse_frames_finds_the_frames_that_matter() -> None:
         sparse_frames(lambda x: x.sum(), clips, epsilon=0.1, frames=5)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", [cross_entropy, margin])
 def test_apgd_reaches_at_least_the_loss_of_pgd(kind: Callable[..., Tensor]) -> None:
     recogniser = tiny_recogniser(4, (8, 8))

@@ -28,6 +28,9 @@ def clips(batch: int = 2) -> Tensor:
     return torch.rand(batch, 3, 3, 16, 24, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.extended
+@pytest.mark.extended
+@pytest.mark.extended
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_answers_by_the_majority_of_its_votes(name: str) -> None:
     defence = DEFENCES[name]
@@ -80,6 +83,7 @@ def test_no_defence_is_the_bare_recogniser() -> None:
     torch.testing.assert_close(votes, defence.recogniser.logits(clips()))
 
 
+@pytest.mark.extended
 def test_ablations_take_away_what_they_say() -> None:
     """Against the parts of the pipeline, called one by one."""
     full, unguided, inverted, first, last = (
@@ -112,6 +116,7 @@ def test_forms_that_draw_include_t_around_the_archives() -> None:
     assert any(form.step_range == (0, 2) for form in zero.values())
 
 
+@pytest.mark.extended
 def test_candidates_alone_share_what_is_computed_of_the_same_clips_and_of_no_others() -> None:
     """Answers to one batch after another are those of the votes, whoever was asked before."""
     for seed in (1, 2):

@@ -21,7 +21,7 @@ from videopure.evaluation.attacks.losses import (
 from videopure.evaluation.attacks.pgd import pgd
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.extended]
 
 FORMS = {
     "published": Randomisation(),

@@ -78,6 +78,7 @@ def run(folder: Path, suite: Suite, processes: int = 1) -> list[Record]:
     return timeless(Store(folder, {}).records())
 
 
+@pytest.mark.extended
 def test_two_processes_and_a_resumed_run_give_the_numbers_of_one(tmp_path: Path) -> None:
     one = run(tmp_path / "one", SUITE)
     assert len(one) == 2 * 4 + 3 * 4 + 2 + 2 * 2 + 2 + 2 + 2
@@ -91,6 +92,7 @@ def test_two_processes_and_a_resumed_run_give_the_numbers_of_one(tmp_path: Path)
     assert (tmp_path / "part" / "units-0.jsonl").read_text().startswith(before)
 
 
+@pytest.mark.extended
 def test_a_finished_suite_computes_nothing(tmp_path: Path) -> None:
     run(tmp_path, SUITE)
     stored = (tmp_path / "units-0.jsonl").read_bytes()

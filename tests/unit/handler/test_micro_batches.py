@@ -21,6 +21,7 @@ def take(megabytes: int) -> None:
     torch.ones(megabytes * MEGABYTE // 4)
 
 
+@pytest.mark.extended
 def test_clips_share_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(micro_batches, "free_memory", lambda device: 2000 * MEGABYTE)
     assert 7 <= micro_batches.clips_that_fit(lambda: take(120), CPU) <= 9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -101,19 +103,19 @@ def test_wrong_arguments_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.mkv"])
-def test_a_lossless_file_keeps_every_pixel(name: str, tmp_path) -> None:
+def test_a_lossless_file_keeps_every_pixel(name: str, tmp_path: Path) -> None:
     clip = make_clip(2, 5)
     assert np.array_equal(read(write_video(clip, tmp_path / name)), clip)
 
 
-def test_a_lossy_file_is_close(tmp_path) -> None:
+def test_a_lossy_file_is_close(tmp_path: Path) -> None:
     clip = make_clip(2, 5)
     back = read(write_video(clip, tmp_path / "clip.mp4", lossless=False))
     assert back.shape == clip.shape
     assert 0 < np.abs(back.astype(float) - clip).mean() < 10
 
 
-def test_what_cannot_be_written_is_named(tmp_path) -> None:
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     clip = make_clip(0, 0)
     with pytest.raises(ValueError, match=r"path must end in .*, got clip\.xyz"):
         write_video(clip, tmp_path / "clip.xyz")
@@ -121,7 +123,7 @@ def test_what_cannot_be_written_is_named(tmp_path) -> None:
         write_video(clip[0], tmp_path / "clip.mp4")
 
 
-def test_the_contact_sheet_shows_every_class(tmp_path) -> None:
+def test_the_contact_sheet_shows_every_class(tmp_path: Path) -> None:
     sheet = cv2.imread(str(contact_sheet(tmp_path / "sheet.png", every=4, zoom=1)))
     assert sheet is not None
     assert sheet.shape == (len(CLASSES) * FRAME_SIZE, 110 + 4 * FRAME_SIZE, 3)

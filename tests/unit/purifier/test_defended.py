@@ -37,7 +37,9 @@ def test_verdict_is_the_vote_over_the_decoded_candidates(defended: DefendedRecog
     with torch.no_grad():
         bare = defended.recogniser.logits(video).softmax(1)
         votes = (
-            defended.recogniser.logits(out.candidates.flatten(0, 1)).softmax(1).unflatten(0, (3, 4))
+            defended.recogniser.logits(torch.flatten(out.candidates, 0, 1))
+            .softmax(1)
+            .unflatten(0, (3, 4))
         )
     for clip, verdict in enumerate(full.verdicts):
         assert verdict.of == len(verdict.votes) == 4

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.unit
 ALPHA, LOG_VARIANCE = 0.9, -4.0
 
 
-def example(batch: int = 1, frames: int = 5, size: tuple[int, int] = (6, 7)) -> tuple[Tensor, ...]:
+def example(
+    batch: int = 1, frames: int = 5, size: tuple[int, int] = (6, 7)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Random (latents, noise, encoded, flow), float64."""
     generator = torch.Generator().manual_seed(3)
     shape = (batch, 4, frames, *size)
@@ -51,9 +53,9 @@ def test_clips_of_a_batch_do_not_influence_each_other() -> None:
     inputs = example(batch=3)
     together = guide(*inputs, ALPHA, LOG_VARIANCE, Guidance(reference=None))
     for k in range(3):
-        alone = guide(
-            *(x[k : k + 1] for x in inputs), ALPHA, LOG_VARIANCE, Guidance(reference=None)
-        )
+        latents, noise, encoded, flow = (x[k : k + 1] for x in inputs)
+        weights = Guidance(reference=None)
+        alone = guide(latents, noise, encoded, flow, ALPHA, LOG_VARIANCE, weights)
         torch.testing.assert_close(together[k : k + 1], alone)
 
 
@@ -63,8 +65,10 @@ def test_strength_does_not_depend_on_the_clip_size_with_a_reference() -> None:
     flow = torch.zeros(1, 4, 2, 6, 7, dtype=torch.float64)
     weights = Guidance(reference=(32, 4, 28, 28))
     small = guide(latents, noise, encoded, flow, ALPHA, LOG_VARIANCE, weights)
-    tiled = [x.repeat(1, 1, 1, 2, 2) for x in (latents, noise, encoded, flow)]
-    large = guide(*tiled, ALPHA, LOG_VARIANCE, weights)
+    latents, noise, encoded, flow = (
+        x.repeat(1, 1, 1, 2, 2) for x in (latents, noise, encoded, flow)
+    )
+    large = guide(latents, noise, encoded, flow, ALPHA, LOG_VARIANCE, weights)
     torch.testing.assert_close(large, small.repeat(1, 1, 1, 2, 2))
 
 

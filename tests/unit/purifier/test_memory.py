@@ -1,5 +1,6 @@
 """What memory calls take, and what is free."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def take(megabytes: int) -> None:
 
 
 def test_the_peak_is_what_was_taken_even_when_it_was_given_back() -> None:
-    small, large = (memory.memory_taken(lambda n=n: take(n), CPU) for n in (100, 400))
+    small, large = (memory.memory_taken(partial(take, n), CPU) for n in (100, 400))
     assert small is not None
     assert large is not None
     assert small == pytest.approx(100 * MEGABYTE, rel=0.2)

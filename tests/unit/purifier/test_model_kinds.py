@@ -72,6 +72,7 @@ def test_velocity_becomes_the_noise_that_ddim_itself_makes_of_it(timestep: int) 
     torch.testing.assert_close(ours.prev_sample, step.prev_sample)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_of_velocity_purifies_as_the_same_model_of_noise(
     plain: VideoPurePipeline, method: str, tmp_path: Path

@@ -59,6 +59,7 @@ def test_a_saved_recogniser_answers_alike(kind: type[nn.Module], tmp_path: Path)
     assert float(difference) < 1e-2  # weights are stored as fp16
 
 
+@pytest.mark.extended
 def test_the_codec_restores_clips_like_those_it_was_fitted_to() -> None:
     codec = fit_codec(training_clips(), seed=0, scaling_factor=0.5)
     frames = clips(4).flatten(0, 1) * 2 - 1

@@ -20,6 +20,7 @@ def test_parts_agree_with_the_recorded_units() -> None:
     assert report(rows) == []
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("file", sorted(FIXTURE.glob("case_*.safetensors")), ids=lambda f: f.stem)
 @torch.no_grad()
 def test_pipeline_agrees_with_the_recorded_case(file: Path) -> None:

@@ -139,6 +139,7 @@ def test_a_drawn_shift_is_undone(pipeline: VideoPurePipeline) -> None:
     torch.testing.assert_close(some[0], back[2], rtol=0, atol=1e-5)
 
 
+@pytest.mark.extended
 def test_clips_of_different_t_are_answered_each_with_its_own(pipeline: VideoPurePipeline) -> None:
     defended = defend(pipeline, FORMS["steps"])
     video = clips(1).expand(8, -1, -1, -1, -1)

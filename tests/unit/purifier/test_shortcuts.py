@@ -59,6 +59,7 @@ def test_a_shortcut_over_the_whole_way_is_none(
     assert torch.equal(purified(defend(pipeline, shortcuts), clips), exact)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     "shortcuts",
     [
@@ -110,6 +111,7 @@ def denoising_work(
     return count_flops(lambda: list(offered))
 
 
+@pytest.mark.extended
 @torch.no_grad()
 def test_features_are_computed_anew_after_the_interval(
     pipeline: VideoPurePipeline, clips: Tensor
