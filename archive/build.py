@@ -94,12 +94,9 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         if manifest.recogniser.program and not config.videopure.allow_programs:
             report("Note: workers refuse the program until the settings say allow_programs: true")
         fit = try_out(staging.root, settings, run=spec.trial)
+        _write(manifest.model_copy(update={"fit": fit}), staging.root)
         config_file = scratch / CONFIG_NAME
-        text = render_model_config(spec.config)
-        config_file.write_text(text, encoding="utf-8")
-        set_keys = flat_keys(read_yaml(text, CONFIG_NAME))
-        recorded = {"fit": fit, "config": record_of(text.encode()), "settings": set_keys}
-        _write(manifest.model_copy(update=recorded), staging.root)
+        config_file.write_text(render_model_config(spec.config), encoding="utf-8")
         report("Packing the archive")
         make = lay_out if spec.folder else pack
         _replace(make(staging.root, config_file, scratch, spec.name, spec.version), spec.out)
@@ -185,7 +182,7 @@ def make_manifest(
     stored: StoredRecogniser,
     accepted: list[str],
 ) -> Manifest:
-    """The manifest of what lies in the staging folder, and elsewhere."""
+    """The manifest of what lies in the staging folder and in external weights."""
     recogniser, pipeline = sources["recogniser"], sources["pipeline"]
     try:
         with complete_folder(staging.root, staging.located) as folder:
@@ -198,6 +195,7 @@ def make_manifest(
         if name in ("motion adapter", "decoder")
     }
     flow = sources.get("flow")
+    config = render_model_config(spec.config)
     return Manifest(
         name=spec.name,
         version=spec.version,
@@ -230,7 +228,9 @@ def make_manifest(
         accepted_licences=accepted,
         libraries={library: library_version(library) for library in LIBRARIES},
         files=staging.records(),
-        elsewhere=staging.elsewhere,
+        external_weights=staging.external_weights,
+        config=record_of(config.encode()),
+        settings=flat_keys(read_yaml(config, CONFIG_NAME)),
     )
 
 

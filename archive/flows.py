@@ -38,7 +38,7 @@ def store_flow(staging: Staging, source: Source) -> None:
     plain = Staging(staging.root, None, staging.thin, staging.report)
     plain.add_weights("flow", source, [source.path], target, "model")
     staging.located |= plain.located
-    staging.elsewhere |= plain.elsewhere
+    staging.external_weights |= plain.external_weights
     if plain.located:
         return  # loaded where everything is tried
     try:

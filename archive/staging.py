@@ -14,7 +14,7 @@ from videopure.archive.spec import BuildSpec, Report
 from videopure.archive.weights import copy_weights, read_pickled, save_weights
 from videopure.format.external_weights import CompleteFiles
 from videopure.format.integrity import FolderFiles
-from videopure.format.manifest import Elsewhere, FileRecord, digest
+from videopure.format.manifest import ExternalWeights, FileRecord, digest
 
 __all__ = ["Staging"]
 
@@ -29,7 +29,7 @@ class Staging:
         thin: leave weights that need no conversion where they are.
         report: told what is converted.
         located: the files that stay elsewhere, by their names in the archive.
-        elsewhere: the same by source, for the manifest.
+        external_weights: the same by source, for the manifest.
     """
 
     root: Path
@@ -37,7 +37,7 @@ class Staging:
     thin: bool
     report: Report
     located: dict[str, Path] = field(default_factory=dict)
-    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
+    external_weights: dict[str, ExternalWeights] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: BuildSpec, root: Path, report: Report) -> Staging:
@@ -89,8 +89,8 @@ class Staging:
         name = place.relative_to(self.root).as_posix()
         folder = source.path if source.path.is_dir() else source.path.parent
         path = file.relative_to(folder).as_posix()
-        known = self.elsewhere.get(part)
-        self.elsewhere[part] = Elsewhere(
+        known = self.external_weights.get(part)
+        self.external_weights[part] = ExternalWeights(
             folder=None if source.repo else str(folder.resolve()),
             repo=source.repo,
             commit=source.commit,

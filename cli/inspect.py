@@ -106,7 +106,7 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
             yield f"    {component.program} is code, let in with --trust-program"
         for part, class_name in component.classes.items():
             yield f"    {part}: {class_name}"
-    for part, place in manifest.elsewhere.items():
+    for part, place in manifest.external_weights.items():
         where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
         yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
     yield from fit_lines(summary)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from videopure.format.integrity import ArchiveFiles
-from videopure.format.manifest import Elsewhere, Manifest, ManifestError
+from videopure.format.manifest import ExternalWeights, Manifest, ManifestError
 
 __all__ = ["CompleteFiles", "complete_folder", "locate"]
 
@@ -28,18 +28,20 @@ def locate(manifest: Manifest, folders: Mapping[str, str | None]) -> dict[str, P
         ManifestError: naming a file that is not there, and what to do.
     """
     for source, folder in folders.items():
-        if folder is not None and source not in manifest.elsewhere:
-            known = ", ".join(manifest.elsewhere) or "none: the archive holds all its weights"
+        if folder is not None and source not in manifest.external_weights:
+            known = (
+                ", ".join(manifest.external_weights) or "none: the archive holds all its weights"
+            )
             raise ManifestError(f"weights.{source} is set, but weights lie elsewhere of: {known}")
     return {
-        name: _find(source, name, path, elsewhere, folders.get(source))
-        for source, elsewhere in manifest.elsewhere.items()
-        for name, path in elsewhere.files.items()
+        name: _find(source, name, path, weights, folders.get(source))
+        for source, weights in manifest.external_weights.items()
+        for name, path in weights.files.items()
     }
 
 
-def _find(source: str, name: str, path: str, elsewhere: Elsewhere, folder: str | None) -> Path:
-    where = folder or elsewhere.folder
+def _find(source: str, name: str, path: str, weights: ExternalWeights, folder: str | None) -> Path:
+    where = folder or weights.folder
     way_out = f"set weights.{source} in model-config.yaml to the folder that holds {path}"
     if where is not None:
         found = Path(where) / path
@@ -48,12 +50,12 @@ def _find(source: str, name: str, path: str, elsewhere: Elsewhere, folder: str |
         return found
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(str(elsewhere.repo), path, revision=elsewhere.commit)
+    cached = try_to_load_from_cache(str(weights.repo), path, revision=weights.commit)
     if not isinstance(cached, str):
         raise ManifestError(
-            f"{name} is to be read from {elsewhere.repo}@{elsewhere.commit}, which is not in the "
-            f"hub's local cache: fetch it with `hf download {elsewhere.repo} {path} --revision "
-            f"{elsewhere.commit}`, or {way_out}"
+            f"{name} is to be read from {weights.repo}@{weights.commit}, which is not in the "
+            f"hub's local cache: fetch it with `hf download {weights.repo} {path} --revision "
+            f"{weights.commit}`, or {way_out}"
         )
     return Path(cached)
 
@@ -61,40 +63,40 @@ def _find(source: str, name: str, path: str, elsewhere: Elsewhere, folder: str |
 class CompleteFiles:
     """An archive's files and those that lie elsewhere; see `ArchiveFiles`."""
 
-    def __init__(self, files: ArchiveFiles, elsewhere: Mapping[str, Path]) -> None:
+    def __init__(self, files: ArchiveFiles, external: Mapping[str, Path]) -> None:
         self._files = files
-        self._elsewhere = elsewhere
+        self._external = external
 
     def names(self) -> Iterator[str]:
         """See `ArchiveFiles.names`."""
         for name in self._files.names():
-            if name in self._elsewhere:
+            if name in self._external:
                 raise ManifestError(
                     f"{name} is in the archive, but its manifest says that it lies elsewhere"
                 )
             yield name
-        yield from self._elsewhere
+        yield from self._external
 
     def open(self, name: str) -> BinaryIO:
         """See `ArchiveFiles.open`."""
-        if name in self._elsewhere:
-            return self._elsewhere[name].open("rb")
+        if name in self._external:
+            return self._external[name].open("rb")
         return self._files.open(name)
 
 
 @contextmanager
-def complete_folder(root: Path, elsewhere: Mapping[str, Path]) -> Iterator[Path]:
+def complete_folder(root: Path, external: Mapping[str, Path]) -> Iterator[Path]:
     """A folder in which everything lies under its name in the archive, for loading.
 
     It is the archive's own where that holds all; else one of links, gone afterwards.
     """
-    if not elsewhere:
+    if not external:
         yield root
         return
     with tempfile.TemporaryDirectory(prefix="videopure-") as name:
         folder = Path(name)
         own = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
-        for target, path in {**own, **elsewhere}.items():
+        for target, path in {**own, **external}.items():
             if path.is_file():
                 link = folder / target
                 link.parent.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ def load_folder(
         ManifestError: if a file is missing or has changed since the archive was built.
     """
     archive = Archive(root, FolderFiles(root))
-    archive.verify(public_key)
+    archive.verify(public_key, settings.weights)
     return _load_verified(root, archive.manifest, settings, device)
 
 

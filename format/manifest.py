@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 
@@ -16,7 +17,7 @@ __all__ = [
     "MANIFEST_NAME",
     "SIGNATURE_NAME",
     "Component",
-    "Elsewhere",
+    "ExternalWeights",
     "FileRecord",
     "Fit",
     "Manifest",
@@ -35,6 +36,7 @@ ENTRY_NAME = "MAR-INF/MANIFEST.json"
 CHANGES_NAME = "operator.json"
 SIGNATURE_NAME = "signature.json"
 _BLOCK = 1 << 20
+_FORMER = re.compile(rb'"format":\s*[12]\b')
 
 
 class ManifestError(ValueError):
@@ -78,7 +80,7 @@ class Component(_Record):
     program: str | None = None
 
 
-class Elsewhere(_Record):
+class ExternalWeights(_Record):
     """Weights of a thin archive, which stay where they were found.
 
     Args:
@@ -115,13 +117,13 @@ class Fit(_Record):
 class Manifest(_Record):
     """The manifest; paths in `files` are relative to the archive's root.
 
-    `accepted_licences` are those that restrict use and were accepted at build time; `elsewhere`
-    are the files that a thin archive does not hold, by the source that they come from; `fit` is
-    None where no clip was tried; `config` is model-config.yaml as it was built, None in archives
-    of version 1.0, which did not record it; `settings` are the keys set in it, by dotted name.
+    `accepted_licences` are those that restrict use and were accepted at build time;
+    `external_weights` are the files that a thin archive does not hold, by the source that they
+    come from; `fit` is None where no clip was tried; `config` is model-config.yaml as it was
+    built, `settings` the keys that are set in it, by dotted name.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str
     version: str
     videopure_version: str
@@ -131,10 +133,10 @@ class Manifest(_Record):
     accepted_licences: list[str] = []
     libraries: dict[str, str]
     files: dict[str, FileRecord]
-    elsewhere: dict[str, Elsewhere] = {}
+    external_weights: dict[str, ExternalWeights] = {}
     fit: Fit | None = None
-    config: FileRecord | None = None
-    settings: dict[str, Any] = {}
+    config: FileRecord
+    settings: dict[str, Any]
 
     @classmethod
     def read(cls, root: Path) -> Manifest:
@@ -156,13 +158,18 @@ class Manifest(_Record):
         Raises:
             ManifestError: if it is malformed, or names a file outside the archive.
         """
+        if _FORMER.search(data):
+            raise ManifestError(
+                "the archive was built by version 1.0, which did not record its settings: build "
+                "it anew"
+            )
         try:
             manifest = cls.model_validate_json(data)
         except ValidationError as error:
             raise ManifestError(f"{MANIFEST_NAME} is malformed: {_faults(error)}") from None
         for name in manifest.files:
             check_path(name)
-        for source in manifest.elsewhere.values():
+        for source in manifest.external_weights.values():
             for name, path in source.files.items():
                 if name not in manifest.files:
                     raise ManifestError(f"{name} lies elsewhere, but its digest is not recorded")

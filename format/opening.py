@@ -27,7 +27,7 @@ from videopure.format.manifest import (
     check_path,
 )
 from videopure.format.operator import OperatorChanges, record_of
-from videopure.format.settings import HandlerSettings, ModelConfig, read_yaml
+from videopure.format.settings import HandlerSettings, ModelConfig, Weights, read_yaml
 from videopure.format.signature import check_signature
 from videopure.format.zip_layout import check_layout
 
@@ -148,11 +148,12 @@ class Archive:
     def _read_optional(self, name: str) -> bytes | None:
         return self.read(name) if name in set(self.files.names()) else None
 
-    def verify(self, public_key: Path | None = None) -> None:
+    def verify(self, public_key: Path | None = None, weights: Weights | None = None) -> None:
         """Check every file, the settings, and the entry that TorchServe starts.
 
         Args:
             public_key: PEM file of the Ed25519 key that must have signed the archive.
+            weights: where those of a thin archive lie; None for the places in its settings.
 
         Raises:
             ManifestError: naming the first file that is not what it should be.
@@ -164,7 +165,7 @@ class Archive:
         try:
             if isinstance(self.files, ZipFiles):
                 check_layout(self.path)
-            external = locate(self.manifest, dict(self.settings.weights))
+            external = locate(self.manifest, dict(weights or self.settings.weights))
             verify_contents(CompleteFiles(self.files, external), self.manifest)
         except zipfile.BadZipFile as error:  # the zip's own check sums
             raise ManifestError(f"{self.path} is damaged: {error}") from None
@@ -174,11 +175,6 @@ class Archive:
         """The settings must be those of the build, or those that the operator recorded."""
         changes, built = self.changes, self.manifest.config
         expected = built if changes is None else changes.config
-        if expected is None:
-            raise ManifestError(
-                "the archive was built by version 1.0, which did not record its settings: build "
-                "it anew"
-            )
         if record_of(self.read(CONFIG_NAME)) != expected:
             raise ManifestError(
                 f"{CONFIG_NAME} has changed since it was recorded: if you changed it, record that "

@@ -19,6 +19,7 @@ from tests.support.models import save_recogniser
 from tests.support.pipelines import TEXT_TO_VIDEO
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, BuildSpec, build
+from videopure.archive.configure import configure_archive
 from videopure.format.manifest import Manifest, ManifestError
 from videopure.format.opening import inspect_archive, verify_archive
 from videopure.format.settings import HandlerSettings
@@ -107,8 +108,8 @@ def test_a_thin_archive_leaves_weights_where_they_are(
     held = [name for name in ZipFile(archive).namelist() if name.endswith(".safetensors")]
     assert held == ["pipeline/prompt_embedding/diffusion_pytorch_model.safetensors"]
     summary = verify_archive(archive)
-    assert summary.manifest.elsewhere.keys() == {"recogniser", "pipeline"}
-    assert summary.manifest.elsewhere["recogniser"].folder == str(sources / "recogniser")
+    assert summary.manifest.external_weights.keys() == {"recogniser", "pipeline"}
+    assert summary.manifest.external_weights["recogniser"].folder == str(sources / "recogniser")
     fat = inspect_archive(tmp_path / "fat.mar").manifest
     assert summary.manifest.files[UNET] == fat.files[UNET]
     assert summary.manifest.purifier.parameters == fat.purifier.parameters
@@ -131,6 +132,7 @@ def test_weights_of_a_thin_archive_may_be_moved(
     for name, folder in folders.items():
         text = text.replace(f"  #   {name}: null", f"    {name}: {folder}")
     (root / "model-config.yaml").write_text(text.replace("  # weights:", "  weights:"))
+    configure_archive(root)
     verify_archive(root)
     with pytest.raises(ManifestError, match=r"weights\.flow is set, but weights lie elsewhere of"):
         serve(root, weights={**folders, "flow": "x"})
@@ -172,7 +174,7 @@ def _manifest(root: Path, change: Callable[[Any], object]) -> None:
 
 def leave_the_folder(root: Path, sources: Path) -> None:
     def change(manifest: Any) -> None:
-        manifest["elsewhere"]["recogniser"]["files"][WEIGHTS] = "../../etc/passwd"
+        manifest["external_weights"]["recogniser"]["files"][WEIGHTS] = "../../etc/passwd"
 
     _manifest(root, change)
 
@@ -241,8 +243,8 @@ def test_a_thin_archive_of_the_hub_reads_its_local_cache(
         folder=True,
     )
     root = build(built)
-    elsewhere = Manifest.read(root).elsewhere["recogniser"]
-    assert (elsewhere.folder, elsewhere.repo, elsewhere.commit) == (None, "team/recogniser", COMMIT)
+    external = Manifest.read(root).external_weights["recogniser"]
+    assert (external.folder, external.repo, external.commit) == (None, "team/recogniser", COMMIT)
     use_hub("http://127.0.0.1:9", monkeypatch)  # where nothing listens
     torch.testing.assert_close(serve(root), expected)
     shutil.rmtree(hub)

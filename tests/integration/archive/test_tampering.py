@@ -336,3 +336,12 @@ def test_a_program_is_loaded_only_where_the_operator_allows_it(tmp_path: Path) -
         load_archive(archive, CPU)
     configure_archive(archive, {"videopure": {"allow_programs": True}})
     load_archive(archive, CPU)
+
+
+def test_an_archive_of_version_1_says_what_to_do(unpacked: Path) -> None:
+    file = unpacked / "videopure.json"
+    manifest = json.loads(file.read_text()) | {"format": 2}
+    del manifest["config"], manifest["settings"]
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(ManifestError, match=r"built by version 1\.0, .*: build it anew"):
+        verify_archive(unpacked)
