@@ -26,7 +26,6 @@ def case() -> GoldenCase:
 
 
 @pytest.mark.extended
-@pytest.mark.extended
 @pytest.mark.parametrize(("prefix", "inversion_steps"), [("t5", 5), ("t2", 2)])
 def test_the_published_schedule_gives_the_recorded_votes(
     case: GoldenCase, prefix: str, inversion_steps: int
@@ -80,6 +79,7 @@ def test_exact_mode_counts_three_quarters_of_the_published_work_at_most(toy: Set
     assert count_flops(lambda: toy.with_settings(speed="fast").answer(clip)) <= 0.3 * published
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "sizes"), [("frames", (4, 8)), ("batch", (1, 3)), ("steps", (1, 2, 4))]
 )

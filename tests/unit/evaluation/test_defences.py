@@ -29,8 +29,6 @@ def clips(batch: int = 2) -> Tensor:
 
 
 @pytest.mark.extended
-@pytest.mark.extended
-@pytest.mark.extended
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_answers_by_the_majority_of_its_votes(name: str) -> None:
     defence = DEFENCES[name]
@@ -45,6 +43,7 @@ def test_every_defence_answers_by_the_majority_of_its_votes(name: str) -> None:
         assert answer.votes == tuple(ballot.argmax(1).tolist()[: len(answer.votes)])
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", DEFENCES)
 def test_seeds_matter_where_and_only_where_something_is_drawn(name: str) -> None:
     defence = DEFENCES[name]
@@ -57,6 +56,7 @@ def test_seeds_matter_where_and_only_where_something_is_drawn(name: str) -> None
     assert differs == defence.randomised
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_offers_a_gradient(name: str) -> None:
     defence = DEFENCES[name]
