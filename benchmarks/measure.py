@@ -53,7 +53,7 @@ def interleave(
     """Time things in turn, so that whatever else the machine does falls on all alike.
 
     Args:
-        things: each is called with the round, answers milliseconds by stage or None, and is
+        things: each is called with the round, returns milliseconds by stage or None, and is
             called once more before the first round, unmeasured.
         rounds: measured calls of each.
     """

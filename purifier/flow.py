@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 __all__ = ["RAFT_MODELS", "DISFlow", "FlowEstimator", "RAFTFlow", "load_flow"]
 
-# Called with a video [B, T, 3, H, W] in 0..1; answers [B, T-1, 2, H, W], (dx, dy) in pixels from
+# Called with a video [B, T, 3, H, W] in 0..1; returns [B, T-1, 2, H, W], (dx, dy) in pixels from
 # frame k to frame k + 1, float32, on the video's device.
 FlowEstimator = Callable[[Tensor], Tensor]
 

@@ -50,7 +50,7 @@ def train_steps(
     Args:
         name: shown beside the progress bar.
         total: number of steps.
-        step: does one step and answers what goes into the curve, such as the loss.
+        step: does one step and returns what goes into the curve, such as the loss.
         parts: what the checkpoint holds (anything with `state_dict` and `load_state_dict`).
         checkpoint: file, written every minute and at the end.
 

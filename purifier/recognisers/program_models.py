@@ -45,7 +45,7 @@ class _Frozen(nn.Module):
 
 
 class ProgramRecogniser(Recogniser):
-    """A program that takes float32 frames in its own layout and answers logits."""
+    """A program that takes float32 frames in its own layout and returns logits."""
 
     def __init__(self, program: Any, config: RecogniserConfig) -> None:
         super().__init__(
