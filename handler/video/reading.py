@@ -64,11 +64,13 @@ class Survey:
         begins: seconds at which each frame begins.
         seconds: how long all of them last.
         damage: what the file lacks.
+        keyed: whether there is a key frame.
     """
 
     begins: list[float]
     seconds: float
     damage: Damage
+    keyed: bool
 
 
 class Shown(NamedTuple):
@@ -122,7 +124,7 @@ class OpenVideo:
             )
         # Headers may be silent, or say less than the frames' own times.
         self.budget.check("seconds", clock.seconds, limits.max_seconds)
-        return Survey(begins, clock.seconds, self.damage)
+        return Survey(begins, clock.seconds, self.damage, first_key is not None)
 
     def frames(self, survey: Survey) -> Iterator[Shown]:
         """Every frame that a decoder shows, in order; `damage` counts what cannot be decoded.
@@ -137,7 +139,7 @@ class OpenVideo:
         self.damage = replace(survey.damage)
         # The decoder itself refuses frames larger than the header admits.
         self.stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
-        for frame in self._decoded():
+        for frame in self._decoded(survey.keyed):
             self.budget.check("pixels a frame", frame.width * frame.height, limits.max_pixels)
             begins = clock.begin(self._ticks(frame), frame.duration)
             self.budget.check("frames", clock.frames, limits.max_frames)
@@ -155,15 +157,16 @@ class OpenVideo:
             raise error
         return [*self.warnings, *self.damage.warnings(frames)]
 
-    def _decoded(self) -> Iterator[Any]:
+    def _decoded(self, has_key: bool) -> Iterator[Any]:
         """What the decoder gives; a packet that it refuses costs that packet alone."""
         unsized = self.stream.codec_context.width == 0
         keyed = clean = False
         for packet in self._packets(flush=True):
             if packet is not None and self._is_cut(packet):
                 continue
-            # What comes before the first key frame cannot be decoded by anyone.
             keyed = keyed or packet is None or packet.is_keyframe
+            if self._joinable and has_key and not keyed:
+                continue  # nobody can decode it; some decoders show grey smears all the same
             try:
                 decoded = self.stream.codec_context.decode(packet)
             except av.error.FFmpegError as error:
@@ -195,7 +198,11 @@ class OpenVideo:
 
     def _is_cut(self, packet: Any) -> bool:
         """Whether the file ends within the packet. Of a broadcast it only means a gap before."""
-        return packet.is_corrupt and not joinable(self.container.format.name)
+        return packet.is_corrupt and not self._joinable
+
+    @property
+    def _joinable(self) -> bool:
+        return joinable(self.container.format.name)
 
     def _ticks(self, timed: Any) -> int | None:
         """The time of a packet or frame by the stream's clock."""
@@ -209,7 +216,7 @@ class OpenVideo:
         return Clock(
             stream.time_base,
             stream.average_rate or stream.guessed_rate,
-            joinable=joinable(self.container.format.name),
+            joinable=self._joinable,
         )
 
     def _find_lacking(self, packets: int, seconds: float) -> None:
