@@ -32,6 +32,7 @@ class Clock:
         tick = time_base or _DEFAULT_TICK
         self._tick = float(tick)
         self._fallback = float(1 / (rate or _DEFAULT_RATE) / tick)  # ticks of a frame
+        self._joinable = joinable
         self._jump = (_JUMP_WHERE_JOINABLE if joinable else _JUMP) / self._tick
         self._last: int | None = None  # when the last frame begins by the stream's clock
         self._own = 0  # and how long it says that it is shown
@@ -73,6 +74,7 @@ class Clock:
     def _usual(self) -> float:
         """Ticks that the last frame is shown where the next one does not tell."""
         if 0 < self._own <= self._jump:
-            # Interlaced video says how long a field is shown, which is half of it.
-            return self._own * (self._true / self._told if self._told else 1)
+            # Broadcast video often says how long a field is shown, which is half of a frame.
+            scaled = self._joinable and self._told
+            return self._own * self._true / self._told if scaled else self._own
         return self._in_gaps / self._gaps if self._gaps else self._fallback
