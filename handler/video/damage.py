@@ -74,14 +74,19 @@ class Damage:
 def announced_size(data: Source) -> int | None:
     """Bytes that a file's own header says it has, where it does.
 
-    Matroska, AVI, Windows Media and MXF do; MP4's index tells more than that. Streams and
-    unfinished recordings do not.
+    Matroska, AVI, Flash video, Windows Media and MXF do; MP4's index tells more than that. Streams
+    and unfinished recordings do not.
     """
     for at, mark, size_of in _SIZES:
         if data[at : at + len(mark)] == mark:
             try:
                 return size_of(data)
-            except (struct.error, IndexError, ValueError):  # a header that is damaged itself
+            except (
+                struct.error,
+                IndexError,
+                ValueError,
+                OverflowError,
+            ):  # a header that is damaged itself
                 return None
     return None
 
@@ -114,6 +119,13 @@ def _asf(data: Source) -> int | None:
     return size or None
 
 
+def _flv(data: Source) -> int | None:
+    """`filesize` of onMetaData, a double: Adobe's FLV 10.1, E.5."""
+    at = data[:_HEAD].index(b"\x08filesize\x00")
+    (size,) = struct.unpack_from(">d", data, at + 10)
+    return int(size) or None
+
+
 def _mxf(data: Source) -> int | None:
     """The place of the footer partition, which comes after all frames: SMPTE 377."""
     found = _MXF_HEADER.search(data[:_HEAD])
@@ -128,6 +140,7 @@ def _mxf(data: Source) -> int | None:
 _SIZES: tuple[tuple[int, bytes, Callable[[Source], int | None]], ...] = (
     (8, b"AVI ", _riff),
     (0, _EBML, _matroska),
+    (0, b"FLV\x01", _flv),
     (0, b"\x30\x26\xb2\x75", _asf),
     (0, b"\x06\x0e\x2b\x34", _mxf),
 )

@@ -222,11 +222,13 @@ class OpenVideo:
     def _find_lacking(self, packets: int, seconds: float) -> None:
         """Count what the file announces and lacks: by its index, or by its length."""
         damage, whole = self.damage, self.damage.whole
-        if self.container.format.name.startswith("mov"):
+        kind = self.container.format.name
+        if kind.startswith("mov"):
             damage.lacking += max(0, len(self.stream.index_entries) - packets)
             return
         size, present = announced_size(self.data) or 0, len(self.data)
-        if not (self._broke_off or damage.lacking or size > present):
+        fewer = kind == "ivf" and self.stream.frames > packets
+        if not (self._broke_off or damage.lacking or size > present or fewer):
             return
         announced = self._announced_seconds()
         if announced is not None:
@@ -240,6 +242,9 @@ class OpenVideo:
 
     def _announced_seconds(self) -> float | None:
         """How long the video is by its header; of the file where the stream's is not told."""
+        if self.container.format.name in ("avi", "ivf") and self.stream.frames:
+            # FFmpeg's duration is that of what there is; these count in frames, empty ones too.
+            return float(self.stream.frames * self.stream.time_base)
         if self.stream.duration is not None:
             return float(self.stream.duration * self.stream.time_base)
         duration = self.container.duration
