@@ -51,19 +51,19 @@ def test_json_is_known_by_its_looks(body: Any) -> None:
     assert opened(body) == BODY
 
 
-@pytest.mark.parametrize("body", [VIDEO, bytearray(VIDEO), b"", b"[", b"{"[:0] + b"\0{"])
+@pytest.mark.parametrize("body", [VIDEO, bytearray(VIDEO), b"", b"\0{"])
 def test_what_is_no_json_stays_bytes(body: bytes) -> None:
-    if body == b"[":
-        with pytest.raises(InvalidRequestError, match="looks like JSON but cannot be parsed"):
-            opened(body)
-    else:
-        assert opened(body) == bytes(body)
+    assert opened(body) == bytes(body)
 
 
 @pytest.mark.parametrize(
     ("coding", "pack"),
-    [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("GZIP ", gzip.compress)]
-    + [("deflate", zlib.compress)],
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("GZIP ", gzip.compress),
+        ("deflate", zlib.compress),
+    ],
 )
 def test_packed_bodies_are_unpacked(coding: str, pack: Any) -> None:
     assert opened(pack(VIDEO), content_encoding=coding) == VIDEO
@@ -107,7 +107,7 @@ def test_faults_are_told(
 )
 def test_base64_of_any_dress(text: str) -> None:
     video = parse_row({"body": {"video": text}}, HandlerSettings()).video
-    assert video.removesuffix(b"\xff") == VIDEO.removesuffix(b"\xff")
+    assert video in (VIDEO, VIDEO + b"\xff")
 
 
 @pytest.mark.parametrize("text", ["data:video/mp4,abc", "AAA*", "ä", "A"])

@@ -1,4 +1,4 @@
-"""The one table of containers: all that it promises is read, and nothing else; docs say the same."""
+"""The one table of containers: all that it promises is read; the docs say the same."""
 
 from __future__ import annotations
 

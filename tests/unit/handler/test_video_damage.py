@@ -1,4 +1,4 @@
-"""One rule for damage: what can be decoded is used if at most a tenth is missing, and it is said."""
+"""One rule for damage: what can be decoded is used if at most a tenth is missing."""
 
 from __future__ import annotations
 
