@@ -101,7 +101,7 @@ def test_a_lost_sound_and_damage_are_told(tmp_path: Path) -> None:
     data = whole.read_bytes()
     with av.open(io.BytesIO(data)) as container:
         ends = [p.pos for p in container.demux(video=0) if p.size > 0]
-    source.write_bytes(data[: ends[10] + 2] + b"\0" * 60 + data[ends[10] + 62 :])
+    source.write_bytes(data[: ends[10]] + bytes(60) + data[ends[10] + 60 :])
     written = rewrite_video(source, target, lambda clips: clips, 4, 8, lambda *done: None)
     assert written.sound
     assert written.warnings
