@@ -16,22 +16,11 @@ from videopure.handler.memory import bounded_memory, is_out_of_memory
 from videopure.handler.video.orientation import orientation_of, upright
 from videopure.handler.video.reading import Budget, OpenVideo, Survey, open_video
 from videopure.purifier import Framing, prepare_clip, sample_frame_indices
+from videopure.wire.schemas import VideoInfo
 
-__all__ = ["Clip", "VideoInfo", "read_clip"]
+__all__ = ["Clip", "read_clip"]
 
 _SMALLEST_SIDE = 8
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What the answer says about a video; `frame_indices` are those the recogniser sees."""
-
-    frames: int
-    fps: float | None
-    duration_s: float | None
-    width: int
-    height: int
-    frame_indices: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +98,14 @@ def _read(data: bytes, num_frames: int, framing: Framing, budget: Budget) -> Cli
             f"the video has {total} frames and {num_frames} are looked at: frames are repeated "
             "evenly"
         )
-    fps = total / look.seconds
-    info = VideoInfo(total, fps, look.seconds, *look.size, indices)
+    info = VideoInfo(
+        frames=total,
+        fps=total / look.seconds,
+        duration_s=look.seconds,
+        width=look.size[0],
+        height=look.size[1],
+        frame_indices=indices,
+    )
     return Clip(torch.stack([look.nearest(index) for index in indices]), info, warnings)
 
 

@@ -231,7 +231,9 @@ class OpenVideo:
         if not (self._broke_off or damage.lacking or size > present or fewer):
             return
         announced = self._announced_seconds()
-        if announced is not None:
+        if whole == 0:
+            lost = 1
+        elif announced is not None:
             lost = round(whole * (announced - seconds) / seconds)
         elif size > present:
             lost = round(whole * (size - present) / present)

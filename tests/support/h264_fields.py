@@ -59,7 +59,7 @@ def field_pictures(pixels: np.ndarray) -> list[bytes]:
     count, height, width = grey.shape
     rows = -(-height // 32)  # of macroblocks in a field
     headers = _sequence(width, height, rows) + _picture_parameters()
-    packets = []
+    packets: list[bytes] = []
     for number in range(count):
         padded = np.pad(grey[number], ((0, 32 * rows - height), (0, 0)), mode="edge")
         for bottom in (0, 1):

@@ -26,7 +26,7 @@ def test_the_first_call_tells_what_all_will_take(
 ) -> None:
     """100 frames in windows of 16 are 7, each of 6 calls: 42 calls."""
     clock = iter((0.0, 0.0, seconds))
-    monkeypatch.setattr(meter.time, "monotonic", lambda: next(clock, seconds))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock, seconds))
     models = defended()
     with meter.WorkMeter(models, 16) as work:
         work.frames_done(0, 100)

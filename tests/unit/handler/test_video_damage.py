@@ -101,6 +101,16 @@ def test_headers_that_tell_the_size_are_believed(name: str) -> None:
         announced_size(data[:size])
 
 
+@pytest.mark.parametrize("container", ["matroska", "webm", "flv", "mxf", "ivf", "avi"])
+def test_a_file_cut_before_its_first_frame_is_damaged(container: str) -> None:
+    data, _ = lengths(container)
+    with av.open(io.BytesIO(data)) as opened:
+        first = next(opened.demux(video=0)).pos
+    for size in range(max(0, first - 40), first + 40):
+        with pytest.raises(RequestError):
+            read(data[:size])
+
+
 def test_a_stream_that_breaks_off_says_so() -> None:
     """AV1 without a container tells of no length, and its last unit is not whole."""
     data = encode(FRAMES, "obu", "libsvtav1", fps=25)
