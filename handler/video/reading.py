@@ -93,6 +93,10 @@ class OpenVideo:
     seconds: float = 0.0  # how long the frames last that `frames` gave
     _broke_off: bool = False
 
+    def __post_init__(self) -> None:
+        self._kind: str = self.container.format.name
+        self._joinable = joinable(self._kind)
+
     def survey(self) -> Survey:
         """Look at the stream's packets without decoding them.
 
@@ -200,14 +204,10 @@ class OpenVideo:
         """Whether the file ends within the packet. Of a broadcast it only means a gap before."""
         return packet.is_corrupt and not self._joinable
 
-    @property
-    def _joinable(self) -> bool:
-        return joinable(self.container.format.name)
-
     def _ticks(self, timed: Any) -> int | None:
         """The time of a packet or frame by the stream's clock."""
         # AVI has no other times than the order of decoding, which FFmpeg shows as `dts`.
-        if self.container.format.name == "avi" or timed.pts is None:
+        if self._kind == "avi" or timed.pts is None:
             return timed.dts
         return timed.pts
 
@@ -222,12 +222,11 @@ class OpenVideo:
     def _find_lacking(self, packets: int, seconds: float) -> None:
         """Count what the file announces and lacks: by its index, or by its length."""
         damage, whole = self.damage, self.damage.whole
-        kind = self.container.format.name
-        if kind.startswith("mov"):
+        if self._kind.startswith("mov"):
             damage.lacking += max(0, len(self.stream.index_entries) - packets)
             return
         size, present = announced_size(self.data) or 0, len(self.data)
-        fewer = kind == "ivf" and self.stream.frames > packets
+        fewer = self._kind == "ivf" and self.stream.frames > packets
         if not (self._broke_off or damage.lacking or size > present or fewer):
             return
         announced = self._announced_seconds()
@@ -244,7 +243,7 @@ class OpenVideo:
 
     def _announced_seconds(self) -> float | None:
         """How long the video is by its header; of the file where the stream's is not told."""
-        if self.container.format.name in ("avi", "ivf") and self.stream.frames:
+        if self._kind in ("avi", "ivf") and self.stream.frames:
             # FFmpeg's duration is that of what there is; these count in frames, empty ones too.
             return float(self.stream.frames * self.stream.time_base)
         if self.stream.duration is not None:
