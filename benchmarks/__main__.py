@@ -21,6 +21,7 @@ from diffusers.utils.logging import disable_progress_bar
 from rich.console import Console
 
 from benchmarks.alternatives import compare_alternatives
+from benchmarks.decoding import measure_decoding
 from benchmarks.limits import measure_limits, top_operators
 from benchmarks.measure import machine
 from benchmarks.memory import measure_memory
@@ -96,6 +97,10 @@ def _alternatives(size: Size) -> Any:
     return compare_alternatives(demo(), size.rounds)
 
 
+def _decoding(size: Size) -> Any:
+    return measure_decoding(3 * size.rounds, size.sizes)
+
+
 PARTS: dict[str, Callable[[Size], Any]] = {
     "schedule": _schedule,
     "limits": _limits,
@@ -104,6 +109,7 @@ PARTS: dict[str, Callable[[Size], Any]] = {
     "shortcuts": _shortcuts,
     "served": _served,
     "alternatives": _alternatives,
+    "decoding": _decoding,
 }
 
 Parts = Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(PARTS)}; all by default.")]

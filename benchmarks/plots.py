@@ -74,6 +74,13 @@ def _alternatives(result: dict[str, Any], axes: Any) -> None:
 
 
 # Result -> the function that draws it, and how many axes it needs.
+def _decoding(result: list[dict[str, Any]], axes: Any) -> None:
+    axes[0].barh([row["clip"] for row in result], [row["ratio"] for row in result])
+    axes[0].invert_yaxis()
+    axes[0].axvline(1, color="black", linewidth=0.8)
+    axes[0].set(title="reading a video", xlabel="times PyAV alone")
+
+
 PLOTS: dict[str, tuple[Callable[[Any, Any], None], Callable[[Any], int]]] = {
     "schedule": (_schedule, len),
     "limits": (_limits, len),
@@ -82,6 +89,7 @@ PLOTS: dict[str, tuple[Callable[[Any, Any], None], Callable[[Any], int]]] = {
     "served": (_served, lambda result: 2),
     "shortcuts": (_alternatives, lambda result: 1),
     "alternatives": (_alternatives, lambda result: 1),
+    "decoding": (_decoding, lambda result: 1),
 }
 
 

@@ -138,7 +138,16 @@ def _served(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _decoding(result: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        [row["clip"], f"{row['least_ms']:.0f}", f"{row['ms']:.0f}", f"{row['ratio']:.2f}"]
+        for row in result
+    ]
+    return _table(["clip", "PyAV alone, CPU ms", "the reader, CPU ms", "ratio"], rows)
+
+
 REPORTS: dict[str, Callable[[Any], list[str]]] = {
+    "decoding": _decoding,
     "schedule": _schedule,
     "limits": _limits,
     "scaling": _scaling,

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from videopure.cli.meter import WorkMeter
 from videopure.cli.options import ARCHIVE, Archive, AsJson
 from videopure.cli.terminal import console, errors, fail
 
 if TYPE_CHECKING:
+    import torch
+
+    from videopure.cli.rewrite import Rewritten
     from videopure.purifier import DefendedRecogniser
 
 __all__ = ["purify"]
@@ -21,7 +24,9 @@ __all__ = ["purify"]
 
 def purify(
     source: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False)],
-    target: Annotated[Path, typer.Argument(help="The purified copy: .mp4, .mkv, .mov ...")],
+    target: Annotated[
+        Path, typer.Argument(help="The purified copy: .mp4, .m4v, .mov, .mkv or .webm.")
+    ],
     archive: Archive = ARCHIVE,
     window: Annotated[
         int | None,
@@ -38,63 +43,72 @@ def purify(
 ) -> None:
     """Write a purified copy of a video, with the models of an archive and no server.
 
-    The copy has the video's frames and size, at a constant rate, in H.264 without sound.
+    The copy has the video's frames, upright, each shown as long as before, in H.264 or for .webm in
+    VP9. It has no sound. Any video that the server reads is read.
     """
+    from videopure.cli.rewrite import TARGETS, RewriteError, rewrite_video
+
+    if target.suffix.lower() not in TARGETS:
+        raise fail(f"{target} cannot be written: end it in {', '.join(TARGETS)}", code=2)
     if target.exists() and not force:
         raise fail(f"{target} exists; --force replaces it", code=2)
     if not archive.exists():
         raise fail(f"there is no archive {archive}: build it with `videopure build`")
     with errors.status("Loading the models"):
-        import torch
-
-        from videopure.cli.rewrite import RewriteError, rewrite_video
-
-        try:
-            chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        except RuntimeError as error:
-            raise fail(f"--device {device} is none: cpu, cuda or cuda:1", code=2) from error
-        if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise fail(f"--device {device} cannot be used: torch finds no GPU")
-        defended = _load(archive, chosen)
-    columns = (TextColumn("Purifying"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        defended = _load(archive, _device(device))
+    together = window or defended.recogniser.num_frames
     part = target.with_name(f".{target.name}.part{target.suffix}")
     try:
-        with Progress(*columns, console=errors, transient=True) as progress:
-            task = progress.add_task("", total=None)
+        with WorkMeter(defended, together) as meter:
             written = rewrite_video(
                 source,
                 part,
                 defended.purify,
-                window or defended.recogniser.num_frames,
+                together,
                 defended.pipeline.vae_scale_factor,
-                lambda done, total: progress.update(task, completed=done, total=total),
+                meter.frames_done,
             )
         part.replace(target)
     except RewriteError as error:
         raise fail(str(error)) from error
     finally:
         part.unlink(missing_ok=True)
+    _tell(target, written, as_json=as_json)
+
+
+def _tell(target: Path, written: Rewritten, *, as_json: bool) -> None:
     if as_json:
-        told = {**asdict(written), "rate": float(written.rate), "file": str(target)}
-        print(json.dumps(told))
+        print(json.dumps({**asdict(written), "file": str(target)}))
         return
+    sound = "; its sound is left out" if written.sound else ", without sound"
     console.print(
         f"Wrote {target}: {written.frames} frames, {written.width}x{written.height}, "
-        f"{float(written.rate):g} frames a second, without sound",
+        f"{written.rate:.6g} frames a second, {written.seconds:.6g} s{sound}",
         highlight=False,
         soft_wrap=True,
     )
+    for warning in written.warnings:
+        errors.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
 
 
-def _load(archive: Path, device: object) -> DefendedRecogniser:
-    """The archive's models, checked against its manifest, on a `torch.device`."""
+def _device(name: str | None) -> torch.device:
     import torch
 
+    try:
+        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise fail(f"--device {name} is none: cpu, cuda or cuda:1", code=2) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise fail(f"--device {name} cannot be used: torch finds no GPU")
+    return chosen
+
+
+def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
+    """The archive's models, checked against its manifest."""
     from videopure.format.loading import load_archive
     from videopure.format.manifest import ManifestError
     from videopure.format.settings import SettingsError
 
-    assert isinstance(device, torch.device)
     try:
         return load_archive(archive, device).defended
     except (ManifestError, SettingsError, OSError) as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -15,9 +18,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["RewriteError", "Rewritten", "rewrite_video"]
+from videopure.format.settings import Limits
+from videopure.handler.errors import RequestError
+from videopure.handler.video.orientation import orientation_of, upright
+from videopure.handler.video.reading import Budget, OpenVideo, Survey, open_video
 
-_DEFAULT_RATE = Fraction(25)
+__all__ = ["TARGETS", "RewriteError", "Rewritten", "rewrite_video"]
+
+# What can be written: by the ending of the name, the encoder and its options.
+# No B-frames: MP4 keeps the last frame's time only where frames are coded in the order of showing.
+_H264 = ("libx264", {"crf": "12", "bf": "0"})
+TARGETS: dict[str, tuple[str, dict[str, str]]] = {
+    ".mp4": _H264,
+    ".m4v": _H264,
+    ".mov": _H264,
+    ".mkv": _H264,
+    ".webm": ("libvpx-vp9", {"crf": "15", "b:v": "0", "cpu-used": "4"}),
+}
+_CLOCK = 90_000  # ticks a second of what is written
+# One's own video may take as long as it takes.
+_HUGE = 2**31 - 1
+_UNLIMITED = Limits(
+    max_bytes=2**62,
+    max_seconds=_HUGE,
+    max_frames=_HUGE,
+    max_pixels=_HUGE,
+    max_decode_seconds=_HUGE,
+)
 
 Frames = NDArray[np.uint8]
 
@@ -28,12 +55,31 @@ class RewriteError(ValueError):
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What was written; `rate` is in frames a second."""
+    """What was written.
+
+    Args:
+        rate: frames a second on average; each is shown as long as it was.
+        seconds: how long it lasts.
+        sound: whether the original has sound, which the copy has not.
+        warnings: about the original.
+    """
 
     frames: int
     width: int
     height: int
-    rate: Fraction
+    rate: float
+    seconds: float
+    sound: bool
+    warnings: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Timed:
+    """A frame [H, W, 3], the second at which it begins, and the shape of its pixels."""
+
+    pixels: Frames
+    begins: float
+    aspect: Fraction | None
 
 
 def rewrite_video(
@@ -42,70 +88,89 @@ def rewrite_video(
     change: Callable[[Tensor], Tensor],
     window: int,
     multiple: int,
-    on_progress: Callable[[int, int | None], object],
+    on_progress: Callable[[int, int], object],
 ) -> Rewritten:
-    """Write a copy whose frames went through `change`, in H.264 and without sound.
+    """Write a copy whose frames went through `change`, without sound.
+
+    It is read as the handler reads it, and keeps the frames' times, size, pixel aspect ratio and,
+    being set upright, orientation. The file grows window by window.
 
     Args:
-        source, target: files; the target's ending chooses the container.
+        source, target: files; the target's ending is one of `TARGETS`.
         change: clips [1, T, 3, H, W] in 0..1 to such clips.
         window: frames T of a clip; the last one is filled up with its last frame.
         multiple: height and width of the clips are multiples of it: frames are padded by their
             edges, and cut back afterwards.
-        on_progress: told the frames done, and how many there are where the header says so.
+        on_progress: told the frames done, at first 0, and how many there are by the file's
+            packets.
 
     Raises:
         RewriteError: saying why.
     """
+    if target.suffix.lower() not in TARGETS:
+        raise RewriteError(f"{target} must end in one of {', '.join(TARGETS)}")
     try:
-        with av.open(str(source), metadata_errors="replace") as reader:
-            if not reader.streams.video:
-                raise RewriteError(f"{source} has no video stream")
-            stream = reader.streams.video[0]
-            rate = Fraction(stream.average_rate or _DEFAULT_RATE)
-            total = stream.frames or None
-            with av.open(str(target), "w") as writer:
-                done = 0
-                output: av.VideoStream | None = None
-                for frames in _windows(_frames(reader, stream), window):
-                    changed = _changed(frames, change, window, multiple)
-                    if output is None:
-                        output = _output(writer, rate, changed.shape[2], changed.shape[1])
-                    for image in changed:
-                        writer.mux(output.encode(_even(image)))
-                    done += len(changed)
-                    on_progress(done, total)
-                if output is None:
-                    raise RewriteError(f"{source} holds no frames")
-                writer.mux(output.encode(None))
-                return Rewritten(done, output.width, output.height, rate)
-    except av.error.FFmpegError as error:
+        with _mapped(source) as data:
+            budget = Budget(_UNLIMITED)
+            with open_video(data, budget) as video:
+                survey = video.survey()
+            with open_video(data, budget) as video, av.open(str(target), "w") as container:
+                writer = _Writer(container, target.suffix.lower(), survey)
+                on_progress(0, len(survey.begins))
+                for timed in _windows(_frames(video, survey), window):
+                    images = _changed([one.pixels for one in timed], change, window, multiple)
+                    for image, one in zip(images, timed, strict=True):
+                        writer.add(image, one)
+                    on_progress(writer.frames, len(survey.begins))
+                warnings = video.judge(writer.frames)
+                writer.close(video.seconds)
+                sound = bool(video.container.streams.audio)
+        width, height = writer.size
+        rate = writer.frames / video.seconds
+        return Rewritten(writer.frames, width, height, rate, video.seconds, sound, warnings)
+    except RequestError as error:
+        raise RewriteError(f"{source}: {error}") from error
+    except (av.error.FFmpegError, OSError) as error:
         raise RewriteError(f"{source} to {target}: {error}") from error
 
 
-def _frames(reader: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Frames]:
-    """Upright frames [H, W, 3]."""
-    for frame in reader.decode(stream):
-        yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+@contextmanager
+def _mapped(source: Path) -> Iterator[mmap.mmap]:
+    """A file's bytes, read from the disk as they are needed."""
+    if source.stat().st_size == 0:
+        raise RewriteError(f"{source} is empty")
+    with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
-def _windows(frames: Iterator[Frames], length: int) -> Iterator[Frames]:
-    """Frames [T, H, W, 3], T at most `length`; a change of the size begins a new window."""
-    window: list[Frames] = []
+def _frames(video: OpenVideo, survey: Survey) -> Iterator[_Timed]:
+    for frame, begins in video.frames(survey):
+        orientation = orientation_of(frame)
+        aspect = video.stream.sample_aspect_ratio
+        if aspect and orientation.transpose:
+            aspect = 1 / aspect
+        yield _Timed(upright(frame.to_ndarray(format="rgb24"), orientation), begins, aspect)
+
+
+def _windows(frames: Iterator[_Timed], length: int) -> Iterator[list[_Timed]]:
+    """At most `length` frames together; a change of the size begins a new window."""
+    window: list[_Timed] = []
     for frame in frames:
-        if window and (len(window) == length or window[0].shape != frame.shape):
-            yield np.stack(window)
+        if window and (len(window) == length or window[0].pixels.shape != frame.pixels.shape):
+            yield window
             window = []
         window.append(frame)
     if window:
-        yield np.stack(window)
+        yield window
 
 
 def _changed(
-    frames: Frames, change: Callable[[Tensor], Tensor], window: int, multiple: int
+    images: list[Frames], change: Callable[[Tensor], Tensor], window: int, multiple: int
 ) -> Frames:
+    """Frames [T, H, W, 3] through `change`."""
+    frames = np.stack(images)
     count, height, width, _ = frames.shape
-    clip = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
+    clip = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255  # [T, 3, H, W]
     clip = torch.cat((clip, clip[-1:].expand(window - count, -1, -1, -1)))
     clip = F.pad(clip, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     changed = change(clip[None])[0, :count, :, :height, :width]
@@ -113,18 +178,66 @@ def _changed(
     return pixels  # [T, H, W, 3]
 
 
-def _output(
-    writer: av.container.OutputContainer, rate: Fraction, width: int, height: int
-) -> av.VideoStream:
-    stream = writer.add_stream("libx264", rate=rate, options={"crf": "12"})
-    # H.264 halves the colour planes: the size has to be even.
-    stream.width, stream.height = width + width % 2, height + height % 2
-    stream.pix_fmt = "yuv420p"
-    return stream
+class _Writer:
+    """Encodes frames, each as soon as it is known how long it is shown."""
+
+    def __init__(self, container: Any, ending: str, survey: Survey) -> None:
+        self._container = container
+        codec, options = TARGETS[ending]
+        rate = Fraction(len(survey.begins) / survey.seconds).limit_denominator(1001)
+        rate = max(rate, Fraction(1, 1001))
+        self._stream = container.add_stream(codec, rate=rate, options=options)
+        self._waiting: tuple[Frames, _Timed] | None = None
+        self._shown_for: dict[int, int] = {}  # ticks, by the tick at which a frame begins
+        self.frames = 0
+        self.size = (0, 0)  # width, height
+
+    def add(self, image: Frames, timed: _Timed) -> None:
+        """Take a frame [H, W, 3]; the one before it is written."""
+        if self._waiting is None:
+            self._begin(image, timed)
+        else:
+            self._write(*self._waiting, timed.begins)
+        self._waiting = (image, timed)
+        self.frames += 1
+
+    def close(self, seconds: float) -> None:
+        """Write what is left of a video of so many seconds."""
+        if self._waiting is not None:
+            self._write(*self._waiting, seconds)
+        self._encode(None)
+
+    def _begin(self, image: Frames, timed: _Timed) -> None:
+        height, width = image.shape[:2]
+        aspect = timed.aspect or Fraction(1)
+        if self._stream.codec_context.name.startswith("libvpx"):
+            # VP9 knows square pixels only, and PyAV does not tell WebM about others.
+            width, aspect = round(width * aspect), Fraction(1)
+        # H.264 and VP9 halve the colour planes: the size has to be even.
+        self.size = (width + width % 2, height + height % 2)
+        self._stream.width, self._stream.height = self.size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = Fraction(1, _CLOCK)
+        self._stream.codec_context.sample_aspect_ratio = aspect
+
+    def _write(self, image: Frames, timed: _Timed, until: float) -> None:
+        frame = av.VideoFrame.from_ndarray(_even(image), format="rgb24")
+        if (frame.width, frame.height) != self.size:  # it changed in mid-stream, or is stretched
+            frame = frame.reformat(*self.size)
+        frame.pts = round(timed.begins * _CLOCK)
+        frame.time_base = Fraction(1, _CLOCK)
+        self._shown_for[frame.pts] = round(until * _CLOCK) - frame.pts
+        self._encode(frame)
+
+    def _encode(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            # Encoders say for all frames what one is shown on average.
+            packet.duration = self._shown_for.pop(packet.pts, packet.duration)
+            self._container.mux(packet)
 
 
-def _even(image: Frames) -> av.VideoFrame:
+def _even(image: Frames) -> Frames:
     """A frame with its last row and column repeated where the size is odd."""
     height, width = image.shape[:2]
     padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
+    return np.ascontiguousarray(padded)

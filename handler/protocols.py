@@ -7,7 +7,9 @@ the body itself tells which protocol it speaks, on whichever path it was sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,15 +20,26 @@ from videopure.handler.responses import Reply
 __all__ = ["Envelope", "open_envelope"]
 
 Protocol = Literal["plain", "v1", "v2"]
+_OUTPUT = "answer"
+_V2_FIELDS = ("id", "inputs", "outputs", "parameters")
+_TENSOR_FIELDS = ("name", "shape", "datatype", "parameters", "data")
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """The videos of a request, as rows that `parse_row` reads, and how they are answered."""
+    """The videos of a request, as rows that `parse_row` reads, and how they are answered.
+
+    Args:
+        request_id: the client's own, of protocol v2.
+        shape: of protocol v2's tensor; the answer's is the same.
+        binary: whether the answer's tensor follows its JSON as bytes.
+    """
 
     protocol: Protocol
     rows: list[Mapping[str, Any]]
-    request_id: str | None = None  # the client's own, of protocol v2
+    request_id: str | None = None
+    shape: tuple[int, ...] = ()
+    binary: bool = False
 
     def seal(self, replies: Sequence[Reply]) -> Reply:
         """One reply of the rows' replies; the first error is the answer for all."""
@@ -37,10 +50,12 @@ class Envelope:
                 message = self._located(reply.body["message"], number)
                 return replace(reply, body={**reply.body, "message": message})
         bodies = [reply.body for reply in replies]
-        content = {"predictions": bodies} if self.protocol == "v1" else self._tensor(bodies)
         verdicts = tuple(verdict for reply in replies for verdict in reply.verdicts)
         clips = sum(reply.clips for reply in replies)
-        return Reply(200, "OK", content, verdicts=verdicts, clips=clips)
+        if self.protocol == "v1":
+            return Reply(200, "OK", {"predictions": bodies}, verdicts=verdicts, clips=clips)
+        reply = Reply(200, "OK", self._tensor(bodies), verdicts=verdicts, clips=clips)
+        return _in_binary(reply) if self.binary else reply
 
     def locate(self, error: RequestError, number: int) -> RequestError:
         """The error, saying which of the videos it is about where there may be several."""
@@ -53,9 +68,9 @@ class Envelope:
         """The v2 answer, whose one tensor holds JSON texts."""
         model = bodies[0]["model"]
         output = {
-            "name": "answer",
+            "name": _OUTPUT,
             "datatype": "BYTES",
-            "shape": [len(bodies)],
+            "shape": list(self.shape),
             "parameters": {"content_type": "application/json"},
             "data": [json.dumps(body, allow_nan=False) for body in bodies],
         }
@@ -67,12 +82,29 @@ class Envelope:
         }
 
 
+def _in_binary(reply: Reply) -> Reply:
+    """A v2 answer by Triton's binary tensor extension: its JSON, then the tensor's bytes."""
+    (output,) = reply.body["outputs"]
+    texts = [text.encode() for text in output["data"]]
+    tensor = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    parameters = {**output["parameters"], "binary_data_size": len(tensor)}
+    told = {key: value for key, value in output.items() if key != "data"}
+    content = {**reply.body, "outputs": [{**told, "parameters": parameters}]}
+    header = json.dumps(content, allow_nan=False).encode()
+    return replace(
+        reply,
+        media=header + tensor,
+        media_type="application/octet-stream",
+        headers={"Inference-Header-Content-Length": str(len(header))},
+    )
+
+
 def open_envelope(row: Mapping[str, Any], max_videos: int) -> Envelope:
     """Find the videos of a TorchServe row.
 
     - KServe v1: `{"instances": [{"video": base64, "options": {...}}]}`
-    - open inference protocol (v2): one BYTES tensor `video` of base64 strings in `inputs`, options
-      in `parameters`, for all of them
+    - open inference protocol (v2): one BYTES tensor `video` in `inputs`, of base64 strings or, as
+      `open_body` leaves a binary tensor, of bytes; options in `parameters`, for all of them
     - anything else is one video, left as it is
 
     Raises:
@@ -80,13 +112,19 @@ def open_envelope(row: Mapping[str, Any], max_videos: int) -> Envelope:
     """
     body = row.get("body")
     if isinstance(body, Mapping) and "instances" in body:
+        _check_fields(body, ("instances",), "options stand in each instance")
         return Envelope("v1", _instances(body, max_videos))
     if isinstance(body, Mapping) and "inputs" in body:
-        own_id = body.get("id")
-        if own_id is not None and not isinstance(own_id, str):
-            raise InvalidRequestError(f"field 'id' must be a string, got {shown(own_id)}")
-        return Envelope("v2", _tensor_rows(body, max_videos), own_id)
+        return _open_v2(body, max_videos)
     return Envelope("plain", [row])
+
+
+def _check_fields(holder: Mapping[str, Any], known: Sequence[str], hint: str) -> None:
+    for field in holder:
+        if field not in known:
+            raise InvalidRequestError(
+                f"unknown field {shown(field)}; the fields are {', '.join(known)}: {hint}"
+            )
 
 
 def _instances(body: Mapping[str, Any], max_videos: int) -> list[Mapping[str, Any]]:
@@ -100,26 +138,78 @@ def _instances(body: Mapping[str, Any], max_videos: int) -> list[Mapping[str, An
     return [{"body": instance} for instance in instances]
 
 
-def _tensor_rows(body: Mapping[str, Any], max_videos: int) -> list[Mapping[str, Any]]:
-    options = body.get("parameters", {})
-    inputs = body["inputs"]
+def _open_v2(body: Mapping[str, Any], max_videos: int) -> Envelope:
+    _check_fields(body, _V2_FIELDS, "options stand in 'parameters'")
+    own_id = body.get("id")
+    if own_id is not None and not isinstance(own_id, str):
+        raise InvalidRequestError(f"field 'id' must be a string, got {shown(own_id)}")
+    parameters = body.get("parameters", {})
+    if not isinstance(parameters, Mapping):
+        raise InvalidRequestError(f"field 'parameters' must be an object, got {shown(parameters)}")
+    options = dict(parameters)
+    by_default = options.pop("binary_data_output", False)
+    binary = _flag(_requested(body), "binary_data", by_default)
+    shape, videos = _videos(body["inputs"], max_videos)
+    rows: list[Mapping[str, Any]] = [
+        {"body": {"video": video, "options": options}} for video in videos
+    ]
+    return Envelope("v2", rows, own_id, shape, binary)
+
+
+def _requested(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters of the one output that can be asked for."""
+    outputs = body.get("outputs") or [{"name": _OUTPUT}]
+    wanted = isinstance(outputs, list) and len(outputs) == 1 and outputs[0]
+    if not isinstance(wanted, Mapping) or wanted.get("name") != _OUTPUT:
+        raise InvalidRequestError(
+            f"field 'outputs' must name one tensor, {_OUTPUT!r}, got {shown(outputs)}"
+        )
+    parameters = wanted.get("parameters", {})
+    return parameters if isinstance(parameters, Mapping) else {}
+
+
+def _flag(holder: Mapping[str, Any], name: str, default: Any) -> bool:
+    value = holder.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"parameter {name!r} must be true or false, got {shown(value)}")
+    return value
+
+
+def _videos(inputs: Any, max_videos: int) -> tuple[tuple[int, ...], list[Any]]:
+    """The shape of the one input tensor, and its elements."""
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], Mapping):
         raise InvalidRequestError(
             f"field 'inputs' must hold one tensor, 'video', got {shown(inputs)}"
         )
     tensor = inputs[0]
+    _check_fields(tensor, _TENSOR_FIELDS, "options stand in the 'parameters' beside 'inputs'")
     for field, wanted in (("name", "video"), ("datatype", "BYTES")):
         if tensor.get(field) != wanted:
             raise InvalidRequestError(
                 f"{field!r} of the input tensor must be {wanted!r}, got {shown(tensor.get(field))}"
             )
-    data = _list(tensor, "data", max_videos)
-    if tensor.get("shape") not in ([len(data)], [len(data), 1]):
+    data, shape = tensor.get("data"), tensor.get("shape")
+    # A tensor of several dimensions may come flat, or as lists in lists.
+    flat = list(_flattened(data, 8)) if isinstance(data, list) else data
+    videos = _list({"data": flat}, "data", max_videos)
+    if (
+        not isinstance(shape, list)
+        or not all(type(side) is int for side in shape)
+        or math.prod(shape) != len(videos)
+    ):
         raise InvalidRequestError(
-            f"'shape' of the input tensor must be [{len(data)}], as many as its data, got "
-            f"{shown(tensor.get('shape'))}"
+            f"'shape' of the input tensor must be [{len(videos)}], as many as its data, got "
+            f"{shown(shape)}"
         )
-    return [{"body": {"video": video, "options": options}} for video in data]
+    return tuple(shape), videos
+
+
+def _flattened(values: list[Any], deepest: int) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list) and deepest:
+            yield from _flattened(value, deepest - 1)
+        else:
+            yield value
 
 
 def _list(holder: Mapping[str, Any], field: str, longest: int) -> list[Any]:

@@ -13,12 +13,15 @@ from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
 from videopure.purifier import Method, VotesMode
 
-__all__ = ["Options", "Request", "parse_row", "shown"]
+__all__ = ["Options", "Request", "decode_base64", "is_base64", "parse_row", "shown"]
 
 # A raw body arrives as `body`, or as `data` from some clients; in multipart the field is `video`.
 _VIDEO_FIELDS = ("video", "body", "data")
 _SHOWN = 100  # characters of a bad value that its error repeats
 _FAULTS = 5  # bad options that one error names
+_WHITESPACE = b" \t\r\n"
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=" + _WHITESPACE
 
 
 class Options(BaseModel):
@@ -103,7 +106,7 @@ def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
             f"unknown field {shown(unknown[0])} in the JSON body; the fields are video, options"
         )
     video, options = body.get("video"), body.get("options", {})
-    if not isinstance(video, str):
+    if not isinstance(video, str | bytes):  # bytes: of a binary tensor
         raise InvalidRequestError(
             f"field 'video' of the JSON body must be a base64 string, got {type(video).__name__}"
         )
@@ -111,12 +114,31 @@ def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
         raise InvalidRequestError(
             f"field 'options' of the JSON body must be an object, got {type(options).__name__}"
         )
+    if isinstance(video, str):
+        video = decode_base64(video.encode(), "field 'video' of the JSON body")
+    return video, options
+
+
+def is_base64(data: bytes) -> bool:
+    """Whether bytes are nothing but base64, which no video is."""
+    return bool(data) and not data.translate(None, _BASE64)
+
+
+def decode_base64(text: bytes, where: str) -> bytes:
+    """Base64 as clients write it: with line ends, of the URL-safe alphabet, as a data URI.
+
+    Raises:
+        InvalidRequestError: naming where it stood.
+    """
     try:
-        return base64.b64decode(video, validate=True), options
-    except ValueError as error:  # binascii.Error, or what is not even ASCII
-        raise InvalidRequestError(
-            f"field 'video' of the JSON body is not base64: {error}"
-        ) from None
+        if text[:5] == b"data:":
+            head, _, text = text.partition(b",")
+            if not head.endswith(b";base64"):
+                raise ValueError("a data URI begins with data:TYPE;base64,")
+        plain = text.translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+    except ValueError as error:  # binascii.Error
+        raise InvalidRequestError(f"{where} is not base64: {error}") from None
 
 
 def _from_fields(row: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:

@@ -33,7 +33,8 @@ class Reply:
 
     Args:
         body: of JSON answers.
-        media: an mp4 that is the answer instead.
+        media: bytes that are the answer instead, and what they are; an mp4 by default.
+        headers: of the answer, beside its type.
         verdicts: on the videos of the request, for metrics; none for errors.
         clips: that were looked at.
     """
@@ -42,13 +43,15 @@ class Reply:
     phrase: str
     body: dict[str, Any] = field(default_factory=dict)
     media: bytes | None = None
+    media_type: str = "video/mp4"
+    headers: Mapping[str, str] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     clips: int = 0
 
     @property
     def content_type(self) -> str:
         """Of what `content` gives."""
-        return "application/json" if self.media is None else "video/mp4"
+        return "application/json" if self.media is None else self.media_type
 
     def content(self) -> str | bytes:
         """What goes over the wire; NaN and infinity cannot occur in it."""

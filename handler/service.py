@@ -14,6 +14,7 @@ import torch
 
 from videopure.format.settings import HandlerSettings
 from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips, stage_times
+from videopure.handler.bodies import open_body
 from videopure.handler.clips import read_for_recogniser
 from videopure.handler.errors import (
     InternalError,
@@ -50,6 +51,7 @@ class _Asked:
     request_id: str
     explain: bool
     decode_by: float | None
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,7 @@ class VideoPureService:
         rows: Sequence[Mapping[str, Any]],
         request_ids: Sequence[str],
         explain: Sequence[bool] | None = None,
+        headers: Sequence[Mapping[str, str]] | None = None,
     ) -> ServedBatch:
         """One reply for each row, in order; a request that fails spoils no other.
 
@@ -131,13 +134,15 @@ class VideoPureService:
             rows: as TorchServe gives them.
             request_ids: one for each row.
             explain: for each row, whether it asks for the evidence instead of the answer.
+            headers: for each row, those of its request, names in small letters.
         """
         start = time.perf_counter()
         decode_by, answer_by = self._deadlines()
         wanted = explain or [False] * len(rows)
+        sent = headers or [{}] * len(rows)
         opened = [
-            self._open(row, _Asked(request_id, evidence, decode_by))
-            for row, request_id, evidence in zip(rows, request_ids, wanted, strict=True)
+            self._open(row, _Asked(request_id, evidence, decode_by, its))
+            for row, request_id, evidence, its in zip(rows, request_ids, wanted, sent, strict=True)
         ]
         jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
         tasks = [task for job in jobs for task in job.tasks()]
@@ -174,6 +179,7 @@ class VideoPureService:
     def _open(self, row: Mapping[str, Any], asked: _Asked) -> tuple[Envelope, list[_Job]] | Reply:
         """The videos of a request, decoded, or the error that it is answered with."""
         try:
+            row = open_body(row, asked.headers, self.settings.limits.max_bytes)
             envelope = open_envelope(row, self.settings.max_clips)
             if asked.explain and envelope.protocol != "plain":
                 raise InvalidRequestError(

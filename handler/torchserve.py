@@ -86,14 +86,22 @@ class TorchServeHandler:
         rows = range(len(data))
         request_ids = [context.get_request_id(index) or "" for index in rows]
         explain = [context.get_request_header(index, "explain") == "True" for index in rows]
-        batch = self.service.answer(data, request_ids, explain)
+        headers = [_headers(context.get_all_request_header(index)) for index in rows]
+        batch = self.service.answer(data, request_ids, explain, headers)
         milliseconds = 1000 * (time.perf_counter() - start)
         for index, reply in enumerate(batch.replies):
             context.set_response_status(reply.status, reply.phrase, index)
             context.set_response_content_type(index, reply.content_type)
+            for name, value in reply.headers.items():
+                context.set_response_header(index, name, value)
             _log(request_ids[index], reply, len(data), milliseconds)
         emit(batch, context.metrics)
         return [reply.content() for reply in batch.replies]
+
+
+def _headers(sent: Mapping[Any, Any]) -> dict[str, str]:
+    """A request's headers, names in small letters; gRPC has none."""
+    return {str(name).lower(): value for name, value in sent.items() if isinstance(value, str)}
 
 
 def _log(request_id: str, reply: Reply, batch_size: int, milliseconds: float) -> None:

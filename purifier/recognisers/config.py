@@ -30,7 +30,7 @@ class RecogniserConfig:
             for the least that covers `frame_size`.
         interpolation: `bilinear` or `bicubic`.
         antialias: smooth while scaling down.
-        centre: see `Framing.centre`.
+        centre, sampling: see `Framing`.
         architecture: further arguments of the model's class.
         program: file name of a program; None where there are weights instead.
         batch_size: clips that a program takes at a time; None where any number will do.
@@ -48,6 +48,7 @@ class RecogniserConfig:
     interpolation: str = "bilinear"
     antialias: bool = True
     centre: str = "floor"
+    sampling: str = "centre"
     architecture: dict[str, Any] = field(default_factory=dict)
     program: str | None = None
     batch_size: int | None = None
@@ -56,7 +57,12 @@ class RecogniserConfig:
     def framing(self) -> Framing:
         """How frames of any size become the model's."""
         return Framing(
-            self.frame_size, self.resize, self.interpolation, self.antialias, self.centre
+            self.frame_size,
+            self.resize,
+            self.interpolation,
+            self.antialias,
+            self.centre,
+            self.sampling,
         )
 
     @property

@@ -1,10 +1,12 @@
 """The other ways in and out of a real TorchServe: KServe, gRPC, evidence, metrics, description."""
 
 import base64
+import gzip
 import importlib
 import io
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 import av
 import grpc
 import jsonschema
+import numpy as np
 import pytest
 import requests
+import tritonclient.http as triton
 from grpc_tools import protoc
 
 from tests.support.load import wait_for
@@ -85,11 +89,99 @@ def test_open_inference_protocol(
     assert requests.get(url, headers=key(server), timeout=60).json() == {"ready": True}
 
 
+@pytest.mark.parametrize("shape", [[1], [1, 1]])
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_tritonclient_as_it_comes(
+    server: TorchServe,
+    validator: jsonschema.Draft202012Validator,
+    shape: list[int],
+    binary: bool,
+) -> None:
+    """Its defaults: bytes behind the JSON, and as bytes it wants the answer."""
+    url = server.client().inference_url.removeprefix("http://")
+    with triton.InferenceServerClient(url, network_timeout=120) as client:
+        assert client.is_server_ready(headers=key(server))
+        video = triton.InferInput("video", shape, "BYTES")
+        content = VIDEO if binary else BASE64.encode()
+        elements = np.array([content], dtype=object).reshape(shape)
+        video.set_data_from_numpy(elements, binary_data=binary)
+        result = client.infer("videopure", [video], headers=key(server), request_id="mine")
+        assert result.get_response()["id"] == "mine"
+        assert "binary_data_size" in result.get_output("answer")["parameters"]
+        answers = result.as_numpy("answer")
+        assert list(answers.shape) == shape
+        answer = json.loads(answers.ravel()[0])
+        validator.validate(answer)
+        assert answer["predictions"][0]["label"] == TRUTH
+        packed = client.infer(
+            "videopure",
+            [video],
+            outputs=[triton.InferRequestedOutput("answer", binary_data=False)],
+            headers=key(server),
+            parameters={"top_k": 1},
+            request_compression_algorithm="gzip",
+        )
+        (text,) = packed.as_numpy("answer").ravel()
+        assert len(json.loads(text)["predictions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (json.dumps({"video": BASE64}).encode(), {}),
+        (json.dumps({"video": BASE64}).encode(), {"Content-Type": "text/json"}),
+        (b"\xef\xbb\xbf" + json.dumps({"video": BASE64}).encode(), {}),
+        (gzip.compress(json.dumps({"video": BASE64}).encode()), {"Content-Encoding": "gzip"}),
+        (gzip.compress(VIDEO), {"content-encoding": "gzip", "Content-Type": "video/mp4"}),
+    ],
+    ids=["no type", "text/json", "byte-order mark", "packed json", "packed video"],
+)
+def test_bodies_are_known_by_their_looks(
+    server: TorchServe, body: bytes, headers: dict[str, str]
+) -> None:
+    answer = post(server, "/predictions/videopure", data=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"][0]["label"] == TRUTH
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2", 200),
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 200),
+        ("/v1/models/videopure", 404),
+        ("/v2/models/videopure", 404),
+        ("/v2/models/videopure/ready", 404),
+    ],
+)
+def test_torchserve_answers_as_the_readme_says(server: TorchServe, path: str, status: int) -> None:
+    url = server.client().inference_url + path
+    assert requests.get(url, headers=key(server), timeout=60).status_code == status
+
+
+def test_the_grpc_example(server: TorchServe, validator: jsonschema.Draft202012Validator) -> None:
+    def run(*options: str) -> tuple[int, dict[str, Any]]:
+        program = [sys.executable, str(ROOT / "docs" / "grpc" / "predict.py")]
+        address = f"127.0.0.1:{server.overrides['grpc_inference_port']}"
+        video = str(SAMPLES / "grows-attacked.mp4")
+        asked = [*program, video, *options, "--address", address]
+        done = subprocess.run(asked, cwd=server.folder, capture_output=True, timeout=120)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    code, answer = run("top_k=1")
+    validator.validate(answer)
+    assert (code, [p["label"] for p in answer["predictions"]]) == (0, [TRUTH])
+    code, error = run("topk=1")
+    assert (code, error["code"]) == (1, 400)
+
+
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, ModuleType]]:
     """The message and service classes that grpcio-tools makes."""
     out = tmp_path_factory.mktemp("stubs")
-    folder = ROOT / "tests" / "support"
+    folder = ROOT / "docs" / "grpc"
     arguments = [f"-I{folder}", f"--python_out={out}", f"--grpc_python_out={out}"]
     assert protoc.main(["protoc", *arguments, str(folder / "inference.proto")]) == 0
     sys.path.insert(0, str(out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import random
 import struct
@@ -12,6 +13,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from tests.support.h264_fields import field_pictures
+from tests.support.numbered import mux, numbered_frames
 from tests.support.videos import encode, frames
 
 __all__ = [
@@ -28,19 +31,44 @@ __all__ = [
 _FLIPS = (1, 4, 16, 64, 256)
 
 
+@functools.cache
 def whole_files() -> dict[str, bytes]:
-    """Undamaged files of several containers and codecs, by name."""
+    """Undamaged files of all containers that are read, and many codecs, by name."""
     pixels = frames(12, 32, 48)
     return {
         "mp4": encode(pixels),
         "mp4-faststart": encode(pixels, movflags="faststart"),
         "mp4-fragmented": encode(pixels, movflags="frag_keyframe+empty_moov"),
+        "mp4-av1": encode(pixels, "mp4", "libsvtav1"),
+        "avif": encode(pixels, "avif", "libsvtav1"),
         "mov": encode(pixels, "mov", "mpeg4"),
+        "mov-prores": encode(pixels, "mov", "prores_ks", "yuv422p10le"),
         "avi": encode(pixels, "avi", "mpeg4"),
+        "avi-mjpeg": encode(pixels, "avi", "mjpeg", "yuvj420p"),
         "webm": encode(pixels, "webm", "libvpx-vp9"),
+        "webm-vp8": encode(pixels, "webm", "libvpx"),
         "mkv": encode(pixels, "matroska", "libx264"),
+        "mkv-ffv1": encode(pixels, "matroska", "ffv1", "bgr0"),
         "gif": encode(pixels, "gif", "gif", "rgb8"),
+        "apng": encode(pixels, "apng", "apng", "rgb24"),
         "ts": encode(pixels, "mpegts", "mpeg2video", fps=25),
+        "ts-h264": encode(pixels, "mpegts", "libx264", fps=25),
+        "ts-fields": mux(field_pictures(numbered_frames(12)), "mpegts", "libx264", fps=50),
+        "mpg": encode(pixels, "mpeg", "mpeg2video", fps=25),
+        "flv": encode(pixels, "flv", "flv1"),
+        "wmv": encode(pixels, "asf", "wmv2"),
+        "ogv": encode(pixels, "ogg", "libvpx"),
+        "mxf": encode(pixels, "mxf", "mpeg2video", fps=25),
+        "dv": encode(frames(2, 576, 720), "dv", "dvvideo", "yuv420p", fps=25),
+        "rm": encode(frames(12, 48, 64), "rm", "rv20", fps=25),
+        "nut": encode(pixels, "nut", "mpeg4"),
+        "ivf": encode(pixels, "ivf", "libvpx-vp9"),
+        "y4m": encode(pixels, "yuv4mpegpipe", "wrapped_avframe", fps=25),
+        "mjpeg": encode(pixels, "mjpeg", "mjpeg", "yuvj420p", fps=25),
+        "m1v": encode(pixels, "mpeg1video", "mpeg1video", fps=25),
+        "m4v": encode(pixels, "m4v", "mpeg4", fps=25),
+        "h264": encode(pixels, "h264", "libx264", fps=25),
+        "obu": encode(pixels, "obu", "libsvtav1", fps=25),
     }
 
 

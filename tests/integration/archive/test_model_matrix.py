@@ -110,6 +110,9 @@ class Context(SimpleNamespace):
         properties = {"model_dir": str(root), "gpu_id": None}
         super().__init__(model_yaml_config=config, system_properties=properties, metrics=None)
 
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return {}
+
     def get_request_header(self, index: int, name: str) -> str | None:
         return None
 

@@ -59,12 +59,15 @@ def test_an_existing_copy_is_only_replaced_by_force(tiny_archive: Path, tmp_path
         "width": 24,
         "height": 16,
         "rate": 8.0,
+        "seconds": 0.5,
+        "sound": False,
+        "warnings": [],
     }
     assert len(pixels_of(target.read_bytes())) == 4
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"text", "Invalid data"), (sound_only(), "no video stream")]
+    ("data", "message"), [(b"text", "no video of a supported"), (sound_only(), "no video stream")]
 )
 def test_what_is_no_video_is_said(
     tiny_archive: Path, tmp_path: Path, data: bytes, message: str
@@ -92,3 +95,23 @@ def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:
     archive.write_bytes(b"no archive")
     result = purify(archive, source, tmp_path / "out.mp4")
     assert (result.exit_code, "cannot be used" in result.stderr) == (1, True)
+
+
+def test_a_target_that_cannot_be_written_is_told_before_anything_else(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(encode(frames(4, 16, 24)))
+    for name in ("out.gif", "out.txt", "out"):
+        result = purify(tiny_archive, source, tmp_path / name)
+        assert result.exit_code == 2
+        assert "end it in .mp4, .m4v, .mov, .mkv, .webm" in " ".join(result.stderr.split())
+
+
+def test_a_log_shows_how_far_it_is(tiny_archive: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(encode(frames(8, 16, 24)))
+    result = purify(tiny_archive, source, tmp_path / "out.webm", "--window", "4")
+    assert result.exit_code == 0, result.output
+    assert "Purified 4 of 8 frames" in result.stderr
+    assert "Purified 8 of 8 frames" in result.stderr

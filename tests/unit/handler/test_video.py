@@ -97,18 +97,18 @@ def test_other_sizes_are_scaled_and_cropped() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "words"),
     [
-        b"just some text, nothing more\n" * 20,
-        b"\x00" * 4096,
-        b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
-        b"ffconcat version 1.0\nfile '/etc/passwd'\n",
-        b"\x89PNG\r\n\x1a\n" + b"\x00" * 64,
+        (b"just some text, nothing more\n" * 20, "no video of a supported container"),
+        (b"\x00" * 4096, "no video of a supported container"),
+        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "a playlist"),
+        (b"ffconcat version 1.0\nfile '/etc/passwd'\n", "a playlist"),
+        (b"\x89PNG\r\n\x1a\n" + b"\x00" * 64, "a PNG picture"),
     ],
     ids=["text", "zeros", "playlist", "concat", "image"],
 )
-def test_what_is_no_video_is_refused_as_such(data: bytes) -> None:
-    with pytest.raises(NotAVideoError, match=f"the {len(data)} bytes sent are no video"):
+def test_what_is_no_video_is_refused_as_such(data: bytes, words: str) -> None:
+    with pytest.raises(NotAVideoError, match=f"the {len(data)} bytes sent are {words}"):
         read(data)
 
 
@@ -156,7 +156,8 @@ def test_sound_alone_is_refused() -> None:
     [
         ({"max_bytes": 100}, "bytes, more than the 100 allowed"),
         ({"max_seconds": 0.5}, "1 seconds, more than the 0.5 allowed"),
-        ({"max_frames": 5}, "8 frames, more than the 5 allowed"),
+        ({"max_frames": 5}, "6 frames, more than the 5 allowed"),
+        ({"max_frames": 3}, "8 frames, more than the 3 allowed"),
         ({"max_pixels": 1000}, "1536 pixels a frame, more than the 1000 allowed"),
         ({"max_decode_seconds": 1e-9}, "longer than the 1e-09 s allowed"),
     ],
@@ -344,7 +345,7 @@ def test_frames_that_lie_in_another_file_are_not_fetched(tmp_path: Path) -> None
     other, movie = tmp_path / "secret.mov", tmp_path / "movie.mov"
     other.write_bytes(encode(secret, "mov", "rawvideo", "rgb24"))
     data = referring_movie(encode(own, "mov", "rawvideo", "rgb24"), str(other))
-    with pytest.raises(UnusableVideoError, match="holds no frames"):
+    with pytest.raises(UnusableVideoError, match="0 of 8 frames could be"):
         read(data)
     # libav, told to, does fetch them.
     movie.write_bytes(data)

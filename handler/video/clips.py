@@ -1,0 +1,153 @@
+"""From a video in memory to the frames that a recogniser takes."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import torch
+from torch import Tensor
+
+from videopure.format.settings import Limits
+from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
+from videopure.handler.memory import bounded_memory, is_out_of_memory
+from videopure.handler.video.orientation import orientation_of, upright
+from videopure.handler.video.reading import Budget, OpenVideo, Survey, open_video
+from videopure.purifier import Framing, prepare_clip, sample_frame_indices
+from videopure.wire.schemas import VideoInfo
+
+__all__ = ["Clip", "read_clip"]
+
+_SMALLEST_SIDE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """The sampled frames, float32 [T, 3, H, W] in 0..1, and where they come from."""
+
+    frames: Tensor
+    info: VideoInfo
+    warnings: list[str]
+
+
+@dataclass
+class _Look:
+    """What one pass of decoding found: when every frame begins, and the wanted ones prepared."""
+
+    begins: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    size: tuple[int, int] = (0, 0)  # width, height of an upright frame
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def nearest(self, index: int) -> Tensor:
+        """The kept frame at an index; damaged files may decode otherwise from time to time."""
+        return self.kept[min(self.kept, key=lambda kept: abs(kept - index))]
+
+
+def read_clip(
+    data: bytes, num_frames: int, framing: Framing | tuple[int, int], limits: Limits
+) -> Clip:
+    """Decode a video and keep `num_frames` frames spread evenly over it.
+
+    The packets tell how many frames to expect, so that one pass of decoding is enough where each
+    packet is a frame; else a second pass takes the right ones. Frames are scaled and cropped as
+    they are decoded, so that memory does not grow with the video's size. Nothing outside `data`
+    is opened.
+
+    Args:
+        data: the file.
+        num_frames: frames to sample; see `sample_frame_indices`.
+        framing: of the clip, or its (height, width); see `prepare_clip`.
+        limits: refused beyond them, from the header where it tells.
+
+    Raises:
+        NotAVideoError, UnusableVideoError, TooLargeError: saying why.
+    """
+    if not data:
+        raise UnusableVideoError("the video is empty: the request body holds 0 bytes")
+    budget = Budget(limits)
+    budget.check("bytes", len(data), limits.max_bytes)
+    framing = framing if isinstance(framing, Framing) else Framing(framing)
+    try:
+        with bounded_memory(limits.max_decode_memory):
+            return _read(data, num_frames, framing, budget)
+    except (MemoryError, RuntimeError, av.error.BlockingIOError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TooLargeError(
+            f"decoding the video takes more memory than the {limits.max_decode_memory} bytes "
+            "allowed"
+        ) from error
+
+
+def _read(data: bytes, num_frames: int, framing: Framing, budget: Budget) -> Clip:
+    with open_video(data, budget) as video:
+        survey = video.survey()
+        _refuse_still(video, len(survey.begins))
+    guess = _sample(survey.begins, survey.seconds, num_frames, framing.sampling)
+    look = _look(data, survey, set(guess), framing, budget)
+    indices = _sample(look.begins, look.seconds, num_frames, framing.sampling)
+    if not look.kept.keys() >= set(indices):
+        look = _look(data, survey, set(indices), framing, budget)
+    total, warnings = len(look.begins), look.warnings
+    if total < num_frames:
+        warnings.append(
+            f"the video has {total} frames and {num_frames} are looked at: frames are repeated "
+            "evenly"
+        )
+    info = VideoInfo(
+        frames=total,
+        fps=total / look.seconds,
+        duration_s=look.seconds,
+        width=look.size[0],
+        height=look.size[1],
+        frame_indices=indices,
+    )
+    return Clip(torch.stack([look.nearest(index) for index in indices]), info, warnings)
+
+
+def _refuse_still(video: OpenVideo, frames: int) -> None:
+    if video.container.format.name == "mjpeg" and frames == 1:
+        raise NotAVideoError("the file is a JPEG picture: send a video")
+
+
+def _sample(begins: list[float], seconds: float, num_frames: int, sampling: str) -> list[int]:
+    """Indices of the frames to look at; by number, or those shown at evenly spread times."""
+    if not begins:
+        return []
+    if sampling != "time":
+        return sample_frame_indices(len(begins), num_frames, sampling)
+    times = ((2 * i + 1) * seconds / (2 * num_frames) for i in range(num_frames))
+    return [max(0, bisect.bisect_right(begins, moment) - 1) for moment in times]
+
+
+def _look(data: bytes, survey: Survey, wanted: set[int], framing: Framing, budget: Budget) -> _Look:
+    """Decode all frames, and prepare the wanted ones."""
+    look = _Look()
+    with open_video(data, budget) as video:
+        for index, (frame, begins) in enumerate(video.frames(survey)):
+            look.begins.append(begins)
+            if index in wanted:
+                look.kept[index], look.size = _prepare(frame, framing)
+            last = frame
+        look.warnings = video.judge(len(look.begins))
+        if not look.kept:  # far fewer frames than packets
+            look.kept[len(look.begins) - 1], look.size = _prepare(last, framing)
+        look.seconds = video.seconds
+    return look
+
+
+def _prepare(frame: Any, framing: Framing) -> tuple[Tensor, tuple[int, int]]:
+    """One frame upright, scaled and cropped, [3, H, W] in 0..1, and its own (width, height)."""
+    # By default each conversion starts threads of its own, which takes longer than small frames.
+    pixels = upright(frame.to_ndarray(format="rgb24", threads=1), orientation_of(frame))
+    height, width = pixels.shape[:2]
+    if min(height, width) < _SMALLEST_SIDE:
+        raise UnusableVideoError(
+            f"the video is too small to recognise anything in: {width}x{height} pixels, at least "
+            f"{_SMALLEST_SIDE}x{_SMALLEST_SIDE} are needed"
+        )
+    return prepare_clip(pixels[None], framing)[0], (width, height)

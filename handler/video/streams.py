@@ -1,0 +1,38 @@
+"""Which stream of a file is the video: one rule for the handler, `purify` and the evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+from videopure.handler.errors import NotAVideoError, UnusableVideoError
+
+__all__ = ["choose_stream"]
+
+
+def choose_stream(container: Any) -> tuple[Any, list[str]]:
+    """The video stream that players show, and what is to be said about others.
+
+    Cover pictures and thumbnails are none. Of the others the first one that moves is taken, those
+    flagged as default before the rest: the still of an animated AVIF is not its animation.
+
+    Raises:
+        NotAVideoError, UnusableVideoError: if there is none, or its codec is unknown.
+    """
+    flags = av.stream.Disposition
+    hidden = flags.attached_pic | flags.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & hidden]
+    if not streams:
+        raise NotAVideoError(f"the {container.format.name} file has no video stream")
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise UnusableVideoError("the video's codec is unknown, or its header is damaged")
+    moving = [stream for stream in known if stream.frames != 1] or known
+    default = [stream for stream in moving if stream.disposition & flags.default] or moving
+    if len(moving) == 1:
+        return default[0], []
+    return default[0], [
+        f"the file has {len(moving)} video streams: the one that players show, stream "
+        f"{default[0].index}, was looked at and no other"
+    ]
