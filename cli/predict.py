@@ -52,7 +52,7 @@ def predict(
     inversion_steps: Annotated[int | None, typer.Option(help="The paper's t.")] = None,
     votes: Annotated[str | None, typer.Option(help="early or full.")] = None,
     method: Annotated[
-        str | None, typer.Option(help="videopure, ddim_inversion, ddim, ddpm.")
+        str | None, typer.Option(help="videopure, one_look, ddim_inversion, ddim, ddpm.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of methods that draw noise.")] = None,
     clips: Annotated[int | None, typer.Option(help="Parts of a video to look at.")] = None,

@@ -8,6 +8,7 @@ from videopure.purifier.defended import DefendedOutput, DefendedRecogniser, Verd
 from videopure.purifier.flow import DISFlow, FlowEstimator, RAFTFlow, load_flow
 from videopure.purifier.guidance import Guidance
 from videopure.purifier.methods import METHODS, Method
+from videopure.purifier.one_look import OneLook
 from videopure.purifier.pipeline import VideoPureOutput, VideoPurePipeline
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.recognisers import (
@@ -35,6 +36,7 @@ __all__ = [
     "Guidance",
     "Method",
     "NetworkRecogniser",
+    "OneLook",
     "ProgramRecogniser",
     "PurifySettings",
     "RAFTFlow",

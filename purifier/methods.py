@@ -16,7 +16,8 @@ from torch import Tensor
 
 from videopure.purifier.clip import roll_frames
 from videopure.purifier.flow import FlowEstimator
-from videopure.purifier.guidance import Guidance
+from videopure.purifier.guidance import Guidance, guide
+from videopure.purifier.one_look import TEMPORAL_JUMP, enter_plainly, one_look
 from videopure.purifier.randomisation import (
     Generators,
     draw_integers,
@@ -24,6 +25,7 @@ from videopure.purifier.randomisation import (
     draw_noise_by_frame,
 )
 from videopure.purifier.sampling import OnStep, add_noise, ddim, ddpm, keep
+from videopure.purifier.schedule import NoiseLevel
 from videopure.purifier.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "PURIFICATIONS", "Candidate", "Method", "Purification", "VideoPure"]
 
-Method = Literal["videopure", "ddim_inversion", "ddim", "ddpm"]
+Method = Literal["videopure", "one_look", "ddim_inversion", "ddim", "ddpm"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -61,8 +63,6 @@ class Purification(ABC):
 
     # Whether the settings' randomisation and shortcuts apply; see `PurifySettings`.
     adjustable: ClassVar[bool] = False
-    # Whether denoising needs the optical flow.
-    guided: ClassVar[bool] = False
     # Whether noise is drawn whatever the settings say.
     randomised: ClassVar[bool] = False
 
@@ -109,6 +109,11 @@ class Purification(ABC):
         # 5. Decode and vote: see `DefendedRecogniser.answer`, which stops when it has enough.
 
     @property
+    def guided(self) -> bool:
+        """Whether denoising needs the optical flow."""
+        return False
+
+    @property
     def num_candidates(self) -> int:
         """How many candidates there are."""
         return 1
@@ -136,7 +141,11 @@ class VideoPure(Purification):
     """Temporal inversion and guided denoising (arXiv 2501.14999): K + 1 candidates."""
 
     adjustable = True
-    guided = True
+
+    @property
+    def guided(self) -> bool:
+        """The optimisation is a part of it."""
+        return True
 
     @property
     def num_candidates(self) -> int:
@@ -184,6 +193,36 @@ class VideoPure(Purification):
             yield Candidate(step.level.timestep, step.candidate)
 
 
+class OneLook(Purification):
+    """A single denoising step, whose estimate of the clean latents is the only candidate."""
+
+    @property
+    def guided(self) -> bool:
+        """Where the settings say so."""
+        return self.settings.one_look.guided
+
+    def invert(self, encoded: Tensor) -> Tensor:
+        """Temporal inversion in one jump; or the level alone, without noise."""
+        if self.settings.one_look.entry == "plain":
+            return enter_plainly(encoded, self.schedule)
+        return self.pipeline.invert(
+            encoded, self.schedule, shortcuts=TEMPORAL_JUMP, on_step=self.on_step
+        )[-1]
+
+    def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
+        """The estimate from the highest level."""
+
+        def guided(latents: Tensor, noise: Tensor, level: NoiseLevel) -> Tensor:
+            assert flow is not None  # `guided`
+            alpha, log_variance = level.alpha, level.log_variance
+            weights = self.settings.guidance
+            return guide(latents, noise, encoded, flow, alpha, log_variance, weights)
+
+        predict_noise = self.pipeline.predict_noise
+        update = guided if self.guided else None
+        yield Candidate(0, one_look(noisy, predict_noise, self.schedule, update))
+
+
 class DDIM(Purification):
     """Noise drawn for every frame, then plain DDIM denoising (arXiv 2010.02502)."""
 
@@ -219,6 +258,7 @@ class DDPM(DDIM):
 
 PURIFICATIONS: dict[Method, type[Purification]] = {
     "videopure": VideoPure,
+    "one_look": OneLook,
     "ddim_inversion": DDIMInversion,
     "ddim": DDIM,
     "ddpm": DDPM,

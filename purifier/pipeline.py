@@ -27,6 +27,7 @@ from videopure.purifier.latents import LatentVideoPipeline
 from videopure.purifier.methods import METHODS, PURIFICATIONS, Candidate, Method
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
+from videopure.purifier.one_look import OneLook
 from videopure.purifier.output import VideoPureOutput
 from videopure.purifier.randomisation import Generators, Randomisation
 from videopure.purifier.sampling import (
@@ -45,6 +46,7 @@ __all__ = ["VideoPureOutput", "VideoPurePipeline"]
 
 DETERMINISTIC = Randomisation()
 NO_SHORTCUTS = Shortcuts()
+LOOK = OneLook()
 
 StepCallback = Callable[["VideoPurePipeline", int, int, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -221,6 +223,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         generator: Generators = None,
         output_type: Literal["pt", "np", "latent"] = "pt",
         randomisation: Randomisation = DETERMINISTIC,
+        look: OneLook = LOOK,
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
     ) -> VideoPureOutput | tuple[Any, ...]:
@@ -233,13 +236,14 @@ class VideoPurePipeline(LatentVideoPipeline):
             inversion_steps: the paper's t; t + 1 steps are taken each way.
             num_inference_steps: steps of the full schedule, of which the lowest are visited.
             guidance_reference: see `Guidance.reference`.
-            method: `videopure`, or one of the paper's comparisons `ddim_inversion`, `ddim`,
-                `ddpm`.
+            method: `videopure`; `one_look`, a single step; or one of the paper's comparisons
+                `ddim_inversion`, `ddim`, `ddpm`.
             generator: source of noise for `ddim`, `ddpm` and `randomisation`; one, or one per
                 clip.
             output_type: `pt`, `np` or `latent`.
             randomisation: `fresh_noise`, `eta` and `random_anchor` of `videopure`; the other ways
                 are for `DefendedRecogniser`, whose clips may differ in them.
+            look: of method `one_look`.
             return_dict: False returns a tuple.
             callback_on_step_end: called as `(pipeline, index, timestep, {"latents": ...})` after
                 each step of `videopure`; may return changed latents.
@@ -262,6 +266,7 @@ class VideoPurePipeline(LatentVideoPipeline):
             guidance_reference=guidance_reference,
             method=method,
             randomisation=randomisation,
+            one_look=look,
         )
         on_step = self._on_step(callback_on_step_end)
         purification = PURIFICATIONS[method](

@@ -9,6 +9,7 @@ from annotated_types import Ge, Le
 
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance
 from videopure.purifier.methods import METHODS, PURIFICATIONS, Method
+from videopure.purifier.one_look import OneLook
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.shortcuts import FAST, Shortcuts
 
@@ -36,6 +37,7 @@ class PurifySettings:
         speed: `exact` computes the published procedure's votes, `fast` takes the shortcuts of
             `shortcuts.FAST`, `custom` those of `shortcuts`.
         shortcuts: with speed `custom`, what is left out.
+        one_look: how method `one_look` looks.
     """
 
     inversion_steps: Annotated[int, Ge(0)] = 5
@@ -47,6 +49,7 @@ class PurifySettings:
     randomisation: Randomisation = Randomisation()  # noqa: RUF009  frozen
     speed: Speed = "exact"
     shortcuts: Shortcuts = Shortcuts()  # noqa: RUF009  frozen
+    one_look: OneLook = OneLook()  # noqa: RUF009  frozen
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

@@ -53,7 +53,13 @@ def test_another_method_is_one_class() -> None:
 
 def test_settings_know_what_is_drawn() -> None:
     drawn = {method: PurifySettings(method=method).randomised for method in METHODS}
-    assert drawn == {"videopure": False, "ddim_inversion": False, "ddim": True, "ddpm": True}
+    assert drawn == {
+        "videopure": False,
+        "one_look": False,
+        "ddim_inversion": False,
+        "ddim": True,
+        "ddpm": True,
+    }
     eta = Randomisation(eta=0.5)
     assert PurifySettings(randomisation=eta).randomised
     assert not PurifySettings(method="ddim_inversion", randomisation=eta).randomised
