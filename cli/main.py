@@ -12,6 +12,7 @@ from videopure.cli.build import build
 from videopure.cli.configure import configure, sign
 from videopure.cli.doctor import doctor
 from videopure.cli.evaluate import evaluate
+from videopure.cli.harden import harden
 from videopure.cli.inspect import inspect, verify
 from videopure.cli.manage import status, workers
 from videopure.cli.predict import predict
@@ -46,7 +47,7 @@ def _all(
 for command in (
     *(build, inspect, verify, configure, sign),
     *(serve, predict, status, workers),
-    *(purify, doctor, evaluate),
+    *(purify, doctor, evaluate, harden),
 ):
     app.command()(command)
 

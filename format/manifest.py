@@ -20,6 +20,7 @@ __all__ = [
     "ExternalWeights",
     "FileRecord",
     "Fit",
+    "Hardening",
     "Manifest",
     "ManifestError",
     "digest",
@@ -114,13 +115,46 @@ class Fit(_Record):
     clip_bytes: int | None
 
 
+class Hardening(_Record):
+    """How an archive was trained to withstand attackers who have it.
+
+    Args:
+        train: what was trained: purifier, recogniser or both.
+        method: the purification that the attacks inside went through.
+        source: digest of the manifest of the archive that it was made of.
+        clips: what was trained on.
+        labelled: whether the clips came with their classes; else the recogniser's own answers to
+            them, attacked by nobody, were held on to.
+        recipe: by the names of `HardenRecipe`.
+        seconds: that training took.
+        processes: how many trained.
+        device: that they trained on.
+        step: of the weights that are kept.
+        attacked, clean: shares of the validation clips that these kept.
+    """
+
+    train: Literal["purifier", "recogniser", "both"]
+    method: str
+    source: str
+    clips: str
+    labelled: bool
+    recipe: dict[str, float | int | str]
+    seconds: float
+    processes: int
+    device: str
+    step: int
+    attacked: float
+    clean: float
+
+
 class Manifest(_Record):
     """The manifest; paths in `files` are relative to the archive's root.
 
     `accepted_licences` are those that restrict use and were accepted at build time;
     `external_weights` are the files that a thin archive does not hold, by the source that they
     come from; `fit` is None where no clip was tried; `config` is model-config.yaml as it was
-    built, `settings` the keys that are set in it, by dotted name.
+    built, `settings` the keys that are set in it, by dotted name;
+    `hardening` is None where the archive was not hardened.
     """
 
     format: Literal[3] = 3
@@ -137,6 +171,7 @@ class Manifest(_Record):
     fit: Fit | None = None
     config: FileRecord
     settings: dict[str, Any]
+    hardening: Hardening | None = None
 
     @classmethod
     def read(cls, root: Path) -> Manifest:

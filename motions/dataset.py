@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES, Stream
 
-__all__ = ["TrainingClips", "add_mixed_noise", "load_split", "mixed_noise"]
+__all__ = ["TrainingClips", "add_mixed_noise", "load_split", "mixed_noise", "vary"]
 
 # What mirroring, transposing and reversing do to the classes.
 _OPPOSITES = {
@@ -73,24 +73,24 @@ class TrainingClips:
         """Random varied clips: [B, T, 3, H, W] in 0..1, and their classes [B]."""
         picks = torch.randint(len(self.labels), (size,), generator=generator)
         clips, labels = zip(
-            *(self._vary(self.frames[i], self.labels[i], generator) for i in picks.tolist()),
+            *(vary(self.frames[i], self.labels[i], generator) for i in picks.tolist()),
             strict=True,
         )
         return torch.stack(clips).float() / 255, torch.stack(labels)
 
-    @staticmethod
-    def _vary(frames: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Mirror, transpose, reverse and recolour one clip uint8 [T, 3, H, W] at random."""
-        mirror, transpose, reverse, negative = (torch.rand(4, generator=generator) < 0.5).tolist()
-        if mirror:
-            frames, label = frames.flip(3), _label_map("across")[label]
-        if transpose:
-            frames, label = frames.transpose(2, 3), _label_map("transpose")[label]
-        if reverse:
-            frames, label = frames.flip(0), _label_map("time")[label]
-        if negative:
-            frames = 255 - frames
-        return frames[:, torch.randperm(3, generator=generator)], label
+
+def vary(frames: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Mirror, transpose, reverse and recolour one clip uint8 [T, 3, H, W] at random."""
+    mirror, transpose, reverse, negative = (torch.rand(4, generator=generator) < 0.5).tolist()
+    if mirror:
+        frames, label = frames.flip(3), _label_map("across")[label]
+    if transpose:
+        frames, label = frames.transpose(2, 3), _label_map("transpose")[label]
+    if reverse:
+        frames, label = frames.flip(0), _label_map("time")[label]
+    if negative:
+        frames = 255 - frames
+    return frames[:, torch.randperm(3, generator=generator)], label
 
 
 def load_split(stream: Stream, start: int, count: int) -> tuple[Tensor, Tensor]:

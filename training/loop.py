@@ -44,6 +44,8 @@ def train_steps(
     step: Callable[[int], Mapping[str, float]],
     parts: Mapping[str, Any],
     checkpoint: Path,
+    *,
+    writes: bool = True,
 ) -> StageLog:
     """Run steps 0..total-1, starting where the checkpoint of an earlier run left off.
 
@@ -53,6 +55,8 @@ def train_steps(
         step: does one step and returns what goes into the curve, such as the loss.
         parts: what the checkpoint holds (anything with `state_dict` and `load_state_dict`).
         checkpoint: file, written every minute and at the end.
+        writes: False reads the checkpoint alone and shows nothing, as do all processes of several
+            but one.
 
     Returns:
         The stage's log, with that of earlier runs in it.
@@ -63,7 +67,8 @@ def train_steps(
     sums: dict[str, float] = {}
     points = max(1, total // _POINTS_ON_CURVE)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, disable=not writes) as progress:
         task = progress.add_task(name, total=total, completed=done)
         for index in range(done, total):
             for key, value in step(index).items():
@@ -72,13 +77,14 @@ def train_steps(
             if (index + 1) % points == 0:
                 means = {key: round(value, 5) for key, value in sums.items()}
                 log.curve.append({"step": index + 1, "seconds": round(log.seconds, 1), **means})
-                if not progress.console.is_terminal:  # a log file shows no bar
+                if writes and not progress.console.is_terminal:  # a log file shows no bar
                     left = log.seconds / (index + 1) * (total - index - 1)
                     print(
                         f"{name} {index + 1}/{total} {means} {left / 60:.1f} min left", flush=True
                     )
                 sums = {}
-            if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS or index + 1 == total:
+            due = time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS or index + 1 == total
+            if writes and due:
                 saved = time.monotonic()
                 _save(parts, log, index + 1, checkpoint)
             progress.update(task, completed=index + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Generator, Tensor, nn
 from videopure.motions.dataset import TrainingClips, mixed_noise
 from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.training.loop import StageLog, step_generator, train_steps
+from videopure.training.running_mean import RunningMean
 
 __all__ = ["UNetRecipe", "denoising_psnr", "fit_codec", "latent_noise", "make_unet", "train_unet"]
 
@@ -99,26 +99,6 @@ def latent_noise(
     return math.cos(angle) * white + math.sin(angle) * smooth / smooth.square().mean().sqrt()
 
 
-class _RunningMean:
-    """Exponential moving average of a network's weights, short-sighted at first."""
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        keep = min(self.decay, (1 + step) / (10 + step))
-        for mean, new in zip(self.network.parameters(), network.parameters(), strict=True):
-            mean.lerp_(new, 1 - keep)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.network.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state)
-
-
 def train_unet(
     unet: UNet3DConditionModel,
     codec: PatchCodec,
@@ -141,7 +121,7 @@ def train_unet(
             module.p = 0.0  # clips never run out, so there is nothing to regularise
     optimizer = torch.optim.AdamW(unet.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(recipe))
-    mean = _RunningMean(unet, recipe.ema_decay)
+    mean = RunningMean(unet, recipe.ema_decay)
     predict = torch.compile(unet) if compiled else unet
     alphas = scheduler.alphas_cumprod
     prompt = torch.zeros(recipe.batch, 1, unet.config.cross_attention_dim, device=device)

@@ -14,14 +14,18 @@ from diffusers import (
     PNDMScheduler,
     StableDiffusionPipeline,
     UNet2DConditionModel,
+    UNet3DConditionModel,
     UNetMotionModel,
 )
 
 from tests.parity import FIXTURE
+from videopure.motions.bundle_files import save_pipeline
+from videopure.purifier.networks.patch_codec import PatchCodec
 
 __all__ = [
     "TEXT_TO_VIDEO",
     "save_motion_adapter",
+    "save_patch_pipeline",
     "save_stable_diffusion",
     "save_tiny_decoder",
     "tiny_motion_unet",
@@ -127,4 +131,23 @@ def change_scheduler(folder: Path, source: Path = TEXT_TO_VIDEO, **changes: obje
     shutil.copytree(source, folder)
     config = {**DDIMScheduler.load_config(folder / "scheduler"), **changes}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def save_patch_pipeline(folder: Path) -> Path:
+    """A lossless codec of 4x4 patches and a very small UNet3DConditionModel, in float16."""
+    torch.manual_seed(3)
+    unet = UNet3DConditionModel(
+        sample_size=4,
+        in_channels=48,
+        out_channels=48,
+        down_block_types=("DownBlock3D",),
+        up_block_types=("UpBlock3D",),
+        block_out_channels=(8,),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=4,
+        attention_head_dim=4,
+    )
+    save_pipeline(unet, PatchCodec(patch_size=4, latent_channels=48), folder)
     return folder

@@ -1,0 +1,133 @@
+"""Takes an archive apart and packs it again with other weights in the same layout."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from videopure.archive.model_config import render_model_config
+from videopure.archive.pack import copy_code, pack
+from videopure.archive.spec import BuildError
+from videopure.archive.weights import save_weights
+from videopure.format.manifest import MANIFEST_NAME, Manifest, digest_files
+from videopure.purifier import __version__
+
+__all__ = ["repack", "replace_weights", "unpacked"]
+
+_MODELS = ("pipeline", "recogniser", "flow")
+
+
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """An archive's files in a folder that is gone afterwards.
+
+    Raises:
+        BuildError: if it is no archive of ours, or does not hold its weights.
+    """
+    with tempfile.TemporaryDirectory(prefix="videopure-") as name:
+        root = Path(name) / "archive"
+        if archive.is_dir():
+            shutil.copytree(archive, root)
+        else:
+            _extract(archive, root)
+        if not (root / MANIFEST_NAME).is_file():
+            raise BuildError(f"{archive} was not built by `videopure build`")
+        manifest = Manifest.read(root)
+        if manifest.elsewhere:
+            raise BuildError(
+                f"{archive} is thin, and weights that lie elsewhere cannot be changed: build it "
+                "without --thin"
+            )
+        yield root
+
+
+def _extract(archive: Path, root: Path) -> None:
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(root)
+    except FileNotFoundError:
+        raise BuildError(f"there is no archive {archive}") from None
+    except zipfile.BadZipFile as error:
+        raise BuildError(f"{archive} is no archive: {error}") from None
+
+
+def replace_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Put new values into the safetensors of a folder; files, names, shapes and dtypes stay.
+
+    Args:
+        folder: of one model, whose weights may lie in several files.
+        weights: by name; all names may have the same prefix in front of those in the files.
+
+    Raises:
+        BuildError: naming a tensor for which there is no new value.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    stored = {file: load_file(file) for file in files}
+    names = [name for tensors in stored.values() for name in tensors]
+    prefix = _prefix(folder, names, weights)
+    for file, tensors in stored.items():
+        new = {name: _new(weights[prefix + name], name, old) for name, old in tensors.items()}
+        save_weights(new, file)
+
+
+def _prefix(folder: Path, names: Sequence[str], weights: Mapping[str, Tensor]) -> str:
+    """What stands in front of the names of a folder's files in those of the weights."""
+    if not names:
+        raise BuildError(f"{folder} holds no safetensors")
+    first, missing = names[0], names[0]
+    for key in sorted((key for key in weights if key.endswith(first)), key=len):
+        prefix = key.removesuffix(first)
+        lacking = [name for name in names if prefix + name not in weights]
+        if not lacking:
+            return prefix
+        missing = lacking[0]
+    raise BuildError(f"weight {missing} of {folder} has no new value")
+
+
+def _new(value: Tensor, name: str, old: Tensor) -> Tensor:
+    if value.shape != old.shape:
+        raise BuildError(
+            f"weight {name} has the shape {list(old.shape)}, its new value {list(value.shape)}"
+        )
+    return value.detach().cpu().to(old.dtype)
+
+
+def repack(root: Path, manifest: Manifest, config: Mapping[str, Any], out: Path) -> Path:
+    """Pack an unpacked archive anew, with the code of this version.
+
+    Args:
+        root: the folder of `unpacked`; its models are packed as they lie there.
+        manifest: what it is to say; names of files, versions and digests are filled in here.
+        config: model-config.yaml, as it is read; keys that are not set keep their defaults.
+        out: the archive to write, ending in `.mar`; an older one is replaced.
+    """
+    if out.suffix != ".mar":
+        raise BuildError(f"out must end in .mar, got {out}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=out.parent) as name:
+        scratch = Path(name)
+        staging = scratch / "staging"
+        staging.mkdir()
+        copy_code(staging)
+        for model in _MODELS:
+            if (root / model).is_dir():
+                shutil.copytree(root / model, staging / model)
+        changes = {
+            "name": out.stem,
+            "videopure_version": __version__,
+            "files": digest_files(staging),
+        }
+        text = manifest.model_copy(update=changes).model_dump_json(indent=2)
+        (staging / MANIFEST_NAME).write_text(text, encoding="utf-8")
+        config_file = scratch / "model-config.yaml"
+        config_file.write_text(render_model_config(config), encoding="utf-8")
+        shutil.move(pack(staging, config_file, scratch, out.stem, manifest.version), out)
+    return out

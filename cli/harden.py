@@ -1,0 +1,168 @@
+"""`videopure harden`: train what an archive serves against attackers who have it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from videopure.cli.options import ARCHIVE
+from videopure.cli.terminal import console, errors, fail
+
+if TYPE_CHECKING:  # imports torch, which takes seconds
+    from videopure.training.harden import Hardened
+
+__all__ = ["harden"]
+
+STOPPED = 130
+
+WHAT, SERVED, HOW = "What is trained, on what", "What will be served", "How"
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Archive to write; ARCHIVE with -hardened by default.", rich_help_panel=WHAT),
+]
+TrainOption = Annotated[
+    str, typer.Option(help="purifier, recogniser or both.", rich_help_panel=WHAT)
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="`demo`, a folder with a folder of videos for each class, or a CSV with the columns "
+        "path and label.",
+        rich_help_panel=WHAT,
+    ),
+]
+Unlabelled = Annotated[
+    bool,
+    typer.Option(
+        "--unlabelled",
+        help="Hold on to the recogniser's own answers to the clean clips.",
+        rich_help_panel=WHAT,
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Purification to train through and to serve, such as one_look, which is cheap.",
+        show_default="the archive's",
+        rich_help_panel=SERVED,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--inversion-steps",
+        min=0,
+        help="The paper's t; of one_look the noise level.",
+        show_default="the archive's",
+        rich_help_panel=SERVED,
+    ),
+]
+Clips = Annotated[int, typer.Option(min=1, help="Clips to attack in all.", rich_help_panel=HOW)]
+Batch = Annotated[int, typer.Option(min=1, help="Clips of a step.", rich_help_panel=HOW)]
+Epsilon = Annotated[
+    float,
+    typer.Option(help="Budget of the attack inside at its highest, in 1/255.", rich_help_panel=HOW),
+]
+AttackSteps = Annotated[int, typer.Option(min=1, help="Of the PGD inside.", rich_help_panel=HOW)]
+Rate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=HOW)]
+Every = Annotated[
+    int, typer.Option(min=1, help="Steps from one validation to the next.", rich_help_panel=HOW)
+]
+Checked = Annotated[int, typer.Option(min=1, help="Clips to validate on.", rich_help_panel=HOW)]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
+Threads = Annotated[
+    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
+]
+Workplace = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the checkpoint.", show_default="beside the archive", rich_help_panel=HOW
+    ),
+]
+
+
+def harden(
+    archive: Annotated[Path, typer.Argument(help="Archive to harden; it stays.")] = ARCHIVE,
+    out: Out = None,
+    train: TrainOption = "both",
+    data: Data = "demo",
+    unlabelled: Unlabelled = False,
+    method: MethodOption = None,
+    inversion_steps: Steps = None,
+    clips: Clips = 8000,
+    batch: Batch = 16,
+    epsilon: Epsilon = 6.0,
+    attack_steps: AttackSteps = 2,
+    learning_rate: Rate = 1e-3,
+    validate_every: Every = 50,
+    validation_clips: Checked = 40,
+    seed: Seed = 0,
+    threads: Threads = 2,
+    workplace: Workplace = None,
+) -> None:
+    """Train what an archive serves to withstand attackers who have it, and write another archive.
+
+    Clips are attacked through everything that is served, and what is trained learns to answer
+    them rightly. A run that was stopped goes on when the same command is given again.
+
+    Several processes, on as many GPUs where there are any:
+    `torchrun --standalone --nproc_per_node 2 $(which videopure) harden`.
+    """
+    with errors.status("Loading torch"):
+        import torch
+        from accelerate import PartialState
+
+        from videopure.training.adversarial import HardenRecipe
+        from videopure.training.harden import harden as harden_archive
+
+    out = out or archive.with_name(f"{archive.stem}-hardened.mar")
+    asked: dict[str, Any] = {"method": method, "inversion_steps": inversion_steps}
+    torch.set_num_threads(threads)
+    try:
+        recipe = HardenRecipe(
+            train=train,  # type: ignore[arg-type]  # it checks the name itself
+            clips=clips,
+            batch=batch,
+            epsilon=epsilon,
+            first_epsilon=min(1.0, epsilon),
+            attack_steps=attack_steps,
+            learning_rate=learning_rate,
+            validate_every=validate_every,
+            validation_clips=validation_clips,
+            seed=seed,
+        )
+        # Processes wait for the one that packs.
+        state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=2))
+        output = console if state.is_main_process else Console(quiet=True)
+        result = harden_archive(
+            archive,
+            data,
+            out,
+            recipe,
+            purification={key: value for key, value in asked.items() if value is not None},
+            labelled=not unlabelled,
+            workplace=workplace,
+            state=state,
+            report=output.print,
+        )
+    except ValueError as error:
+        raise fail(str(error)) from error
+    except KeyboardInterrupt:
+        errors.print("Stopped. Run the same command to go on.")
+        raise typer.Exit(STOPPED) from None
+    _print(result, recipe.validation_steps, recipe.validation_epsilon, output)
+
+
+def _print(result: Hardened, steps: int, epsilon: float, output: Console) -> None:
+    for name, found in (("before", result.before), ("after", result.after)):
+        output.print(
+            f"{name}: {found.clean:.1%} of the validation clips kept, {found.attacked:.1%} under "
+            f"PGD-{steps} at {epsilon:g}/255"
+        )
+    output.print(f"Hardened archive: {result.archive}", soft_wrap=True)
+    output.print("Next: videopure evaluate, for stronger attacks on clips that were not chosen on.")

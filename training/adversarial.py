@@ -1,0 +1,352 @@
+"""Adversarial training of a recogniser, of its purifier or of both, through all that is served.
+
+What survives exact gradients is training on the examples that they make (Madry et al., arXiv
+1706.06083), made against the whole model and not against the bare recogniser (JATP, arXiv
+2106.05453).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from videopure.evaluation.attacks.pgd import pgd
+from videopure.purifier import DefendedRecogniser, ProgramRecogniser
+from videopure.training.loop import step_generator
+from videopure.training.running_mean import RunningMean
+
+__all__ = ["AdversarialTrainer", "HardenRecipe", "LabelledClips", "Train", "Validation"]
+
+Train = Literal["purifier", "recogniser", "both"]
+
+LEVEL = 1 / 255  # of a pixel, in which budgets are counted
+_VALIDATION_BATCH = 10
+
+
+class LabelledClips(Protocol):
+    """Clips to train on; each has its class, or None stands for the recogniser's own answers."""
+
+    def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
+        """Clips drawn at random, [B, T, 3, H, W] in 0..1, and their classes [B]."""
+
+    def validation(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """At most so many clips that are never trained on, like those of `batch`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardenRecipe:
+    """How hardening goes; budgets are the largest change of a pixel, in 1/255.
+
+    Args:
+        train: what is trained; the other is left as it is, and attacked all the same.
+        clips: clips that are attacked in all.
+        batch: clips of a step, of all processes together.
+        learning_rate: of AdamW at its highest, after a short rise; it falls along a cosine.
+        epsilon: budget of the attack inside, at its highest.
+        first_epsilon: at the start.
+        growth: share of the run over which the budget grows.
+        attack_steps: of the PGD inside, which starts at random.
+        clean_weight: of the loss on clean clips beside that on attacked ones.
+        clean_share: share of the clips whose clean loss is computed, for their mean says enough.
+        average: decay of the running mean of the weights, which is what is kept.
+        seed: of all that is drawn.
+        validate_every: steps from one validation to the next.
+        validation_clips, validation_steps, validation_epsilon: of PGD at validation.
+        collapse: share of validation clips that may be lost before training returns to its best
+            state; catastrophic overfitting is lost at once (arXiv 2001.03994).
+    """
+
+    train: Train = "both"
+    clips: int = 8000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    epsilon: float = 6.0
+    first_epsilon: float = 1.0
+    growth: float = 0.4
+    attack_steps: int = 2
+    clean_weight: float = 0.5
+    clean_share: float = 0.25
+    average: float = 0.99
+    seed: int = 0
+    validate_every: int = 50
+    validation_clips: int = 40
+    validation_steps: int = 10
+    validation_epsilon: float = 4.0
+    collapse: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.train not in get_args(Train):
+            raise ValueError(f"train must be one of {', '.join(get_args(Train))}, got {self.train}")
+        for name in ("clips", "batch", "attack_steps", "validate_every", "validation_clips"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("growth", "clean_share", "average", "collapse"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
+        if not 0 < self.first_epsilon <= self.epsilon <= 255:
+            raise ValueError(
+                f"first_epsilon must be above 0 and at most epsilon, which is at most 255, got "
+                f"{self.first_epsilon} and {self.epsilon}"
+            )
+
+    @property
+    def steps(self) -> int:
+        """Of the optimizer."""
+        return -(-self.clips // self.batch)
+
+    def budget(self, step: int) -> float:
+        """The attack's budget in 0..1 at a step."""
+        grown = min(1.0, step / max(1.0, self.growth * self.steps))
+        return (self.first_epsilon + grown * (self.epsilon - self.first_epsilon)) * LEVEL
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step: ten steps of rise, then a cosine to a fiftieth."""
+        rise = min(1.0, (step + 1) / 10)
+        fall = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
+        return self.learning_rate * rise * max(0.02, fall)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Shares of the validation clips that are answered rightly, in 0..1."""
+
+    attacked: float
+    clean: float
+
+
+class BestState:
+    """The weights at which most attacked validation clips were kept, then most clean ones."""
+
+    def __init__(self, networks: nn.Module) -> None:
+        self.found = Validation(-1.0, -1.0)
+        self.step = 0
+        self._weights = copy.deepcopy(networks.state_dict())
+
+    def offer(self, networks: nn.Module, found: Validation, step: int) -> None:
+        """Take in the weights if they are no worse."""
+        if (found.attacked, found.clean) >= (self.found.attacked, self.found.clean):
+            self.found, self.step = found, step
+            self._weights = copy.deepcopy(networks.state_dict())
+
+    def restore(self, networks: nn.Module) -> None:
+        """Put the best weights into the networks."""
+        networks.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        found = [self.found.attacked, self.found.clean]
+        return {"found": found, "step": self.step, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of a checkpoint."""
+        self.found = Validation(*state["found"])
+        self.step, self._weights = state["step"], state["weights"]
+
+
+class AdversarialTrainer:
+    """Takes one step after the other; its `parts` are what a checkpoint holds.
+
+    Args:
+        defended: recogniser and purifier, with the settings that will be served; float32. What is
+            trained is trained in place.
+        clips: to train on.
+        recipe: how.
+        state: this process among several; each attacks its share of the clips, and gradients are
+            averaged.
+
+    Raises:
+        ValueError: if what is to be trained cannot be.
+    """
+
+    def __init__(
+        self,
+        defended: DefendedRecogniser,
+        clips: LabelledClips,
+        recipe: HardenRecipe,
+        state: PartialState,
+    ) -> None:
+        self.defended, self.recipe = defended, recipe
+        self.networks = _networks(defended, recipe.train)
+        self._clips, self._state = clips, state
+        # Without labels, what the recogniser said before is what it is to say.
+        self._answers = copy.deepcopy(defended.recogniser)
+        self._optimizer = torch.optim.AdamW(
+            self.networks.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self._mean = RunningMean(self.networks, recipe.average)
+        self.best = BestState(self.networks)
+        self.history: list[dict[str, float]] = []
+        self._checked = self._validation_clips()
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that changes."""
+        return {
+            "networks": self.networks,
+            "optimizer": self._optimizer,
+            "mean": self._mean,
+            "best": self.best,
+        }
+
+    def step(self, index: int) -> dict[str, float]:
+        """One step on fresh clips: attack, descend, average; and validation where it is due."""
+        recipe, processes = self.recipe, self._state.num_processes
+        seed = recipe.seed * processes + self._state.process_index
+        generator = step_generator(seed, index)
+        clips, labels = self._clips.batch(max(1, recipe.batch // processes), generator)
+        clips = clips.to(self._state.device)
+        labels = self._targets(clips, labels)
+        attacked = self._attack(clips, labels, recipe.budget(index), recipe.attack_steps, generator)
+        loss, kept = self._descend(clips, attacked, labels, recipe.rate(index))
+        self._mean.update(self.networks, index)
+        if (index + 1) % recipe.validate_every == 0 or index + 1 == recipe.steps:
+            self._review(index + 1)
+        return {"loss": loss, "kept": kept, "epsilon": recipe.budget(index) / LEVEL}
+
+    def _attack(
+        self, clips: Tensor, labels: Tensor, epsilon: float, steps: int, generator: Generator
+    ) -> Tensor:
+        """PGD on all that is served; steps that together go one and a half times the budget."""
+        return pgd(
+            lambda x: _vote_loss(self.defended(x), labels),
+            clips,
+            epsilon=epsilon,
+            steps=steps,
+            step_size=max(1.5 / steps, 0.25) * epsilon,
+            generator=generator,
+        )
+
+    def _descend(
+        self, clips: Tensor, attacked: Tensor, labels: Tensor, rate: float
+    ) -> tuple[float, float]:
+        """One step of the optimizer; the loss, and the share of attacked clips that were kept."""
+        count = len(clips)
+        clean = math.ceil(self.recipe.clean_share * count) if self.recipe.clean_weight else 0
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        with _trainable(self.networks):
+            votes = self.defended(torch.cat((attacked, clips[:clean])))
+            losses = _vote_loss(votes, torch.cat((labels, labels[:clean])))
+            loss = losses[:count].mean()
+            if clean:
+                loss = loss + self.recipe.clean_weight * losses[count:].mean()
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._share(p.grad for p in self.networks.parameters() if p.grad is not None)
+            nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
+            self._optimizer.step()
+        self._share(b for b in self.networks.buffers() if b.is_floating_point())
+        kept = (votes[:count].detach().log_softmax(-1).mean(1).argmax(-1) == labels).float().mean()
+        return float(loss.detach()), float(kept)
+
+    def _share(self, tensors: Iterator[Tensor]) -> None:
+        """Make tensors the mean over all processes."""
+        if self._state.num_processes > 1:
+            for tensor in tensors:
+                tensor.copy_(reduce(tensor, reduction="mean"))
+
+    def _review(self, step: int) -> None:
+        """Validate the running mean, and return to the best state where it collapsed."""
+        trained = copy.deepcopy(self.networks.state_dict())
+        self.networks.load_state_dict(self._mean.state_dict())
+        found = self.validate()
+        self.history.append({"step": step, "attacked": found.attacked, "clean": found.clean})
+        if found.attacked < self.best.found.attacked - self.recipe.collapse:
+            self.best.restore(self.networks)
+            self.best.restore(self._mean.network)
+            self._optimizer.state.clear()
+            return
+        self.best.offer(self.networks, found, step)
+        self.networks.load_state_dict(trained)
+
+    def validate(self) -> Validation:
+        """PGD on the validation clips as things stand."""
+        recipe = self.recipe
+        sums = torch.zeros(3, device=self._state.device)
+        for number, (clips, labels) in enumerate(self._checked):
+            attacked = self._attack(
+                clips,
+                labels,
+                recipe.validation_epsilon * LEVEL,
+                recipe.validation_steps,
+                step_generator(recipe.seed, number),
+            )
+            with torch.no_grad():
+                for place, shown in enumerate((attacked, clips)):
+                    answers = self.defended(shown).softmax(-1).mean(1).argmax(-1)
+                    sums[place] += (answers == labels).sum()
+            sums[2] += len(labels)
+        if self._state.num_processes > 1:
+            sums = reduce(sums, reduction="sum")
+        attacked_right, clean_right, count = sums.tolist()
+        return Validation(attacked_right / count, clean_right / count)
+
+    def _validation_clips(self) -> list[tuple[Tensor, Tensor]]:
+        """This process's batches of the validation clips."""
+        clips, labels = self._clips.validation(self.recipe.validation_clips)
+        if len(clips) < self._state.num_processes:
+            raise ValueError(
+                f"there are {len(clips)} validation clips for {self._state.num_processes} processes"
+            )
+        mine = slice(self._state.process_index, None, self._state.num_processes)
+        clips = clips[mine].to(self._state.device)
+        labels = self._targets(clips, None if labels is None else labels[mine])
+        return list(
+            zip(clips.split(_VALIDATION_BATCH), labels.split(_VALIDATION_BATCH), strict=True)
+        )
+
+    @torch.no_grad()
+    def _targets(self, clips: Tensor, labels: Tensor | None) -> Tensor:
+        """The classes to hold on to, [B]."""
+        if labels is not None:
+            return labels.to(clips.device)
+        parts = clips.split(_VALIDATION_BATCH)
+        return torch.cat([self._answers.logits(part).argmax(dim=1) for part in parts])
+
+
+def _networks(defended: DefendedRecogniser, train: Train) -> nn.ModuleDict:
+    """What is trained, by the folder that holds it in an archive."""
+    networks: dict[str, nn.Module] = {}
+    if train != "recogniser":
+        networks["purifier"] = defended.pipeline.unet
+    if train != "purifier":
+        if isinstance(defended.recogniser, ProgramRecogniser):
+            raise ValueError(
+                f"recogniser {defended.recogniser.name!r} is a program, whose weights are fixed: "
+                "train the purifier alone"
+            )
+        networks["recogniser"] = defended.recogniser
+    return nn.ModuleDict(networks)
+
+
+@contextmanager
+def _trainable(networks: nn.ModuleDict) -> Iterator[None]:
+    """Within, gradients reach the weights, and a recogniser learns the statistics that it keeps.
+
+    The purifier stays in evaluation mode: it has no statistics, and its dropout is left out.
+    """
+    networks.requires_grad_(True)
+    if "recogniser" in networks:
+        networks["recogniser"].train()
+    try:
+        yield
+    finally:
+        networks.eval().requires_grad_(False)
+
+
+def _vote_loss(votes: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy [B] of the votes [B, V, classes] with the classes [B]."""
+    count = votes.shape[1]
+    losses = F.cross_entropy(votes.flatten(0, 1), labels.repeat_interleave(count), reduction="none")
+    return losses.unflatten(0, (-1, count)).mean(dim=1)

@@ -1,0 +1,194 @@
+"""Hardens an archive: trains what it serves against attackers who have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import PartialState
+
+from videopure.archive.amend import repack, replace_weights, unpacked
+from videopure.format.manifest import MANIFEST_NAME, Hardening, Manifest, digest
+from videopure.format.settings import ModelConfig
+from videopure.handler.torchserve import load_service
+from videopure.purifier import DefendedRecogniser, TransformersRecogniser
+from videopure.training.adversarial import (
+    AdversarialTrainer,
+    HardenRecipe,
+    LabelledClips,
+    Validation,
+)
+from videopure.training.cards import write_card
+from videopure.training.clips import open_clips
+from videopure.training.loop import train_steps
+
+__all__ = ["Hardened", "harden"]
+
+Report = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Hardened:
+    """What came of it.
+
+    Args:
+        archive: the one that was written.
+        before, after: shares of the validation clips that were kept.
+        seconds: that training took, of earlier runs too.
+    """
+
+    archive: Path
+    before: Validation
+    after: Validation
+    seconds: float
+
+
+def harden(
+    archive: Path,
+    clips: str | LabelledClips,
+    out: Path,
+    recipe: HardenRecipe | None = None,
+    *,
+    purification: Mapping[str, Any] | None = None,
+    labelled: bool = True,
+    workplace: Path | None = None,
+    state: PartialState | None = None,
+    report: Report = lambda step: None,
+) -> Hardened:
+    """Write an archive like another one, hardened.
+
+    A run that was stopped goes on where it was when it is called again alike.
+
+    Args:
+        archive: to be hardened; it stays as it is.
+        clips: `demo`, a folder or a CSV, see `open_clips`; or clips of the recogniser's size.
+        out: the archive to write, ending in `.mar`.
+        recipe: how; its `train` says what.
+        purification: settings to change, such as `{"method": "one_look"}`: training goes through
+            what is served then. Its suspicion threshold is taken away, for it would be wrong.
+        labelled: False holds on to the recogniser's own answers to the clean clips.
+        workplace: folder of the checkpoint; beside `out` by default.
+        state: this process among several.
+        report: told each step as it begins.
+
+    Raises:
+        BuildError, ManifestError, SettingsError: if the archive cannot be used.
+        ClipError: if the clips cannot.
+        ValueError: naming what else cannot be used.
+    """
+    recipe = recipe or HardenRecipe()
+    state = state or PartialState(cpu=not torch.cuda.is_available())
+    with unpacked(archive) as root:
+        config = _config(root, purification or {})
+        report("Checking and loading the archive")
+        defended = _load(root, config, state.device)
+        source = clips
+        if isinstance(source, str):
+            source = open_clips(source, defended.recogniser, labelled=labelled)
+        trainer = AdversarialTrainer(defended, source, recipe, state)
+        asked = {"archive": _digest(root), "purification": str(defended.settings)}
+        question = _Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
+        report("Attacking it as it is")
+        before = trainer.validate()
+        place = (workplace or out.with_suffix(".training")) / "checkpoint.pt"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        log = train_steps(
+            "hardening",
+            recipe.steps,
+            trainer.step,
+            {"question": question, **trainer.parts},
+            place,
+            writes=state.is_main_process,
+        )
+        trainer.best.restore(trainer.networks)
+        after = trainer.best.found
+        if state.is_main_process:
+            report("Packing the hardened archive")
+            record = Hardening(
+                train=recipe.train,
+                method=defended.settings.method,
+                source=asked["archive"],
+                clips=clips if isinstance(clips, str) else type(clips).__name__,
+                labelled=labelled,
+                recipe=asdict(recipe),
+                seconds=round(log.seconds, 1),
+                processes=state.num_processes,
+                device=state.device.type,
+                step=trainer.best.step,
+                attacked=after.attacked,
+                clean=after.clean,
+            )
+            _write(root, defended, record, config, out)
+        state.wait_for_everyone()
+    return Hardened(out, before, after, log.seconds)
+
+
+class _Question:
+    """What a checkpoint is of: one of another run is refused."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self._asked = dict(asked)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._asked
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        others = [name for name, value in self._asked.items() if state.get(name) != value]
+        if others:
+            raise ValueError(
+                f"the checkpoint is of another run, with other {', '.join(others)}: remove it, or "
+                "give another --workplace"
+            )
+
+
+def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
+    """model-config.yaml as it will be: with other purification, and no threshold."""
+    config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8")) or {}
+    section = dict(config.get("videopure") or {})
+    changed = {**(section.get("purification") or {}), **purification, "suspicion_threshold": None}
+    return {**config, "videopure": {**section, "purification": changed}}
+
+
+def _load(root: Path, config: Mapping[str, Any], device: torch.device) -> DefendedRecogniser:
+    settings = ModelConfig.parse(config).videopure.model_copy(update={"dtype": "float32"})
+    return load_service(root, settings, device).defended
+
+
+def _digest(root: Path) -> str:
+    with (root / MANIFEST_NAME).open("rb") as file:
+        return digest(file).sha256
+
+
+def _write(
+    root: Path,
+    defended: DefendedRecogniser,
+    record: Hardening,
+    config: Mapping[str, Any],
+    out: Path,
+) -> None:
+    """The archive with the trained weights, each model in its own layout."""
+    manifest = Manifest.read(root)
+    if record.train != "recogniser":
+        replace_weights(root / "pipeline" / "unet", defended.pipeline.unet.state_dict())
+        write_card(root / "pipeline", manifest.purifier, record)
+    if record.train != "purifier":
+        _write_recogniser(root / "recogniser", defended, manifest.recogniser.dtype)
+        write_card(root / "recogniser", manifest.recogniser, record)
+    # What one clip took was measured with other settings.
+    changes = {"hardening": record, "fit": None}
+    repack(root, manifest.model_copy(update=changes), config, out)
+
+
+def _write_recogniser(folder: Path, defended: DefendedRecogniser, dtype: str) -> None:
+    recogniser = defended.recogniser
+    if isinstance(recogniser, TransformersRecogniser):
+        # Its library may have renamed what old checkpoints hold, and writes what it reads.
+        for file in folder.glob("*.safetensors*"):
+            file.unlink()
+        recogniser.model.to(getattr(torch, dtype.split("+")[0])).save_pretrained(folder)
+    else:
+        replace_weights(folder, recogniser.state_dict())
