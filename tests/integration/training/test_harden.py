@@ -1,0 +1,238 @@
+"""`videopure harden`: from an archive and videos to an archive that serves what was trained."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.support.bright_clips import BrightClips
+from tests.support.models import LABELS, save_recogniser
+from tests.support.pipelines import save_patch_pipeline
+from tests.support.recognisers import save_transformers
+from tests.support.videos import encode, frames
+from videopure.archive import BuildError, build_archive, inspect_archive, verify_archive
+from videopure.training.adversarial import HardenRecipe
+from videopure.training.clips import ClipError, MotionClips, VideoClips, open_clips
+from videopure.training.harden import harden
+
+pytestmark = pytest.mark.integration
+
+COMMAND = Path(sys.executable).with_name("videopure")
+# torch's launcher: accelerate's starts several processes on GPUs alone.
+TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+RECIPE = HardenRecipe(
+    clips=24, batch=4, epsilon=4.0, validate_every=3, validation_clips=4, validation_steps=2
+)
+ONE_LOOK = {"method": "one_look", "inversion_steps": 1}
+UNET = "pipeline/unet/diffusion_pytorch_model.safetensors"
+RECOGNISER = "recogniser/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("soft")
+    settings = {"purification": {"inversion_steps": 2, "suspicion_threshold": 0.5}}
+    return build_archive(
+        save_recogniser(folder / "recogniser"),
+        save_patch_pipeline(folder / "pipeline"),
+        folder / "videopure.mar",
+        settings=settings,
+    )
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """A CSV of twenty videos of two classes."""
+    rows = ["path,label"]
+    for k in range(20):
+        pixels = frames(6, seed=k)
+        (tmp_path / f"{k}.mp4").write_bytes(encode(pixels if k % 2 else pixels[::-1]))
+        rows.append(f"{k}.mp4,{LABELS[k % 2]}")
+    file = tmp_path / "videos.csv"
+    file.write_text("\n".join(rows) + "\n")
+    return file
+
+
+def stored(archive: Path, name: str, folder: Path) -> dict[str, Tensor]:
+    with ZipFile(archive) as packed:
+        return load_file(packed.extract(name, folder / archive.stem))
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    """Whether any tensor has another value; names, shapes and dtypes must be the same."""
+    assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
+        k: (v.shape, v.dtype) for k, v in after.items()
+    }
+    return any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("train", "trained"),
+    [("purifier", {UNET}), ("recogniser", {RECOGNISER}), ("both", {UNET, RECOGNISER})],
+)
+def test_a_hardened_archive_serves_what_was_trained_in_its_layout(
+    archive: Path, tmp_path: Path, train: str, trained: set[str]
+) -> None:
+    recipe = replace(RECIPE, train=train)  # type: ignore[arg-type]
+    out = tmp_path / "hard.mar"
+    result = harden(archive, BrightClips(4, (16, 24)), out, recipe, purification=ONE_LOOK)
+    summary = verify_archive(out)  # every file as recorded, dtypes included
+    for name in (UNET, RECOGNISER):
+        before, after = stored(archive, name, tmp_path), stored(out, name, tmp_path)
+        assert changed(before, after) == (name in trained), name
+    assert summary.manifest.name == "hard"
+    record = summary.manifest.hardening
+    assert record is not None
+    assert (record.train, record.method, record.recipe["epsilon"]) == (train, "one_look", 4.0)
+    assert (record.attacked, record.clean) == (result.after.attacked, result.after.clean)
+    purification = summary.config.videopure.purification
+    assert (purification.method, purification.inversion_steps) == ("one_look", 1)
+    assert purification.suspicion_threshold is None  # it was another purifier's
+    cards = sorted(n for n in ZipFile(out).namelist() if n.endswith("README.md"))
+    assert cards == [f"{name.split('/')[0]}/README.md" for name in sorted(trained)]
+    for card in cards:
+        assert "## Hardened" in ZipFile(out).read(card).decode()
+    assert inspect_archive(archive).manifest.hardening is None  # it stays as it was
+
+
+def test_a_transformers_folder_stays_one(tmp_path: Path) -> None:
+    from transformers import AutoModelForVideoClassification
+
+    save_transformers("videomae", tmp_path / "recogniser")
+    pipeline = save_patch_pipeline(tmp_path / "pipeline")
+    archive = build_archive(tmp_path / "recogniser", pipeline, tmp_path / "soft.mar")
+    recipe = replace(RECIPE, train="recogniser", clips=8)
+    harden(archive, BrightClips(4, (16, 16)), tmp_path / "hard.mar", recipe, purification=ONE_LOOK)
+    verify_archive(tmp_path / "hard.mar")
+    ZipFile(tmp_path / "hard.mar").extractall(tmp_path / "hard")
+    folder = tmp_path / "hard" / "recogniser"
+    model, found = AutoModelForVideoClassification.from_pretrained(folder, output_loading_info=True)
+    assert not found["missing_keys"]
+    assert not found["unexpected_keys"]
+    assert model.config.id2label == {0: "wave", 1: "jump", 2: "run"}
+    old = load_file(tmp_path / "recogniser" / "model.safetensors")
+    assert changed(old, load_file(folder / "model.safetensors"))
+
+
+def test_a_checkpoint_of_another_run_is_refused(archive: Path, tmp_path: Path) -> None:
+    clips, out = BrightClips(4, (16, 24)), tmp_path / "hard.mar"
+    recipe = replace(RECIPE, clips=4, train="recogniser")
+    first = harden(archive, clips, out, recipe, purification=ONE_LOOK)
+    again = harden(archive, clips, out, recipe, purification=ONE_LOOK)  # nothing is left to do
+    assert again.after == first.after
+    with pytest.raises(ValueError, match="checkpoint is of another run, with other epsilon:"):
+        harden(archive, clips, out, replace(recipe, epsilon=5.0), purification=ONE_LOOK)
+
+
+def test_thin_archives_are_refused(tmp_path: Path) -> None:
+    from videopure.archive import BuildSpec, build
+
+    spec = BuildSpec(
+        recogniser=save_recogniser(tmp_path / "recogniser"),
+        pipeline=save_patch_pipeline(tmp_path / "pipeline"),
+        out=tmp_path / "thin.mar",
+        name="thin",
+        thin=True,
+        trial=False,
+    )
+    with pytest.raises(BuildError, match=r"is thin, .* build it without --thin"):
+        harden(build(spec), BrightClips(4, (16, 24)), tmp_path / "hard.mar", RECIPE)
+
+
+def test_videos_are_read_as_the_server_reads_them(
+    archive: Path, videos: Path, tmp_path: Path
+) -> None:
+    from videopure.evaluation.archives import open_archive
+
+    recogniser = open_archive(archive, torch.device("cpu")).recogniser
+    clips = open_clips(str(videos), recogniser)
+    assert isinstance(clips, VideoClips)
+    shown, labels = clips.batch(5, torch.Generator().manual_seed(0))
+    assert shown.shape == (5, 4, 3, 16, 24)
+    assert labels is not None
+    # Those of class 1 get brighter, those of class 0 darker.
+    brighter = shown[:, -1].mean(dim=(1, 2, 3)) > shown[:, 0].mean(dim=(1, 2, 3))
+    assert labels.tolist() == brighter.long().tolist()
+    held_out, _ = clips.validation(40)
+    many, _ = clips.batch(60, torch.Generator().manual_seed(1))
+    assert len(held_out) == 2
+    assert not any(torch.equal(held_out[0], clip) for clip in many)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("nowhere", "clips must be 'demo', a folder or a CSV file, got 'nowhere'"),
+        ("demo", "'tiny' does not know the classes of the demo's clips"),
+        ("loose", r"0\.mp4 lies in no folder of a class"),
+        ("unknown", "'tiny' does not know the class 'fly'"),
+        ("headless", "needs a first line that names label and path, got 0.mp4"),
+    ],
+)
+def test_clips_that_cannot_be_used_are_named(
+    archive: Path, videos: Path, data: str, message: str
+) -> None:
+    from videopure.evaluation.archives import open_archive
+
+    recogniser = open_archive(archive, torch.device("cpu")).recogniser
+    folder = videos.parent
+    (folder / "unknown.csv").write_text("path,label\n0.mp4,fly\n")
+    (folder / "headless.csv").write_text("0.mp4\n")
+    places = {
+        "loose": folder,
+        "unknown": folder / "unknown.csv",
+        "headless": folder / "headless.csv",
+    }
+    with pytest.raises(ClipError, match=message):
+        open_clips(str(places.get(data, data)), recogniser)
+
+
+def test_the_motions_are_drawn_anew_with_their_classes() -> None:
+    from videopure.motions.bundle_files import load_defended
+
+    recogniser = load_defended().recogniser
+    clips = open_clips("demo", recogniser)
+    assert isinstance(clips, MotionClips)
+    shown, labels = clips.batch(12, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        answers = recogniser.logits(shown).argmax(1)
+    assert (answers == labels).float().mean() > 0.9  # mirrored and reversed, labels follow
+    again, _ = clips.batch(12, torch.Generator().manual_seed(0))
+    other, _ = clips.batch(12, torch.Generator().manual_seed(1))
+    assert torch.equal(shown, again)
+    assert not torch.equal(shown, other)
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_command_hardens_on_unlabelled_videos_in_two_processes(
+    archive: Path, videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "hard.mar"
+    printed = run(
+        *(*TWO, COMMAND, "harden", archive, "--out", out, "--data", videos, "--unlabelled"),
+        *("--method", "one_look", "--clips", "16", "--batch", "4", "--epsilon", "4"),
+        *("--validate-every", "2", "--validation-clips", "2", "--threads", "1"),
+    )
+    assert printed.count("Hardened archive:") == 1
+    record = verify_archive(out).manifest.hardening
+    assert record is not None
+    assert (record.processes, record.labelled, record.clips) == (2, False, str(videos))
