@@ -1,12 +1,10 @@
-"""Takes an archive apart and packs it again with other weights in the same layout."""
+"""Packs an archive anew with other weights in the same layout."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +18,9 @@ from videopure.archive.weights import save_weights
 from videopure.format.manifest import MANIFEST_NAME, Manifest, digest_files
 from videopure.purifier import __version__
 
-__all__ = ["repack", "replace_weights", "unpacked"]
+__all__ = ["repack", "replace_weights"]
 
 _MODELS = ("pipeline", "recogniser", "flow")
-
-
-@contextmanager
-def unpacked(archive: Path) -> Iterator[Path]:
-    """An archive's files in a folder that is gone afterwards.
-
-    Raises:
-        BuildError: if it is no archive of ours, or does not hold its weights.
-    """
-    with tempfile.TemporaryDirectory(prefix="videopure-") as name:
-        root = Path(name) / "archive"
-        if archive.is_dir():
-            shutil.copytree(archive, root)
-        else:
-            _extract(archive, root)
-        if not (root / MANIFEST_NAME).is_file():
-            raise BuildError(f"{archive} was not built by `videopure build`")
-        manifest = Manifest.read(root)
-        if manifest.elsewhere:
-            raise BuildError(
-                f"{archive} is thin, and weights that lie elsewhere cannot be changed: build it "
-                "without --thin"
-            )
-        yield root
-
-
-def _extract(archive: Path, root: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(root)
-    except FileNotFoundError:
-        raise BuildError(f"there is no archive {archive}") from None
-    except zipfile.BadZipFile as error:
-        raise BuildError(f"{archive} is no archive: {error}") from None
 
 
 def replace_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
@@ -100,15 +64,27 @@ def _new(value: Tensor, name: str, old: Tensor) -> Tensor:
     return value.detach().cpu().to(old.dtype)
 
 
-def repack(root: Path, manifest: Manifest, config: Mapping[str, Any], out: Path) -> Path:
-    """Pack an unpacked archive anew, with the code of this version.
+def repack(
+    root: Path,
+    change: Callable[[Path], object],
+    manifest: Manifest,
+    config: Mapping[str, Any],
+    out: Path,
+) -> Path:
+    """Pack an unpacked archive anew, with the code of this version and changed models.
 
     Args:
-        root: the folder of `unpacked`; its models are packed as they lie there.
+        root: the folder of an archive that holds its weights; it stays as it is.
+        change: is given a folder with a copy of its models, to change there.
         manifest: what it is to say; names of files, versions and digests are filled in here.
         config: model-config.yaml, as it is read; keys that are not set keep their defaults.
         out: the archive to write, ending in `.mar`; an older one is replaced.
+
+    Raises:
+        BuildError: if it cannot be written.
     """
+    if manifest.elsewhere:
+        raise BuildError("a thin archive does not hold the weights that are to be changed")
     if out.suffix != ".mar":
         raise BuildError(f"out must end in .mar, got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +96,7 @@ def repack(root: Path, manifest: Manifest, config: Mapping[str, Any], out: Path)
         for model in _MODELS:
             if (root / model).is_dir():
                 shutil.copytree(root / model, staging / model)
+        change(staging)
         changes = {
             "name": out.stem,
             "videopure_version": __version__,

@@ -121,7 +121,7 @@ class Hardening(_Record):
     Args:
         train: what was trained: purifier, recogniser or both.
         method: the purification that the attacks inside went through.
-        source: digest of the manifest of the archive that it was made of.
+        source: digest of the archive that it was made of, see `opening.digest_archive`.
         clips: what was trained on.
         labelled: whether the clips came with their classes; else the recogniser's own answers to
             them, attacked by nobody, were held on to.

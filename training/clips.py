@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from videopure.format.settings import Limits
+from videopure.handler.clips import read_for_recogniser
 from videopure.handler.errors import RequestError
-from videopure.handler.video import read_clip
 from videopure.motions.clips import CLASSES, Stream
 from videopure.motions.dataset import load_split, vary
 from videopure.purifier import Recogniser
@@ -87,10 +87,8 @@ class VideoClips:
         return clips, torch.tensor(labels) if labels else None
 
     def _read_one(self, path: Path) -> Tensor:
-        recogniser = self._recogniser
         try:
-            data = path.read_bytes()
-            return read_clip(data, recogniser.num_frames, recogniser.framing, Limits()).frames
+            return read_for_recogniser(path.read_bytes(), self._recogniser, Limits()).frames
         except (OSError, RequestError) as error:
             raise ClipError(f"{path}: {error}") from error
 

@@ -11,10 +11,12 @@ import torch
 import yaml
 from accelerate import PartialState
 
-from videopure.archive.amend import repack, replace_weights, unpacked
-from videopure.format.manifest import MANIFEST_NAME, Hardening, Manifest, digest
+from videopure.archive.amend import repack, replace_weights
+from videopure.archive.spec import BuildError
+from videopure.format.loading import load_folder
+from videopure.format.manifest import Hardening, Manifest
+from videopure.format.opening import digest_archive, unpacked
 from videopure.format.settings import ModelConfig
-from videopure.handler.torchserve import load_service
 from videopure.purifier import DefendedRecogniser, TransformersRecogniser
 from videopure.training.adversarial import (
     AdversarialTrainer,
@@ -81,8 +83,15 @@ def harden(
         ValueError: naming what else cannot be used.
     """
     recipe = recipe or HardenRecipe()
+    digest = digest_archive(archive)
     state = state or PartialState(cpu=not torch.cuda.is_available())
     with unpacked(archive) as root:
+        manifest = Manifest.read(root)
+        if manifest.elsewhere:
+            raise BuildError(
+                f"{archive} is thin, and weights that lie elsewhere cannot be changed: build it "
+                "without --thin"
+            )
         config = _config(root, purification or {})
         report("Checking and loading the archive")
         defended = _load(root, config, state.device)
@@ -90,7 +99,7 @@ def harden(
         if isinstance(source, str):
             source = open_clips(source, defended.recogniser, labelled=labelled)
         trainer = AdversarialTrainer(defended, source, recipe, state)
-        asked = {"archive": _digest(root), "purification": str(defended.settings)}
+        asked = {"archive": digest, "purification": str(defended.settings)}
         question = _Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
         report("Attacking it as it is")
         before = trainer.validate()
@@ -111,7 +120,7 @@ def harden(
             record = Hardening(
                 train=recipe.train,
                 method=defended.settings.method,
-                source=asked["archive"],
+                source=digest,
                 clips=clips if isinstance(clips, str) else type(clips).__name__,
                 labelled=labelled,
                 recipe=asdict(recipe),
@@ -155,12 +164,7 @@ def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
 
 def _load(root: Path, config: Mapping[str, Any], device: torch.device) -> DefendedRecogniser:
     settings = ModelConfig.parse(config).videopure.model_copy(update={"dtype": "float32"})
-    return load_service(root, settings, device).defended
-
-
-def _digest(root: Path) -> str:
-    with (root / MANIFEST_NAME).open("rb") as file:
-        return digest(file).sha256
+    return load_folder(root, settings, device).defended
 
 
 def _write(
@@ -172,15 +176,19 @@ def _write(
 ) -> None:
     """The archive with the trained weights, each model in its own layout."""
     manifest = Manifest.read(root)
-    if record.train != "recogniser":
-        replace_weights(root / "pipeline" / "unet", defended.pipeline.unet.state_dict())
-        write_card(root / "pipeline", manifest.purifier, record)
-    if record.train != "purifier":
-        _write_recogniser(root / "recogniser", defended, manifest.recogniser.dtype)
-        write_card(root / "recogniser", manifest.recogniser, record)
+
+    def change(models: Path) -> None:
+        if record.train != "recogniser":
+            replace_weights(models / "pipeline" / "unet", defended.pipeline.unet.state_dict())
+            write_card(models / "pipeline", manifest.purifier, record)
+        if record.train != "purifier":
+            _write_recogniser(models / "recogniser", defended, manifest.recogniser.dtype)
+            write_card(models / "recogniser", manifest.recogniser, record)
+
     # What one clip took was measured with other settings.
-    changes = {"hardening": record, "fit": None}
-    repack(root, manifest.model_copy(update=changes), config, out)
+    repack(
+        root, change, manifest.model_copy(update={"hardening": record, "fit": None}), config, out
+    )
 
 
 def _write_recogniser(folder: Path, defended: DefendedRecogniser, dtype: str) -> None:

@@ -18,6 +18,7 @@ from tests.support.pipelines import save_patch_pipeline
 from tests.support.recognisers import save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, build_archive, inspect_archive, verify_archive
+from videopure.format.loading import load_archive
 from videopure.training.adversarial import HardenRecipe
 from videopure.training.clips import ClipError, MotionClips, VideoClips, open_clips
 from videopure.training.harden import harden
@@ -149,9 +150,7 @@ def test_thin_archives_are_refused(tmp_path: Path) -> None:
 def test_videos_are_read_as_the_server_reads_them(
     archive: Path, videos: Path, tmp_path: Path
 ) -> None:
-    from videopure.evaluation.archives import open_archive
-
-    recogniser = open_archive(archive, torch.device("cpu")).recogniser
+    recogniser = load_archive(archive, torch.device("cpu")).defended.recogniser
     clips = open_clips(str(videos), recogniser)
     assert isinstance(clips, VideoClips)
     shown, labels = clips.batch(5, torch.Generator().manual_seed(0))
@@ -179,9 +178,7 @@ def test_videos_are_read_as_the_server_reads_them(
 def test_clips_that_cannot_be_used_are_named(
     archive: Path, videos: Path, data: str, message: str
 ) -> None:
-    from videopure.evaluation.archives import open_archive
-
-    recogniser = open_archive(archive, torch.device("cpu")).recogniser
+    recogniser = load_archive(archive, torch.device("cpu")).defended.recogniser
     folder = videos.parent
     (folder / "unknown.csv").write_text("path,label\n0.mp4,fly\n")
     (folder / "headless.csv").write_text("0.mp4\n")
