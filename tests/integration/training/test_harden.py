@@ -230,6 +230,8 @@ def test_the_command_hardens_on_unlabelled_videos_in_two_processes(
         *("--validate-every", "2", "--validation-clips", "2", "--threads", "1"),
     )
     assert printed.count("Hardened archive:") == 1
+    shown = run(COMMAND, "inspect", out)
+    assert f"hardened: both through one_look, 16 clips of {videos}" in shown
     record = verify_archive(out).manifest.hardening
     assert record is not None
     assert (record.processes, record.labelled, record.clips) == (2, False, str(videos))
