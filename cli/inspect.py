@@ -110,6 +110,13 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
         where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
         yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
     yield from fit_lines(summary)
+    hard = manifest.hardening
+    if hard is not None:
+        yield (
+            f"hardened: {hard.train} through {hard.method}, {hard.recipe['clips']} clips of "
+            f"{hard.clips}; of the validation clips {hard.clean:.1%} clean and {hard.attacked:.1%} "
+            f"under PGD at {hard.recipe['validation_epsilon']:g}/255 were kept"
+        )
     for licence in manifest.accepted_licences:
         yield f"licence accepted when it was built: {licence}"
     yield "settings that are not left to their defaults:"

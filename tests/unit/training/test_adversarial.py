@@ -17,6 +17,7 @@ from tests.support.models import tiny_recogniser
 from tests.support.pipelines import save_patch_pipeline
 from videopure.purifier import (
     DefendedRecogniser,
+    OneLook,
     ProgramRecogniser,
     PurifySettings,
     VideoPurePipeline,
@@ -50,7 +51,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trainer(folder: Path, recipe: HardenRecipe, *, labelled: bool = True) -> AdversarialTrainer:
     torch.manual_seed(0)
     pipeline = VideoPurePipeline.from_pretrained(folder, dtype=torch.float32)
-    settings = PurifySettings(inversion_steps=1, method="one_look")
+    look = OneLook(entry="plain")  # one call of the network
+    settings = PurifySettings(inversion_steps=1, method="one_look", one_look=look)
     defended = DefendedRecogniser(pipeline, tiny_recogniser(FRAMES, SIZE), settings)
     clips = BrightClips(FRAMES, SIZE, labelled=labelled)
     return AdversarialTrainer(defended, clips, recipe, PartialState(cpu=True))
