@@ -15,7 +15,9 @@ from videopure.archive.model_config import render_model_config
 from videopure.archive.pack import copy_code, pack
 from videopure.archive.spec import BuildError
 from videopure.archive.weights import save_weights
-from videopure.format.manifest import MANIFEST_NAME, Manifest, digest_files
+from videopure.format.manifest import CONFIG_NAME, MANIFEST_NAME, Manifest, digest_files
+from videopure.format.operator import record_of
+from videopure.format.settings import flat_keys, read_yaml
 from videopure.purifier import __version__
 
 __all__ = ["repack", "replace_weights"]
@@ -97,14 +99,17 @@ def repack(
             if (root / model).is_dir():
                 shutil.copytree(root / model, staging / model)
         change(staging)
+        config_file = scratch / CONFIG_NAME
+        text = render_model_config(config)
+        config_file.write_text(text, encoding="utf-8")
         changes = {
             "name": out.stem,
             "videopure_version": __version__,
             "files": digest_files(staging),
+            "config": record_of(text.encode()),
+            "settings": flat_keys(read_yaml(text, CONFIG_NAME)),
         }
-        text = manifest.model_copy(update=changes).model_dump_json(indent=2)
-        (staging / MANIFEST_NAME).write_text(text, encoding="utf-8")
-        config_file = scratch / "model-config.yaml"
-        config_file.write_text(render_model_config(config), encoding="utf-8")
+        described = manifest.model_copy(update=changes).model_dump_json(indent=2)
+        (staging / MANIFEST_NAME).write_text(described, encoding="utf-8")
         shutil.move(pack(staging, config_file, scratch, out.stem, manifest.version), out)
     return out

@@ -30,8 +30,9 @@ SuiteOption = Annotated[
     str,
     typer.Option(
         help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
-        "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. full: "
-        "everything, many hours, what says most first.",
+        "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. "
+        "white-box: somebody who has the archive. full: everything, many hours, what says most "
+        "first.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 
 from videopure.archive.amend import repack, replace_weights
 from videopure.archive.spec import BuildError
 from videopure.format.loading import load_folder
-from videopure.format.manifest import Hardening, Manifest
+from videopure.format.manifest import CONFIG_NAME, Hardening, Manifest
 from videopure.format.opening import digest_archive, unpacked
-from videopure.format.settings import ModelConfig
+from videopure.format.settings import ModelConfig, read_yaml
 from videopure.purifier import DefendedRecogniser, TransformersRecogniser
 from videopure.training.adversarial import (
     AdversarialTrainer,
@@ -156,7 +155,7 @@ class _Question:
 
 def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
     """model-config.yaml as it will be: with other purification, and no threshold."""
-    config = yaml.safe_load((root / "model-config.yaml").read_text(encoding="utf-8")) or {}
+    config = read_yaml((root / CONFIG_NAME).read_text(encoding="utf-8"), CONFIG_NAME) or {}
     section = dict(config.get("videopure") or {})
     changed = {**(section.get("purification") or {}), **purification, "suspicion_threshold": None}
     return {**config, "videopure": {**section, "purification": changed}}

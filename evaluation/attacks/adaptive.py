@@ -29,7 +29,7 @@ from videopure.evaluation.attacks.losses import (
 from videopure.evaluation.attacks.pgd import pgd, pgd_on_recogniser
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task, Threat, as_stored
 
-__all__ = ["ATTACKS", "eot_loss", "unbounded"]
+__all__ = ["ATTACKS", "eot_loss", "soft_loss", "unbounded"]
 
 STEPS = 20
 # Fresh draws that must all be fooled before a clip is done; one where nothing is drawn.
@@ -43,13 +43,24 @@ def _bpda(task: Task, steps: int, draws: int) -> Tensor:
 
 def _exact(task: Task, steps: int, draws: int) -> Tensor:
     """PGD with the true gradient through the whole defence."""
-    return _descend(task, _soft_loss(task, draws), steps)
+    return _descend(task, soft_loss(task, draws), steps)
 
 
 def _exact_apgd(task: Task, steps: int, draws: int) -> Tensor:
     """APGD with the true gradient and the margin loss."""
     return apgd(
-        _soft_loss(task, draws, margin),
+        soft_loss(task, draws, margin),
+        task.clips,
+        epsilon=task.epsilon,
+        steps=steps,
+        start=pgd_on_recogniser(task),
+    )
+
+
+def _exact_apgd_ce(task: Task, steps: int, draws: int) -> Tensor:
+    """APGD with the true gradient and cross-entropy."""
+    return apgd(
+        soft_loss(task, draws),
         task.clips,
         epsilon=task.epsilon,
         steps=steps,
@@ -66,6 +77,7 @@ ATTACKS = (
     AdaptiveAttack("BPDA", _bpda),
     AdaptiveAttack("exact", _exact),
     AdaptiveAttack("exact APGD", _exact_apgd),
+    AdaptiveAttack("exact APGD-CE", _exact_apgd_ce),
     AdaptiveAttack("label and suspicion", _label_and_suspicion),
 )
 
@@ -75,7 +87,7 @@ def unbounded(steps: int = STEPS) -> Threat:
 
     def attack(task: Task) -> Tensor:
         alone = task.one_by_one()
-        return torch.cat([_descend(t, _soft_loss(t, 1, margin), steps) for t in alone])
+        return torch.cat([_descend(t, soft_loss(t, 1, margin), steps) for t in alone])
 
     return Threat("unbounded", "adaptive", 255, attack)
 
@@ -96,7 +108,7 @@ def _descend(task: Task, loss: Loss, steps: int) -> Tensor:
     )
 
 
-def _soft_loss(task: Task, draws: int, kind: LossKind = cross_entropy) -> Loss:
+def soft_loss(task: Task, draws: int, kind: LossKind = cross_entropy) -> Loss:
     """Loss of the soft vote, with the true gradient where there is one."""
     votes = task.target.votes if task.target.exact else task.target.bpda()
 

@@ -19,7 +19,10 @@ FILES = (
     "sparse_frames",
     "transfer",
     "square",
+    "low_frequency",
     "adaptive",
+    "restarts",
+    "apgd_targeted",
 )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from videopure.evaluation.attacks.losses import lead
-from videopure.evaluation.attacks.threat_models import Attack, Task
+from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Attack, Task
 
 __all__ = ["ATTACKS", "square"]
 
@@ -92,4 +92,24 @@ def _on_recogniser(task: Task) -> Tensor:
     )
 
 
-ATTACKS = (Attack(f"Square-{QUERIES}", "black-box", _on_recogniser),)
+def _on_defence(task: Task, steps: int, draws: int) -> Tensor:
+    """Search with the soft vote of the whole defence; `steps` are its queries."""
+
+    def logits(clips: Tensor) -> Tensor:
+        seeds = torch.randint(2**62, (len(clips),), generator=task.generator).tolist()
+        return task.target.logits(clips, seeds)
+
+    return square(
+        logits,
+        task.clips,
+        task.labels,
+        epsilon=task.epsilon,
+        queries=steps,
+        generator=task.generator,
+    )
+
+
+ATTACKS = (
+    Attack(f"Square-{QUERIES}", "black-box", _on_recogniser),
+    AdaptiveAttack("Square through the defence", _on_defence),
+)

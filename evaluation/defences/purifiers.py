@@ -23,9 +23,11 @@ __all__ = [
     "FASTER",
     "FIRST",
     "FORM",
+    "GUIDED_LOOK",
     "INVERSION",
     "LAST",
     "MORE_STEPS",
+    "ONE_LOOK",
     "UNGUIDED",
     "VIDEOPURE",
     "defences",
@@ -37,6 +39,8 @@ DDPM = "DDPM (DiffPure)"
 DDIM = "DDIM"
 INVERSION = "DDIM inversion"
 VIDEOPURE = "VideoPure"
+ONE_LOOK = "one look"
+GUIDED_LOOK = f"{ONE_LOOK}, guided"
 UNGUIDED = f"{VIDEOPURE} without guidance"
 FIRST = f"{VIDEOPURE} without vote, first candidate"
 LAST = f"{VIDEOPURE} without vote, last candidate"
@@ -125,7 +129,10 @@ def defences(defended: DefendedRecogniser) -> Iterator[Defence]:
     last_votes = LastVotes(voting)
     yield OneCandidate(FIRST, voting, 0, last_votes)
     yield OneCandidate(LAST, voting, -1, last_votes)
-    yield Purified(VIDEOPURE, defended)
+    yield purified(VIDEOPURE)
+    look = replace(settings.one_look, guided=False)
+    yield purified(ONE_LOOK, method="one_look", one_look=look)
+    yield purified(GUIDED_LOOK, method="one_look", one_look=replace(look, guided=True))
     for name, randomisation in randomised_forms(settings).items():
         yield purified(f"{FORM}{name}", randomisation=randomisation)
     for name, speed in fast_forms(settings).items():

@@ -15,6 +15,7 @@ from videopure.evaluation.defences.purifiers import (
     FORM,
     INVERSION,
     LAST,
+    ONE_LOOK,
     VIDEOPURE,
 )
 from videopure.evaluation.store import EvaluationError, Record
@@ -51,9 +52,9 @@ def test_the_full_suite_holds_what_it_promises() -> None:
         assert counts[family, 8, VIDEOPURE] >= 50
     families = ("exact-20", "BPDA-20", "BPDA-10")
     adaptive = {d for (f, e, d), n in counts.items() if f in families and n >= 20}
-    # The others are VideoPure's methods at more steps, for equal cost, and its fast mode, which
-    # has a suite of its own.
-    own = {n for n in DEFENCES if n.startswith(FASTER)}
+    # The others are VideoPure's methods at more steps, for equal cost, and its fast mode and one
+    # look, which have suites of their own.
+    own = {n for n in DEFENCES if n.startswith((FASTER, ONE_LOOK))}
     assert adaptive == {n for n in DEFENCES if n != NONE and " at t=" not in n} - own
     for form in ("fresh noise", "random anchor"):
         assert counts["exact-20 of 8 draws", 4, FORM + form] == 20
@@ -148,3 +149,18 @@ def test_the_speed_suite_compares_fast_mode_and_each_shortcut_on_the_same_clips(
         }
         assert len(planned.defences) == 9
         assert planned.count(FASTER) == planned.count(VIDEOPURE) == 100
+
+
+def test_the_white_box_suite_asks_what_a_sceptic_asks() -> None:
+    suite = make_suite("white-box", DEFENCES)
+    counts = {(p.threat.name, d): p.count(d) for p in suite.planned for d in p.defences}
+    for line in (NONE, ONE_LOOK, VIDEOPURE):
+        for threat in ("exact-100 4/255", "exact-100 8/255", "exact APGD-T-100 4/255"):
+            assert counts[threat, line] >= 50
+        for threat in ("flickering 8/255", "low frequency 4/255", "transfer 4/255", "clean"):
+            assert counts[threat, line] == 200
+        assert counts["exact-500 4/255", line] == counts["exact-100 32/255", line] == 10
+        assert counts["Square through the defence-1000 4/255", line] == 20
+    budgets = {p.threat.epsilon for p in suite.planned if p.threat.family == "exact-100"}
+    assert budgets == {2, 4, 6, 8, 32}
+    assert counts["exact-20 of 20 draws 4/255", f"{FORM}fresh noise"] == 20

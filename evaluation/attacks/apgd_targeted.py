@@ -1,0 +1,60 @@
+"""APGD-T: APGD towards one wrong class after the other (Croce and Hein, arXiv 2003.01690)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from videopure.evaluation.attacks.adaptive import soft_loss
+from videopure.evaluation.attacks.apgd import apgd
+from videopure.evaluation.attacks.losses import cross_entropy
+from videopure.evaluation.attacks.pgd import pgd_on_recogniser
+from videopure.evaluation.attacks.restarts import strongest
+from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
+
+__all__ = ["ATTACKS", "targeted_dlr"]
+
+TARGETS = 9  # classes that are tried, the likeliest first: all wrong ones of ten
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The targeted difference of logits ratio, [B]; above 0 where the target leads.
+
+    How far a target trails the true class, by the distance of the first from the middle of the
+    third and fourth logits: neither scale nor shift of the logits changes it.
+
+    Args:
+        logits: [B, classes], of 4 classes at least.
+        labels, targets: true and wrong classes, [B].
+    """
+    if logits.shape[1] < 4:
+        raise ValueError(f"targeted_dlr needs at least 4 classes, got {logits.shape[1]}")
+    true, wanted = (logits.gather(1, k[:, None]).flatten() for k in (labels, targets))
+    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(1)
+    return (wanted - true) / (first - (third + fourth) / 2 + 1e-12)
+
+
+def _exact(task: Task, steps: int, draws: int) -> Tensor:
+    """APGD with the true gradient towards the likeliest wrong classes, until one is answered."""
+    with torch.no_grad():
+        ranked = task.target.logits(task.clips, [0] * len(task.clips))
+    ranked = ranked.scatter(1, task.labels[:, None], -torch.inf)
+    classes = ranked.argsort(dim=1, descending=True)[:, : min(TARGETS, ranked.shape[1] - 1)]
+    start = pgd_on_recogniser(task)
+
+    def towards(targets: Tensor) -> Tensor:
+        return apgd(
+            soft_loss(task, draws, partial(targeted_dlr, targets=targets)),
+            task.clips,
+            epsilon=task.epsilon,
+            steps=steps,
+            start=start,
+        )
+
+    attempts = (partial(towards, targets) for targets in classes.unbind(1))
+    return strongest(soft_loss(task, draws, cross_entropy), attempts)
+
+
+ATTACKS = (AdaptiveAttack("exact APGD-T", _exact),)

@@ -1,0 +1,123 @@
+"""Low frequencies alone: perturbations that filters, codecs and purifiers let pass.
+
+A purifier takes fine noise for noise and smooth changes for content (arXiv 1809.08758, 1903.00073).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from videopure.evaluation.attacks.adaptive import soft_loss
+from videopure.evaluation.attacks.base import GradientAttack
+from videopure.evaluation.attacks.losses import Loss
+from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Attack, Task
+
+__all__ = ["ATTACKS", "low_frequency"]
+
+CELLS = (2, 8, 8)  # frames, rows and columns that share one number
+STEPS = 50  # of the suites, on the recogniser
+
+
+def low_frequency(
+    loss: Loss,
+    clips: Tensor,
+    *,
+    epsilon: float,
+    steps: int = STEPS,
+    step_size: float = 1 / 255,
+    cells: tuple[int, int, int] = CELLS,
+    keep_best: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
+    """PGD on a coarse grid of changes, which is interpolated to the clip.
+
+    Args:
+        loss: to be raised.
+        clips: [B, T, 3, H, W] in 0..1.
+        epsilon: largest change of a pixel (L-inf), in 0..1.
+        steps: gradient steps.
+        step_size: change of a number of the grid in one step, in 0..1.
+        cells: frames, rows and columns of the clip for each number of the grid.
+        keep_best: return the clips of the highest loss on the way, and not the last ones.
+        generator: of the random start.
+    """
+    return _LowFrequency(
+        loss,
+        clips,
+        cells=cells,
+        epsilon=epsilon,
+        steps=steps,
+        step_size=step_size,
+        keep_best=keep_best,
+        generator=generator,
+    ).run()
+
+
+class _LowFrequency(GradientAttack):
+    """The search on the grid, [B, 3, t, h, w]."""
+
+    _grid: Tensor
+
+    def __init__(
+        self, loss: Loss, clips: Tensor, *, cells: tuple[int, int, int], **budget: Any
+    ) -> None:
+        super().__init__(loss, clips, **budget)
+        batch, frames, channels, height, width = clips.shape
+        size = [-(-n // cell) for n, cell in zip((frames, height, width), cells, strict=True)]
+        self._shape = (batch, channels, *size)
+
+    def start(self) -> Tensor:
+        """A grid drawn at random."""
+        drawn = torch.rand(self._shape, generator=self.generator).to(self.clips)
+        self._grid = self.epsilon * (2 * drawn - 1)
+        return self._changed()
+
+    def step(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
+        """Along the sign of the gradient of the grid's numbers."""
+        with torch.enable_grad():
+            grid = self._grid.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self._smooth(grid), grid, grad)
+        moved = self._grid + self.step_size * slope.sign()
+        self._grid = moved.clamp(-self.epsilon, self.epsilon)
+        return self._changed()
+
+    def _smooth(self, grid: Tensor) -> Tensor:
+        """The grid interpolated, like the clips; no number grows by it."""
+        frames, _, height, width = self.clips.shape[1:]
+        smooth = F.interpolate(grid, (frames, height, width), mode="trilinear")
+        return smooth.transpose(1, 2)  # [B, T, 3, H, W]
+
+    def _changed(self) -> Tensor:
+        return (self.clips + self._smooth(self._grid)).clamp(0, 1)
+
+
+def _on_recogniser(task: Task) -> Tensor:
+    return low_frequency(
+        task.bare_loss(),
+        task.clips,
+        epsilon=task.epsilon,
+        step_size=task.epsilon / 8,
+        generator=task.generator,
+    )
+
+
+def _on_defence(task: Task, steps: int, draws: int) -> Tensor:
+    return low_frequency(
+        soft_loss(task, draws),
+        task.clips,
+        epsilon=task.epsilon,
+        steps=steps,
+        step_size=task.epsilon / 4,
+        keep_best=not task.target.randomised,
+        generator=task.generator,
+    )
+
+
+ATTACKS = (
+    Attack("low frequency", "gray-box", _on_recogniser),
+    AdaptiveAttack("exact low frequency", _on_defence),
+)

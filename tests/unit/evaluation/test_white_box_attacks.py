@@ -1,0 +1,152 @@
+"""What a sceptic asks for: low frequencies, several starts, targets, and queries."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.models import tiny_recogniser
+from videopure.evaluation.attacks.apgd_targeted import targeted_dlr
+from videopure.evaluation.attacks.losses import label_loss, lead
+from videopure.evaluation.attacks.low_frequency import low_frequency
+from videopure.evaluation.attacks.pgd import pgd
+from videopure.evaluation.attacks.registry import adaptive
+from videopure.evaluation.attacks.restarts import strongest
+from videopure.evaluation.attacks.threat_models import Task
+from videopure.evaluation.defences.base import Cleaned
+
+pytestmark = pytest.mark.unit
+
+EPSILON = 4 / 255
+RECOGNISER = tiny_recogniser(4, (16, 16))
+DEFENCE = Cleaned("none", RECOGNISER)
+
+
+def seeded(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def clips(count: int) -> tuple[Tensor, Tensor]:
+    """Random ones, labelled as the recogniser answers."""
+    drawn = torch.rand(count, 4, 3, 16, 16, generator=seeded(1)) * 0.8 + 0.1
+    return drawn, RECOGNISER.logits(drawn).argmax(1)
+
+
+def task(count: int, epsilon: int = 1) -> Task:
+    drawn, labels = clips(count)
+    return Task(drawn, labels, RECOGNISER, epsilon / 255, seeded(), defence=DEFENCE)
+
+
+def left(attacked: Tensor, labels: Tensor) -> int:
+    return int((RECOGNISER.logits(attacked).argmax(1) == labels).sum())
+
+
+def test_low_frequency_changes_are_smooth_within_the_budget_and_raise_the_loss() -> None:
+    drawn, labels = clips(8)
+    loss = label_loss(RECOGNISER.logits, labels)
+    smooth = low_frequency(loss, drawn, epsilon=EPSILON, steps=20, generator=seeded())
+    change = smooth - drawn
+    assert 0.5 * EPSILON < change.abs().max() <= EPSILON + 1e-6
+    # Neighbouring pixels of cells of 8 differ by at most an eighth of what two cells may.
+    for axis in (3, 4):
+        assert change.diff(dim=axis).abs().max() <= 2 * EPSILON / 8 + 1e-6
+    plain = pgd(loss, drawn, epsilon=EPSILON, steps=20, generator=seeded()) - drawn
+    assert plain.diff(dim=4).abs().max() > EPSILON
+    with torch.no_grad():
+        assert loss(smooth).mean() > loss(drawn).mean()
+
+
+def test_low_frequency_finds_the_worst_case_where_it_is_smooth() -> None:
+    drawn = torch.full((2, 4, 3, 16, 16), 0.5)
+    darkest = low_frequency(
+        lambda x: -x.mean(dim=(1, 2, 3, 4)), drawn, epsilon=EPSILON, generator=seeded()
+    )
+    torch.testing.assert_close(darkest, drawn - EPSILON)
+
+
+def test_the_strongest_attempt_on_each_clip_is_kept() -> None:
+    made: list[int] = []
+
+    def attempt(number: int) -> Tensor:
+        made.append(number)
+        values = ([0.2, 0.7, 0.1], [0.5, 0.6, 0.1], [0.9, 0.9, 0.9])[number]
+        return torch.tensor(values)[:, None, None, None, None].expand(3, 1, 1, 1, 1)
+
+    def loss(shown: Tensor) -> Tensor:
+        return shown.flatten()
+
+    kept = strongest(loss, [lambda n=n: attempt(n) for n in range(2)])  # type: ignore[misc]
+    assert kept.flatten().tolist() == pytest.approx([0.5, 0.7, 0.1])
+    made.clear()
+    strongest(
+        lambda shown: torch.full((3,), torch.inf),
+        [lambda n=n: attempt(n) for n in range(3)],  # type: ignore[misc]
+    )
+    assert made == [0]  # all were done
+    with pytest.raises(ValueError, match="at least one, got none"):
+        strongest(loss, [])
+
+
+def test_more_starts_leave_no_more_clips() -> None:
+    job = task(24)
+    one = left(adaptive(1, steps=4)["exact-4"](job), job.labels)
+    job = task(24)
+    five = left(adaptive(1, steps=4)["exact from 5 starts-4"](job), job.labels)
+    assert five <= one < 24
+
+
+def test_the_ratio_of_logits_is_that_of_the_paper() -> None:
+    """By hand (arXiv 2003.01690, equation 7), and blind to scale and shift."""
+    logits = torch.tensor([[5.0, 1.0, 3.0, 2.0, 0.0], [0.0, 4.0, 1.0, 2.0, 3.0]])
+    labels, targets = torch.tensor([0, 4]), torch.tensor([3, 1])
+    expected = torch.tensor([(2 - 5) / (5 - (2 + 1) / 2), (4 - 3) / (4 - (2 + 1) / 2)])
+    torch.testing.assert_close(targeted_dlr(logits, labels, targets), expected)
+    torch.testing.assert_close(targeted_dlr(3 * logits - 7, labels, targets), expected)
+    with pytest.raises(ValueError, match="at least 4 classes, got 3"):
+        targeted_dlr(logits[:, :3], labels * 0, targets * 0 + 1)
+
+
+@pytest.mark.parametrize(
+    "family", ["exact APGD-T-6", "exact APGD-CE-6", "exact low frequency-6", "exact-6"]
+)
+def test_adaptive_attacks_fool_an_undefended_recogniser(family: str) -> None:
+    job = task(12, epsilon=8)
+    attacked = adaptive(8, steps=6)[family](job)
+    assert (attacked - job.clips).abs().max() <= 8.5 / 255 + 1e-6  # rounded to 256 levels
+    assert left(attacked, job.labels) <= 6
+
+
+def test_targets_reach_classes_that_the_plain_loss_does_not_aim_at() -> None:
+    """A recogniser whose likeliest wrong class has no gradient: another one has to be aimed at."""
+
+    def logits(shown: Tensor) -> Tensor:
+        mean = shown.mean(dim=(1, 2, 3, 4))
+        constant = torch.zeros_like(mean)
+        return torch.stack((0.2 + constant, 0.19 + constant, 20 * (mean - 0.5), constant), dim=1)
+
+    class Deaf(Cleaned):
+        def votes(self, clips: Tensor, seeds: object) -> list[Tensor]:
+            return list(logits(clips)[:, None])
+
+    drawn = torch.full((1, 4, 3, 16, 16), 0.5)
+    defence = Deaf("deaf", RECOGNISER)
+    job = Task(drawn, torch.tensor([0]), RECOGNISER, 8 / 255, seeded(), defence=defence)
+    attacked = adaptive(8, steps=6)["exact APGD-T-6"](job)
+    assert logits(attacked).argmax(1).tolist() == [2]
+
+
+def test_queries_through_the_defence_take_no_gradient() -> None:
+    asked: list[int] = []
+
+    class Counting(Cleaned):
+        def votes(self, clips: Tensor, seeds: object) -> list[Tensor]:
+            asked.append(torch.is_grad_enabled())
+            return super().votes(clips, seeds)  # type: ignore[arg-type]
+
+    job = task(1, epsilon=16)
+    defence = Counting("counting", RECOGNISER)
+    job = Task(job.clips, job.labels, RECOGNISER, 16 / 255, seeded(), defence=defence)
+    attacked = adaptive(16, steps=200)["Square through the defence-200"](job)
+    assert 1 < len(asked) <= 200
+    assert not any(asked)
+    before, after = (lead(RECOGNISER.logits(x), job.labels) for x in (job.clips, attacked))
+    assert after < before
