@@ -1,5 +1,7 @@
 """What a sceptic asks for: low frequencies, several starts, targets, and queries."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -138,9 +140,9 @@ def test_queries_through_the_defence_take_no_gradient() -> None:
     asked: list[int] = []
 
     class Counting(Cleaned):
-        def votes(self, clips: Tensor, seeds: object) -> list[Tensor]:
+        def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
             asked.append(torch.is_grad_enabled())
-            return super().votes(clips, seeds)  # type: ignore[arg-type]
+            return super().votes(clips, seeds)
 
     job = task(1, epsilon=16)
     defence = Counting("counting", RECOGNISER)

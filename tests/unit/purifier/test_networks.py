@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from videopure.motions.bundle_files import BundleSettings, make_scheduler, save_recogniser
 from videopure.motions.clips import CLASSES, Stream
-from videopure.motions.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise
+from videopure.motions.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise, vary
 from videopure.purifier.networks import MotionResNet3d, MotionTransformer, PatchCodec
 from videopure.purifier.recognisers import load_recogniser
 from videopure.training.loop import step_generator, train_steps
@@ -99,7 +99,7 @@ def test_a_mirrored_and_reversed_clip_keeps_its_direction() -> None:
     source = training_clips(10)
     for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        frames, label = TrainingClips._vary(source.frames[0], source.labels[0], generator)
+        frames, label = vary(source.frames[0], source.labels[0], generator)
         moving = (frames.float() - frames.float().mean(dim=(2, 3), keepdim=True)).abs().sum(1)
         heavy = moving > moving.flatten(1).quantile(0.95, dim=1)[:, None, None]
         axis, sign = {0: (2, -1), 1: (2, 1), 2: (1, -1), 3: (1, 1)}[int(label)]
