@@ -120,7 +120,8 @@ class Hardening(_Record):
 
     Args:
         train: what was trained: purifier, recogniser or both.
-        method: the purification that the attacks inside went through.
+        method: the purification that the attacks inside went through; `none` where the recogniser
+            was attacked bare.
         source: digest of the archive that it was made of, see `opening.digest_archive`.
         clips: what was trained on.
         labelled: whether the clips came with their classes; else the recogniser's own answers to
