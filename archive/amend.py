@@ -85,7 +85,7 @@ def repack(
     Raises:
         BuildError: if it cannot be written.
     """
-    if manifest.elsewhere:
+    if manifest.external_weights:
         raise BuildError("a thin archive does not hold the weights that are to be changed")
     if out.suffix != ".mar":
         raise BuildError(f"out must end in .mar, got {out}")

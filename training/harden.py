@@ -86,7 +86,7 @@ def harden(
     state = state or PartialState(cpu=not torch.cuda.is_available())
     with unpacked(archive) as root:
         manifest = Manifest.read(root)
-        if manifest.elsewhere:
+        if manifest.external_weights:
             raise BuildError(
                 f"{archive} is thin, and weights that lie elsewhere cannot be changed: build it "
                 "without --thin"
