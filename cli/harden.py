@@ -36,6 +36,14 @@ Data = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Bare = Annotated[
+    bool,
+    typer.Option(
+        "--bare",
+        help="With --train recogniser: attack it as if there were no purifier. The control.",
+        rich_help_panel=WHAT,
+    ),
+]
 Unlabelled = Annotated[
     bool,
     typer.Option(
@@ -90,6 +98,7 @@ def harden(
     archive: Annotated[Path, typer.Argument(help="Archive to harden; it stays.")] = ARCHIVE,
     out: Out = None,
     train: TrainOption = "both",
+    bare: Bare = False,
     data: Data = "demo",
     unlabelled: Unlabelled = False,
     method: MethodOption = None,
@@ -126,6 +135,7 @@ def harden(
     try:
         recipe = HardenRecipe(
             train=train,  # type: ignore[arg-type]  # it checks the name itself
+            bare=bare,
             clips=clips,
             batch=batch,
             epsilon=epsilon,

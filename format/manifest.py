@@ -120,7 +120,8 @@ class Hardening(_Record):
 
     Args:
         train: what was trained: purifier, recogniser or both.
-        method: the purification that the attacks inside went through.
+        method: the purification that the attacks inside went through; `none` where the recogniser
+            was attacked bare.
         source: digest of the archive that it was made of, see `opening.digest_archive`.
         clips: what was trained on.
         labelled: whether the clips came with their classes; else the recogniser's own answers to
@@ -153,8 +154,8 @@ class Manifest(_Record):
     `accepted_licences` are those that restrict use and were accepted at build time;
     `external_weights` are the files that a thin archive does not hold, by the source that they
     come from; `fit` is None where no clip was tried; `config` is model-config.yaml as it was
-    built, `settings` the keys that are set in it, by dotted name; `hardening` is None where the
-    archive was not hardened.
+    built, `settings` the keys that are set in it, by dotted name;
+    `hardening` is None where the archive was not hardened.
     """
 
     format: Literal[3] = 3

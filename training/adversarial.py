@@ -49,6 +49,8 @@ class HardenRecipe:
 
     Args:
         train: what is trained; the other is left as it is, and attacked all the same.
+        bare: attack and train the recogniser as if there were no purifier before it. That is the
+            control which says what a purifier adds, and a start for training both.
         clips: clips that are attacked in all.
         batch: clips of a step, of all processes together.
         learning_rate: of AdamW at its highest, after a short rise; it falls along a cosine.
@@ -67,6 +69,7 @@ class HardenRecipe:
     """
 
     train: Train = "both"
+    bare: bool = False
     clips: int = 8000
     batch: int = 16
     learning_rate: float = 1e-3
@@ -88,6 +91,8 @@ class HardenRecipe:
     def __post_init__(self) -> None:
         if self.train not in get_args(Train):
             raise ValueError(f"train must be one of {', '.join(get_args(Train))}, got {self.train}")
+        if self.bare and self.train != "recogniser":
+            raise ValueError(f"bare is for train 'recogniser', got {self.train!r}")
         for name in ("clips", "batch", "attack_steps", "validate_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -214,12 +219,19 @@ class AdversarialTrainer:
             self._review(index + 1)
         return {"loss": loss, "kept": kept, "epsilon": recipe.budget(index) / LEVEL}
 
+    def _votes(self, clips: Tensor) -> Tensor:
+        """Logits of the votes [B, V, classes] of all that is served, or of the bare recogniser."""
+        if self.recipe.bare:
+            return self.defended.recogniser.logits(clips)[:, None]
+        votes: Tensor = self.defended(clips)
+        return votes
+
     def _attack(
         self, clips: Tensor, labels: Tensor, epsilon: float, steps: int, generator: Generator
     ) -> Tensor:
         """PGD on all that is served; steps that together go one and a half times the budget."""
         return pgd(
-            lambda x: _vote_loss(self.defended(x), labels),
+            lambda x: _vote_loss(self._votes(x), labels),
             clips,
             epsilon=epsilon,
             steps=steps,
@@ -236,7 +248,7 @@ class AdversarialTrainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with _trainable(self.networks):
-            votes = self.defended(torch.cat((attacked, clips[:clean])))
+            votes = self._votes(torch.cat((attacked, clips[:clean])))
             losses = _vote_loss(votes, torch.cat((labels, labels[:clean])))
             loss = losses[:count].mean()
             if clean:
@@ -284,7 +296,7 @@ class AdversarialTrainer:
             )
             with torch.no_grad():
                 for place, shown in enumerate((attacked, clips)):
-                    answers = self.defended(shown).softmax(-1).mean(1).argmax(-1)
+                    answers = self._votes(shown).softmax(-1).mean(1).argmax(-1)
                     sums[place] += (answers == labels).sum()
             sums[2] += len(labels)
         if self._state.num_processes > 1:

@@ -29,12 +29,15 @@ def _section(record: Hardening) -> str:
     goals = "their classes" if record.labelled else "the recogniser's own answers to them"
     what = "purifier and recogniser" if record.train == "both" else record.train
     settings = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
+    through = f"through purification by `{record.method}`"
+    if record.method == "none":
+        through = "without a purifier before it"
     return f"""{_HEAD}
 
-Trained against attackers who have the whole archive: {what}, through purification by
-`{record.method}`, by PGD of {recipe["attack_steps"]} steps inside with a budget of up to
-{recipe["epsilon"]:g}/255, on clips of `{record.clips}` with {goals}. {record.processes} process(es)
-on {record.device}, {record.seconds:.0f} s.
+Trained against attackers who have the whole archive: {what}, {through},
+by PGD of {recipe["attack_steps"]} steps inside with a budget of up to {recipe["epsilon"]:g}/255, on
+clips of `{record.clips}` with {goals}. {record.processes} process(es) on {record.device},
+{record.seconds:.0f} s.
 
 Of the validation clips it kept {record.clean:.1%} clean and {record.attacked:.1%} under PGD of
 {recipe["validation_steps"]} steps at {recipe["validation_epsilon"]:g}/255 (step {record.step}; the

@@ -118,7 +118,7 @@ def harden(
             report("Packing the hardened archive")
             record = Hardening(
                 train=recipe.train,
-                method=defended.settings.method,
+                method="none" if recipe.bare else defended.settings.method,
                 source=digest,
                 clips=clips if isinstance(clips, str) else type(clips).__name__,
                 labelled=labelled,

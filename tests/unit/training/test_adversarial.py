@@ -148,6 +148,22 @@ def test_the_attack_inside_goes_through_the_purifier(pipeline: Path) -> None:
     assert loss[1] > loss[0]
 
 
+def test_the_control_is_trained_without_the_purifier(pipeline: Path) -> None:
+    training = trainer(pipeline, replace(RECIPE, bare=True))
+    calls: list[int] = []
+    training.defended.pipeline.unet.register_forward_hook(lambda *_: calls.append(1))
+    before = weights(training.networks)
+    training.step(0)
+    found = training.validate()
+    assert not calls
+    assert not same(before, weights(training.networks))
+    clips, labels = BrightClips(FRAMES, SIZE).validation(16)
+    with torch.no_grad():
+        answers = training.defended.recogniser.logits(clips).argmax(1)
+    assert labels is not None
+    assert found.clean == pytest.approx(float(answers.eq(labels).float().mean()))
+
+
 def test_every_vote_counts_in_the_loss() -> None:
     votes = torch.tensor([[[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]]])
     labels = torch.tensor([1])
@@ -169,6 +185,7 @@ def test_the_budget_grows_and_the_rate_falls() -> None:
     ("change", "message"),
     [
         ({"train": "nothing"}, "train must be one of .*, got nothing"),
+        ({"bare": True}, "bare is for train 'recogniser', got 'both'"),
         ({"batch": 0}, "batch must be at least 1, got 0"),
         ({"growth": 1.5}, r"growth must be in 0\.\.1, got 1\.5"),
         ({"epsilon": 0.5}, "at most epsilon, .* got 1.0 and 0.5"),
