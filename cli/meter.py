@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkMeter"]
 
 _WORTH_TELLING = 60  # seconds that an estimate must have to be told
+_BETWEEN_LINES = 10  # seconds, at least, between lines in a log
 
 
 class WorkMeter:
@@ -34,7 +35,7 @@ class WorkMeter:
         self._calls_a_window = 2 * (defended.settings.inversion_steps + 1)  # there and back
         self._calls = self._windows = 0
         self._total: int | None = None  # windows
-        self._begun = time.monotonic()
+        self._begun = self._told = time.monotonic()
         columns = (TextColumn("Purifying"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=errors, transient=True)
         self._task = self._progress.add_task("", total=None)
@@ -57,7 +58,12 @@ class WorkMeter:
         """Told how many frames are purified of how many: at first none, then after each window."""
         self._total = -(-total // self._window)
         if done == 0:
-            self._begun = time.monotonic()
+            self._begun = self._told = time.monotonic()
+            errors.print(
+                f"Purifying {total} frames in {self._total} windows of {self._window}; the first "
+                "step tells how long it takes",
+                highlight=False,
+            )
         elif self._calls:
             self._windows += 1
             self._calls_a_window = max(1, self._calls // self._windows)
@@ -75,7 +81,21 @@ class WorkMeter:
                     f"{seconds / 60:.0f} minutes",
                     highlight=False,
                 )
+        self._tell_call()
         self._show()
+
+    def _tell_call(self) -> None:
+        """A line now and then where no bar is shown."""
+        if errors.is_terminal or self._total is None:
+            return
+        now, total = time.monotonic(), self._total * self._calls_a_window
+        if now - self._told > _BETWEEN_LINES and self._calls < total:
+            self._told = now
+            left = (now - self._begun) / self._calls * (total - self._calls)
+            errors.print(
+                f"Step {self._calls} of {total}, about {left / 60:.1f} minutes left",
+                highlight=False,
+            )
 
     def _show(self) -> None:
         if self._total is not None:

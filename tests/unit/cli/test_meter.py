@@ -32,7 +32,10 @@ def test_the_first_call_tells_what_all_will_take(
         work.frames_done(0, 100)
         models.pipeline.unet(torch.zeros(1))
     written = capsys.readouterr().err
+    assert written.startswith("Purifying 100 frames in 7 windows of 16")
     assert ("7 windows of 16 frames will take about 21 minutes" in written) == told
+    # A log, which shows no bar, gets a line for it: 41 of 42 calls of half a minute are left.
+    assert ("Step 1 of 42, about 20.5 minutes left" in written) == told
 
 
 def test_it_counts_calls_and_leaves_the_model_as_it_was() -> None:
