@@ -110,8 +110,7 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
         where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
         yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
     yield from fit_lines(summary)
-    hard = manifest.hardening
-    if hard is not None:
+    for hard in manifest.hardening:
         yield (
             f"hardened: {hard.train} through {hard.method}, {hard.recipe['clips']} clips of "
             f"{hard.clips}; of the validation clips {hard.clean:.1%} clean and {hard.attacked:.1%} "

@@ -116,7 +116,7 @@ class Fit(_Record):
 
 
 class Hardening(_Record):
-    """How an archive was trained to withstand attackers who have it.
+    """How an archive was trained, once, to withstand attackers who have it.
 
     Args:
         train: what was trained: purifier, recogniser or both.
@@ -155,7 +155,7 @@ class Manifest(_Record):
     `external_weights` are the files that a thin archive does not hold, by the source that they
     come from; `fit` is None where no clip was tried; `config` is model-config.yaml as it was
     built, `settings` the keys that are set in it, by dotted name;
-    `hardening` is None where the archive was not hardened.
+    `hardening` says how it was hardened, one time after the other.
     """
 
     format: Literal[3] = 3
@@ -172,7 +172,7 @@ class Manifest(_Record):
     fit: Fit | None = None
     config: FileRecord
     settings: dict[str, Any]
-    hardening: Hardening | None = None
+    hardening: list[Hardening] = []
 
     @classmethod
     def read(cls, root: Path) -> Manifest:

@@ -15,8 +15,7 @@ def write_card(folder: Path, component: Component, record: Hardening) -> None:
     """Say in a model's README.md how it was hardened; what stood there before stays."""
     card = folder / "README.md"
     before = card.read_text(encoding="utf-8") if card.is_file() else _front(component)
-    kept = before.split(f"\n{_HEAD}\n")[0].rstrip()
-    card.write_text(f"{kept}\n\n{_section(record)}", encoding="utf-8")
+    card.write_text(f"{before.rstrip()}\n\n{_section(record)}", encoding="utf-8")
 
 
 def _front(component: Component) -> str:

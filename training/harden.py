@@ -185,9 +185,8 @@ def _write(
             write_card(models / "recogniser", manifest.recogniser, record)
 
     # What one clip took was measured with other settings.
-    repack(
-        root, change, manifest.model_copy(update={"hardening": record, "fit": None}), config, out
-    )
+    changes = {"hardening": [*manifest.hardening, record], "fit": None}
+    repack(root, change, manifest.model_copy(update=changes), config, out)
 
 
 def _write_recogniser(folder: Path, defended: DefendedRecogniser, dtype: str) -> None:

@@ -19,6 +19,7 @@ from tests.support.recognisers import save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, build_archive, inspect_archive, verify_archive
 from videopure.format.loading import load_archive
+from videopure.format.opening import digest_archive
 from videopure.training.adversarial import HardenRecipe
 from videopure.training.clips import ClipError, MotionClips, VideoClips, open_clips
 from videopure.training.harden import harden
@@ -89,8 +90,7 @@ def test_a_hardened_archive_serves_what_was_trained_in_its_layout(
         before, after = stored(archive, name, tmp_path), stored(out, name, tmp_path)
         assert changed(before, after) == (name in trained), name
     assert summary.manifest.name == "hard"
-    record = summary.manifest.hardening
-    assert record is not None
+    (record,) = summary.manifest.hardening
     assert (record.train, record.method, record.recipe["epsilon"]) == (train, "one_look", 4.0)
     assert (record.attacked, record.clean) == (result.after.attacked, result.after.clean)
     purification = summary.config.videopure.purification
@@ -100,7 +100,7 @@ def test_a_hardened_archive_serves_what_was_trained_in_its_layout(
     assert cards == [f"{name.split('/')[0]}/README.md" for name in sorted(trained)]
     for card in cards:
         assert "## Hardened" in ZipFile(out).read(card).decode()
-    assert inspect_archive(archive).manifest.hardening is None  # it stays as it was
+    assert inspect_archive(archive).manifest.hardening == []  # it stays as it was
 
 
 def test_a_transformers_folder_stays_one(tmp_path: Path) -> None:
@@ -130,6 +130,20 @@ def test_a_checkpoint_of_another_run_is_refused(archive: Path, tmp_path: Path) -
     assert again.after == first.after
     with pytest.raises(ValueError, match="checkpoint is of another run, with other epsilon:"):
         harden(archive, clips, out, replace(recipe, epsilon=5.0), purification=ONE_LOOK)
+
+
+def test_what_was_hardened_may_be_hardened_again(archive: Path, tmp_path: Path) -> None:
+    """The control first, then both: each time stands in the manifest and in the cards."""
+    clips, places = BrightClips(4, (16, 24)), [archive, tmp_path / "one.mar", tmp_path / "two.mar"]
+    short = replace(RECIPE, clips=4)
+    harden(*(places[0], clips, places[1]), replace(short, train="recogniser", bare=True))
+    harden(*(places[1], clips, places[2]), short, purification=ONE_LOOK)
+    records = inspect_archive(places[2]).manifest.hardening
+    assert [(r.train, r.method) for r in records] == [("recogniser", "none"), ("both", "one_look")]
+    assert records[1].source == digest_archive(places[1])
+    with ZipFile(places[2]) as packed:
+        assert packed.read("recogniser/README.md").decode().count("## Hardened") == 2
+        assert packed.read("pipeline/README.md").decode().count("## Hardened") == 1
 
 
 def test_thin_archives_are_refused(tmp_path: Path) -> None:
@@ -232,6 +246,5 @@ def test_the_command_hardens_on_unlabelled_videos_in_two_processes(
     assert printed.count("Hardened archive:") == 1
     shown = run(COMMAND, "inspect", out)
     assert f"hardened: both through one_look, 16 clips of {videos}" in shown
-    record = verify_archive(out).manifest.hardening
-    assert record is not None
+    (record,) = verify_archive(out).manifest.hardening
     assert (record.processes, record.labelled, record.clips) == (2, False, str(videos))

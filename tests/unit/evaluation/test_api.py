@@ -88,7 +88,10 @@ def test_one_call_returns_and_writes_what_an_archive_answers(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"suite": "quik"}, "suite must be one of quick, demo, speed, paper, full, got 'quik'"),
+        (
+            {"suite": "quik"},
+            "suite must be one of quick, .*, full, got 'quik'",
+        ),
         ({"dtype": "int8"}, "dtype must be one of float32, .*, got 'int8'"),
         ({}, "missing.mar: .* build one with `videopure build`, or name another"),
     ],
