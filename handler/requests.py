@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
@@ -36,6 +37,13 @@ class Options(BaseModel):
     method: Method | None = None
     purify: bool = Field(True, description="false asks the bare recogniser alone")
     clips: int = Field(1, ge=1, description="equal parts of the video, each looked at as a clip")
+
+    @field_validator("top_k", "inversion_steps", "seed", "clips", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which pydantic takes for 0 or 1
+            raise PydanticCustomError("number", "Input should be a number")
+        return value
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_cli
 from videopure.handler.bodies import open_body
 from videopure.handler.clips import read_for_recogniser
 from videopure.handler.errors import (
+    ForbiddenError,
     InternalError,
     InvalidRequestError,
     OutOfMemoryError,
@@ -27,12 +28,19 @@ from videopure.handler.errors import (
 from videopure.handler.evidence import evidence_video
 from videopure.handler.memory import is_out_of_memory
 from videopure.handler.micro_batches import clips_that_fit
+from videopure.handler.policy import (
+    OperatorKey,
+    check_options,
+    check_work,
+    denoising_steps,
+    told,
+)
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
 from videopure.handler.video import Clip
 from videopure.purifier import DefendedRecogniser, Verdict
-from videopure.wire.schemas import Answer, ModelNames
+from videopure.wire.schemas import Answer, ModelNames, PurificationInfo
 
 __all__ = ["ServedBatch", "VideoPureService"]
 
@@ -46,34 +54,39 @@ _ANSWERING = 0.9
 
 @dataclass(frozen=True)
 class _Asked:
-    """What goes for all videos of a request; `decode_by` is a time of `time.monotonic`."""
+    """What goes for all videos of a request.
+
+    Args:
+        decode_by: time of `time.monotonic`.
+        operator: whether it carries the operator's key.
+    """
 
     request_id: str
     explain: bool
     decode_by: float | None
-    headers: Mapping[str, str]
+    operator: bool
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
     """A good video on its way through the purifier; `clip` holds the frames of all its clips."""
 
-    request_id: str
     options: Options
     clip: Clip
     decode_ms: float
-    explain: bool
+    work: int  # clips times denoising steps
+    asked: _Asked
 
     def tasks(self) -> list[ClipTask]:
         """The clips of the video; each draws noise of its own."""
         seed = self.options.seed
         return [
             ClipTask(
-                self.request_id,
+                self.asked.request_id,
                 self.options,
                 frames,
                 None if seed is None else seed + number,
-                keep_purified=self.explain,
+                keep_purified=self.asked.explain,
             )
             for number, frames in enumerate(self.clip.frames.chunk(self.options.clips))
         ]
@@ -105,6 +118,8 @@ class VideoPureService:
         names: what the answers call the models.
         response_timeout: seconds after which TorchServe kills the worker and answers its whole
             batch with an error; None where there is no such limit.
+        operator_key: which requests are the operator's; by default none are.
+        calibrated: whether the threshold of suspicion belongs to the archive's own settings.
     """
 
     def __init__(
@@ -113,6 +128,9 @@ class VideoPureService:
         settings: HandlerSettings,
         names: ModelNames,
         response_timeout: float | None = None,
+        *,
+        operator_key: OperatorKey | None = None,
+        calibrated: bool = True,
     ) -> None:
         self.defended = defended
         self.settings = settings
@@ -120,6 +138,8 @@ class VideoPureService:
         chosen = settings.max_clips_per_forward
         self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` knows better
         self.response_timeout = response_timeout
+        self.operator_key = operator_key or OperatorKey()
+        self.calibrated = calibrated
 
     def answer(
         self,
@@ -141,7 +161,7 @@ class VideoPureService:
         wanted = explain or [False] * len(rows)
         sent = headers or [{}] * len(rows)
         opened = [
-            self._open(row, _Asked(request_id, evidence, decode_by, its))
+            self._open(row, request_id, evidence, its, decode_by)
             for row, request_id, evidence, its in zip(rows, request_ids, wanted, sent, strict=True)
         ]
         jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
@@ -149,7 +169,10 @@ class VideoPureService:
         result = answer_clips(self.defended, tasks, self.max_clips, answer_by)
         outcomes = iter(result.outcomes)
         replies = [
-            one if isinstance(one, Reply) else self._seal(*one, outcomes, start) for one in opened
+            one
+            if isinstance(one, Reply)
+            else self._bounded(self._seal(*one, outcomes, start), request_id)
+            for one, request_id in zip(opened, request_ids, strict=True)
         ]
         decode_ms = sum(job.decode_ms for job in jobs)
         return ServedBatch(replies, result.micro_batches, result.memory_splits, decode_ms)
@@ -176,31 +199,44 @@ class VideoPureService:
         now = time.monotonic()
         return now + _DECODING * self.response_timeout, now + _ANSWERING * self.response_timeout
 
-    def _open(self, row: Mapping[str, Any], asked: _Asked) -> tuple[Envelope, list[_Job]] | Reply:
+    def _open(
+        self,
+        row: Mapping[str, Any],
+        request_id: str,
+        explain: bool,
+        headers: Mapping[str, str],
+        decode_by: float | None,
+    ) -> tuple[Envelope, list[_Job]] | Reply:
         """The videos of a request, decoded, or the error that it is answered with."""
         try:
-            row = open_body(row, asked.headers, self.settings.limits.max_bytes)
+            operator = self.operator_key.admits(headers)
+            if explain and not operator and self.settings.policy.answer != "full":
+                raise ForbiddenError(
+                    "the evidence shows all that purification does: this server shows it to its "
+                    "operator alone (policy.answer in model-config.yaml)"
+                )
+            row = open_body(row, headers, self.settings.limits.max_bytes)
             envelope = open_envelope(row, self.settings.max_clips)
-            if asked.explain and envelope.protocol != "plain":
+            if explain and envelope.protocol != "plain":
                 raise InvalidRequestError(
                     "the evidence is of one video: send it as a body or a multipart field"
                 )
+            asked = _Asked(request_id, explain, decode_by, operator)
             return envelope, self._read_all(envelope, asked)
         except Exception as error:  # a fault of ours in one request must not spoil the batch
-            return _failure(error, asked.request_id)
+            return _failure(error, request_id)
 
     def _read_all(self, envelope: Envelope, asked: _Asked) -> list[_Job]:
         jobs: list[_Job] = []
         for number, row in enumerate(envelope.rows):
             try:
-                room = self.settings.max_clips - sum(job.options.clips for job in jobs)
-                jobs.append(self._read(row, asked, room))
+                jobs.append(self._read(row, asked, jobs))
             except RequestError as error:
                 raise envelope.locate(error, number) from error
         return jobs
 
-    def _read(self, row: Mapping[str, Any], asked: _Asked, room: int) -> _Job:
-        """A video, decoded, of which at most `room` clips may be asked for."""
+    def _read(self, row: Mapping[str, Any], asked: _Asked, before: Sequence[_Job]) -> _Job:
+        """A video, decoded, that comes after others of the same request."""
         start = time.perf_counter()
         if asked.decode_by is not None and time.monotonic() > asked.decode_by:
             raise OutOfTimeError(
@@ -208,21 +244,35 @@ class VideoPureService:
                 "responseTimeout: send the request again"
             )
         request = parse_row(row, self.settings)
-        if request.options.clips > room:
-            raise InvalidRequestError(
-                f"option 'clips' of all videos of a request may be {self.settings.max_clips} "
-                f"together, got {request.options.clips} where {room} are left"
-            )
-        if asked.explain and not request.options.purify:
-            raise InvalidRequestError(
-                "option 'purify' must be true for the evidence, which shows what purification "
-                "changed, got False"
-            )
+        work = self._check(request.options, asked, before)
         clip = read_for_recogniser(
             request.video, self.defended.recogniser, self.settings.limits, request.options.clips
         )
         spent = 1000 * (time.perf_counter() - start)
-        return _Job(asked.request_id, request.options, clip, spent, asked.explain)
+        return _Job(request.options, clip, spent, work, asked)
+
+    def _check(self, options: Options, asked: _Asked, before: Sequence[_Job]) -> int:
+        """Refuse options that the policy or the request's other videos leave no room for.
+
+        Returns:
+            The video's work: clips times denoising steps.
+        """
+        if not asked.operator:
+            check_options(options, self.settings.policy)
+        room = self.settings.max_clips - sum(job.options.clips for job in before)
+        if options.clips > room:
+            raise InvalidRequestError(
+                f"option 'clips' of all videos of a request may be {self.settings.max_clips} "
+                f"together, got {options.clips} where {room} are left"
+            )
+        work = options.clips * denoising_steps(options, self.settings)
+        check_work(work + sum(job.work for job in before), self.settings)
+        if asked.explain and not options.purify:
+            raise InvalidRequestError(
+                "option 'purify' must be true for the evidence, which shows what purification "
+                "changed, got False"
+            )
+        return work
 
     def _seal(
         self, envelope: Envelope, jobs: Sequence[_Job], outcomes: Iterator[Outcome], start: float
@@ -233,24 +283,40 @@ class VideoPureService:
             [self._reply(job, own, start) for job, own in zip(jobs, mine, strict=True)]
         )
 
+    def _bounded(self, reply: Reply, request_id: str) -> Reply:
+        """The reply, or an error where TorchServe would kill the worker for its size."""
+        limits = self.settings.limits
+        most = limits.max_evidence_bytes if reply.is_video else limits.max_answer_bytes
+        size = len(reply.content())  # JSON is ASCII
+        if size <= most:
+            return reply
+        error = TooLargeError(
+            f"the answer takes {size} bytes, more than the {most} allowed: ask for fewer videos, "
+            "'clips' or a lower 'top_k'"
+        )
+        return error_reply(error, request_id)
+
     def _reply(self, job: _Job, outcomes: Sequence[Outcome], start: float) -> Reply:
         try:
             verdicts = _verdicts(outcomes)
             answer = verdict_answer(
-                job.request_id,
+                job.asked.request_id,
                 self.names,
                 self.defended.recogniser.labels,
                 job.options.top_k,
                 verdicts,
                 job.clip,
                 self.defended.settings.suspicion_threshold,
+                self._purification(job.options),
                 {
                     "decode": job.decode_ms,
                     **stage_times(_micro_batches(outcomes)),
                     "total": 1000 * (time.perf_counter() - start),
                 },
             )
-            media = self._evidence(job, verdicts, answer) if job.explain else None
+            media = _evidence(job, verdicts, answer) if job.asked.explain else None
+            if not job.asked.operator:
+                answer = told(answer, self.settings.policy)
             return Reply(
                 200,
                 "OK",
@@ -260,18 +326,24 @@ class VideoPureService:
                 clips=len(verdicts),
             )
         except Exception as error:  # as above
-            return _failure(error, job.request_id)
+            return _failure(error, job.asked.request_id)
 
-    def _evidence(self, job: _Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
-        purified = torch.cat([v.purified for v in verdicts if v.purified is not None])
-        media = evidence_video(job.clip.frames, purified, answer)
-        limit = self.settings.limits.max_evidence_bytes
-        if len(media) > limit:
-            raise TooLargeError(
-                f"the evidence takes {len(media)} bytes, more than the {limit} allowed: ask for "
-                f"fewer clips than {job.options.clips}"
-            )
-        return media
+    def _purification(self, options: Options) -> PurificationInfo | None:
+        """How a request's clips are purified; what the threshold was calibrated for is the own."""
+        if not options.purify:
+            return None
+        own = self.defended.settings
+        chosen = own.override(
+            method=options.method, inversion_steps=options.inversion_steps, votes=options.votes
+        )
+        return PurificationInfo(
+            method=chosen.method,
+            inversion_steps=(
+                None if chosen.effective_randomisation.step_range else chosen.inversion_steps
+            ),
+            speed=chosen.speed,
+            calibrated=self.calibrated and own.suspicion_threshold is not None and chosen == own,
+        )
 
 
 def _failure(error: Exception, request_id: str) -> Reply:
@@ -285,6 +357,11 @@ def _failure(error: Exception, request_id: str) -> Reply:
         )
     message = "the request failed inside the server; its log has the details"
     return error_reply(InternalError(message), request_id)
+
+
+def _evidence(job: _Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
+    purified = torch.cat([v.purified for v in verdicts if v.purified is not None])
+    return evidence_video(job.clip.frames, purified, answer)
 
 
 def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:

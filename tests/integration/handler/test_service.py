@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.policies import OPEN
 from tests.support.videos import encode, frames
 from videopure.format.settings import HandlerSettings
 from videopure.handler.responses import Reply
@@ -41,6 +42,7 @@ def service(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Vid
     section = {
         "max_clips_per_forward": 2,
         "purification": {"inversion_steps": 1, "suspicion_threshold": 0.5},
+        "policy": OPEN,
     }
     loaded = load_service(root, HandlerSettings.parse(section), torch.device("cpu"))
     # Random weights tell videos apart in the third digit: too little to see answers exchanged.
@@ -62,6 +64,8 @@ def test_answer_has_the_documented_shape(service: VideoPureService) -> None:
     assert set(body) == {
         "request_id",
         "model",
+        "detail",
+        "purification",
         "predictions",
         "votes",
         "undefended",
