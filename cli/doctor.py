@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
@@ -23,6 +25,10 @@ __all__ = ["Finding", "doctor", "examine"]
 
 State = Literal["ok", "note", "fault"]
 _MARKS = {"ok": "[green]✓[/green]", "note": "[yellow]•[/yellow]", "fault": "[red]✗[/red]"}
+_ADDRESSES = (
+    *("inference_address", "management_address", "metrics_address"),
+    *("grpc_inference_address", "grpc_management_address"),
+)
 _CONFIG = Path("config.properties")
 _DEFAULT_SIZE = 6_553_500  # TorchServe's own, of requests and answers
 # Without these the server does not start; versions as pyproject.toml asks for them.
@@ -140,14 +146,27 @@ def _config(path: Path) -> Iterator[Finding]:
 
 
 def _exposure(properties: dict[str, str]) -> Iterator[Finding]:
-    for name in ("inference_address", "management_address", "metrics_address"):
+    for name in _ADDRESSES:
         address = properties.get(name, "127.0.0.1")
-        if not any(own in address for own in ("127.0.0.1", "localhost", "[::1]", "unix:")):
+        if not _is_own(address):
             remedy = "bind to 127.0.0.1 and put a proxy with TLS and authentication in front"
             yield Finding(name, "fault", f"{address} is open to other machines", remedy)
     for name, wanted in (("disable_token_authorization", "false"), ("enable_model_api", "false")):
-        if properties.get(name, wanted) != wanted:
+        if properties.get(name, wanted).lower() != wanted:
             yield Finding(name, "fault", properties[name], f"set {name}={wanted}")
+
+
+def _is_own(address: str) -> bool:
+    """Whether an address of config.properties can be reached from this machine alone."""
+    if address.startswith("unix:"):
+        return True
+    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name, which may mean any machine, or another spelling of 0.0.0.0
+        return False
 
 
 def _archive(path: Path) -> Iterator[Finding]:
@@ -187,8 +206,11 @@ def _sizes(archive: Path, config: Path) -> Iterator[Finding]:
         int(properties.get(name, _DEFAULT_SIZE))
         for name in ("max_request_size", "max_response_size")
     )
-    if limits.max_evidence_bytes >= response:
-        found = f"{response}, and the archive's max_evidence_bytes is {limits.max_evidence_bytes}"
+    for name in ("max_evidence_bytes", "max_answer_bytes"):
+        most = getattr(limits, name)
+        if most < response:
+            continue
+        found = f"{response}, and the archive's {name} is {most}"
         remedy = "set it higher, or that lower: a worker dies of an answer that is too large"
         yield Finding("max_response_size", "fault", found, remedy)
     if limits.max_bytes > request:

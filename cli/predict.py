@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,9 +22,9 @@ from videopure.cli.options import AsJson, KeyFile, Model, Url
 from videopure.cli.terminal import console, errors, fail
 from videopure.client.api import VideoPureClient
 from videopure.client.errors import ClientError
-from videopure.wire.schemas import Answer
+from videopure.wire.schemas import Answer, Prediction
 
-__all__ = ["find_videos", "predict"]
+__all__ = ["evidence_names", "find_videos", "predict"]
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -126,6 +127,7 @@ def _ask(
     concurrency: int,
 ) -> Iterator[tuple[Path, Result]]:
     """Files and answers in order, with a progress bar; evidence is saved under `save`."""
+    names = evidence_names(files)
 
     def ask(numbered: tuple[int, Path]) -> Result:
         number, file = numbered
@@ -133,10 +135,7 @@ def _ask(
             if save is None:
                 return client.predict(file, **options)
             evidence = client.explain(file, **options)
-            # Files of several folders may have one name.
-            again = sum(other.stem == file.stem for other in files[:number])
-            name = f"{file.stem}{f'-{again + 1}' if again else ''}-purified.mp4"
-            (save / name).write_bytes(evidence.video)
+            (save / names[number]).write_bytes(evidence.video)
             return evidence.answer
         except (ClientError, OSError) as error:
             return error
@@ -150,6 +149,18 @@ def _ask(
         for file, answer in zip(files, pool.map(ask, enumerate(files)), strict=True):
             progress.advance(task)
             yield file, answer
+
+
+def evidence_names(files: Sequence[Path]) -> list[str]:
+    """A name of its own for the evidence of each file: files of several folders may share one."""
+    names: list[str] = []
+    taken: set[str] = set()  # in small letters: some file systems do not tell them from large ones
+    for file in files:
+        candidates = chain([file.stem], (f"{file.stem}-{number}" for number in count(2)))
+        name = next(name for name in candidates if name.lower() not in taken)
+        taken.add(name.lower())
+        names.append(f"{name}-purified.mp4")
+    return names
 
 
 def _print(answers: Iterator[tuple[Path, Result]], *, as_json: bool, as_csv: bool) -> bool:
@@ -181,12 +192,13 @@ def _csv_row(answer: Result) -> dict[str, Any]:
     if not isinstance(answer, Answer):
         return {"error": _told(answer)}
     best, votes, suspicion = answer.predictions[0], answer.votes, answer.suspicion
+    bare = answer.undefended
     return {
         "label": best.label,
         "label_id": best.label_id,
         "score": best.score,
-        "undefended_label": answer.undefended.label,
-        "undefended_score": answer.undefended.score,
+        "undefended_label": bare.label if bare else "",
+        "undefended_score": bare.score if bare else "",
         "votes_counted": votes.counted if votes else "",
         "votes_of": votes.of if votes else "",
         "agreement": votes.agreement if votes else "",
@@ -208,9 +220,18 @@ def _cells(answer: Result) -> list[str]:
     votes, suspicion = answer.votes, answer.suspicion
     mark = " !" if suspicion and suspicion.adversarial else ""
     return [
-        escape(f"{best.label} {best.score:.2f}"),
-        escape(f"{bare.label} {bare.score:.2f}"),
+        _prediction(best),
+        _prediction(bare) if bare else "",
         f"{votes.counted} of {votes.of}" if votes else "",
-        f"{suspicion.score:.2f}{mark}" if suspicion else "",
+        f"{_number(suspicion.score)}{mark}" if suspicion else "",
         f"{answer.timing_ms['total']:.0f}",
     ]
+
+
+def _prediction(prediction: Prediction) -> str:
+    return escape(f"{prediction.label} {_number(prediction.score)}".rstrip())
+
+
+def _number(score: float | None) -> str:
+    """A score, or nothing where the server does not tell it."""
+    return "" if score is None else f"{score:.2f}"

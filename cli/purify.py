@@ -113,3 +113,5 @@ def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
         return load_archive(archive, device).defended
     except (ManifestError, SettingsError, OSError) as error:
         raise fail(f"{archive} cannot be used: {error}") from error
+    except Exception as error:  # whatever the models' libraries say to configurations they dislike
+        raise fail(f"{archive} cannot be used: {type(error).__name__}: {error}") from error

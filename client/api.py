@@ -16,8 +16,14 @@ import requests
 from pydantic import ValidationError
 
 from videopure.client.connection import Connection, not_torchserve
-from videopure.client.errors import ClientError, NotTorchServeError, ServerUnreachableError
+from videopure.client.errors import (
+    ClientError,
+    KeyFileError,
+    NotTorchServeError,
+    ServerUnreachableError,
+)
 from videopure.client.status import MetricSample, ModelStatus, Worker, parse_metrics
+from videopure.wire.operator import OPERATOR_HEADER, OPERATOR_KEY_FILE
 from videopure.wire.schemas import Answer
 
 __all__ = ["Evidence", "VideoPureClient"]
@@ -47,7 +53,9 @@ class Evidence:
         import av.error
 
         try:
-            with av.open(io.BytesIO(video)) as container:
+            # Others, such as playlists, would open files and addresses that they name.
+            options = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2", "protocol_whitelist": "none"}
+            with av.open(io.BytesIO(video), mode="r", options=options) as container:
                 comment = container.metadata.get("comment", "")
         except av.error.FFmpegError as error:
             raise ValueError(f"the evidence cannot be opened: {error}") from error
@@ -64,6 +72,9 @@ class VideoPureClient:
         model: the model's name.
         key_file: the `key_file.json` that TorchServe writes into the folder it was started in;
             a missing file means that the server asks for no key.
+        operator_key_file: the operator's key, which predictions are asked with: it lets them set
+            every option and be told everything. By default the file `operator_key` beside
+            `key_file`, as `videopure serve` writes it; where it is missing, none is sent.
         timeout: seconds to wait for an answer.
         queue_wait: seconds to go on trying while the server's queue is full; such requests have
             not been computed.
@@ -79,6 +90,7 @@ class VideoPureClient:
         *,
         model: str = "videopure",
         key_file: str | Path = _KEY_FILE,
+        operator_key_file: str | Path | None = None,
         timeout: float = 120.0,
         queue_wait: float = 0.0,
         headers: Mapping[str, str] | None = None,
@@ -88,6 +100,9 @@ class VideoPureClient:
         self.metrics_url = metrics_url.rstrip("/")
         self.model = model
         self.key_file = Path(key_file)
+        self.operator_key_file = Path(
+            operator_key_file or self.key_file.with_name(OPERATOR_KEY_FILE)
+        )
         self._connection = Connection(
             self.management_url, self.key_file, timeout, queue_wait, headers
         )
@@ -242,8 +257,22 @@ class VideoPureClient:
 
     def _post(self, url: str, video: Video, options: dict[str, Any]) -> requests.Response:
         data = video if isinstance(video, bytes) else Path(video).read_bytes()
+        headers = self._operator()
         if not options:
-            headers = {"Content-Type": "application/octet-stream"}
+            headers |= {"Content-Type": "application/octet-stream"}
             return self._connection.send("POST", url, "inference", data=data, headers=headers)
         fields = {n: json.dumps(v) if isinstance(v, bool) else v for n, v in options.items()}
-        return self._connection.send("POST", url, "inference", files={"video": data}, data=fields)
+        return self._connection.send(
+            "POST", url, "inference", files={"video": data}, data=fields, headers=headers
+        )
+
+    def _operator(self) -> dict[str, str]:
+        try:
+            key = self.operator_key_file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise KeyFileError(
+                f"the operator's key {self.operator_key_file} cannot be read: {error}"
+            ) from error
+        return {OPERATOR_HEADER: key}

@@ -107,6 +107,12 @@ class Connection:
             authorization = {"Authorization": f"Bearer {key}"} if key else {}
             sent = {**authorization, **self.headers, **(headers or {})}
             answer = self._request(method, url, headers=sent, **kwargs)
+            if answer.is_redirect or 300 <= answer.status_code < 400:
+                target = answer.headers.get("Location", "nowhere")[:200]
+                raise NotTorchServeError(
+                    f"{url} redirects to {target}: nothing was sent there, as keys and videos are "
+                    "for the address that was asked alone"
+                )
             if answer.ok:
                 return answer
             error = _error_of(answer)
@@ -134,6 +140,8 @@ class Connection:
 
     def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         kwargs.setdefault("timeout", (min(_CONNECT_SECONDS, self.timeout), self.timeout))
+        # TorchServe sends none; whoever does would get the keys and the video somewhere else.
+        kwargs["allow_redirects"] = False
         session = self._own if urlsplit(url).hostname in _LOOPBACK else self._others
         try:
             return session.request(method, url, **kwargs)
@@ -163,7 +171,7 @@ class Connection:
                 params={"type": purpose},
                 headers={"Authorization": f"Bearer {key}"},
             )
-            return answer.ok
+            return answer.ok and not answer.is_redirect
 
     def _key(self, purpose: Purpose | None) -> str | None:
         if purpose is None or self._keyless:
@@ -198,7 +206,14 @@ def _session(*, trust_env: bool) -> requests.Session:
     session = requests.Session()
     session.trust_env = trust_env
     session.auth = _as_it_is
-    retry = Retry(total=2, status=0, allowed_methods={"GET"}, backoff_factor=0.1)
+    # A 503 with Retry-After is an answer, which says more than that trying again was in vain.
+    retry = Retry(
+        total=2,
+        status=0,
+        allowed_methods={"GET"},
+        backoff_factor=0.1,
+        respect_retry_after_header=False,
+    )
     adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)

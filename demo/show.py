@@ -47,6 +47,7 @@ class Shown:
     def shows_the_defence(self) -> bool:
         """Whether the attack fooled the bare recogniser and VideoPure answered rightly."""
         answer, truth = self.answers["attacked"], CLASSES[self.truth]
+        assert answer.undefended is not None  # the demo asks as the operator
         fooled = answer.undefended.label != truth
         return fooled and answer.predictions[0].label == truth
 
@@ -93,8 +94,11 @@ def table(clips: list[Shown]) -> Table:
         truth = CLASSES[shown.truth]
         for kind, answer in shown.answers.items():
             votes, suspicion = answer.votes, answer.suspicion
-            assert votes is not None  # the demo asks for purified answers only
+            # The demo asks as the operator, and for purified answers only.
+            assert votes is not None
             assert suspicion is not None
+            assert suspicion.score is not None
+            assert answer.undefended is not None
             agreeing = round(votes.agreement * votes.counted)
             result.add_row(
                 kind,
@@ -134,6 +138,7 @@ def picture(shown: Shown, purified: Tensor, path: Path) -> Path:
     figure = pyplot.figure(figsize=(9, 5), layout="constrained")
     figure.suptitle(f"The clip shows: {truth}")
     for part, (name, clip, who, prediction) in zip(figure.subfigures(3), rows, strict=True):
+        assert prediction is not None  # the demo asks as the operator
         part.suptitle(
             f"{name}: {who} says “{prediction.label}” ({prediction.score:.2f})",
             fontsize=10,

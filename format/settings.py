@@ -18,14 +18,18 @@ from pydantic import (
     model_validator,
 )
 
+from videopure.format.limits import Limits
 from videopure.purifier import PurifySettings
 
 __all__ = [
     "DTYPES",
+    "Detail",
     "Dtype",
+    "GuardedOption",
     "HandlerSettings",
     "Limits",
     "ModelConfig",
+    "Policy",
     "SettingsError",
     "Weights",
     "flat_keys",
@@ -33,6 +37,9 @@ __all__ = [
 ]
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+# Options of a request that weaken the defence or fix what it draws.
+GuardedOption = Literal["purify", "method", "inversion_steps", "votes", "seed"]
+Detail = Literal["label", "scores", "full"]
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
 
 
@@ -50,17 +57,25 @@ def _defaults_for_none(section: Any) -> Any:
     return {} if section is None else section
 
 
-class Limits(_Section):
-    """What a video may have; more is refused with 413."""
+class Policy(_Section):
+    """What clients may ask for and are told; who sends the operator's key is bound by neither."""
 
-    max_bytes: int = Field(64 * 1024 * 1024, gt=0)
-    max_seconds: float = Field(600, gt=0)
-    max_frames: int = Field(20_000, gt=0)
-    max_pixels: int = Field(4096 * 2304, gt=0, description="width times height of a frame")
-    max_decode_seconds: float = Field(30, gt=0)
-    max_decode_memory: int = Field(2 * 1024**3, gt=0, description="bytes, on Linux")
-    # Below `max_response_size` of config.properties: a larger answer kills the worker.
-    max_evidence_bytes: int = Field(32 * 1024 * 1024, gt=0, description="of /explanations")
+    clients_may: tuple[GuardedOption, ...] = Field(
+        (), description="options that weaken or fix something and clients may set all the same"
+    )
+    answer: Detail = Field("scores", description="how much of the answer clients are told")
+    decimals: int = Field(2, ge=0, le=6, description="of the scores that clients are told")
+    max_work: int | None = Field(
+        None,
+        ge=1,
+        description="clips times denoising steps of a request, for everyone; by default max_clips "
+        "clips with the archive's own steps",
+    )
+
+    @staticmethod
+    def guarded() -> tuple[GuardedOption, ...]:
+        """The options that are the operator's where `clients_may` does not name them."""
+        return get_args(GuardedOption)
 
 
 class Weights(_Section):
@@ -83,6 +98,15 @@ class HandlerSettings(_Section):
     )
     max_inversion_steps: int = Field(10, ge=0, description="the most that a request may ask for")
     max_clips: int = Field(10, ge=1, description="the most that a request may ask for")
+    default_clips: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1, description="clips of a video whose request does not say; auto: by clip_stride"
+    )
+    clip_stride: float = Field(
+        4.0, gt=0, description="seconds of a video that each clip may cover with clips auto"
+    )
+    random_phase: bool = Field(
+        False, description="draw for each request which frames of their shares are looked at"
+    )
     threads: int | None = Field(
         None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
     )
@@ -92,10 +116,13 @@ class HandlerSettings(_Section):
     )
     cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
     purification: PurifySettings = PurifySettings()
+    policy: Policy = Policy()
     limits: Limits = Limits()
     weights: Weights = Weights()
 
-    _empty = field_validator("purification", "limits", "weights", mode="before")(_defaults_for_none)
+    _empty = field_validator("purification", "policy", "limits", "weights", mode="before")(
+        _defaults_for_none
+    )
 
     @model_validator(mode="after")
     def _check_steps(self) -> HandlerSettings:
@@ -110,7 +137,33 @@ class HandlerSettings(_Section):
                 raise ValueError(
                     f"{name} must be below purification.num_inference_steps ({steps}), got {value}"
                 )
+        if self.default_clips != "auto" and self.default_clips > self.max_clips:
+            raise ValueError(
+                f"default_clips must be at most max_clips ({self.max_clips}), got "
+                f"{self.default_clips}"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _check_work(self) -> HandlerSettings:
+        if self.max_work < self.own_steps:
+            raise ValueError(
+                f"policy.max_work must allow a clip the archive's own {self.own_steps} denoising "
+                f"steps, got {self.max_work}"
+            )
+        return self
+
+    @property
+    def own_steps(self) -> int:
+        """Denoising steps of a clip whose request asks for nothing else, at most."""
+        drawn = self.purification.randomisation.step_range
+        return 1 + (drawn[1] if drawn else self.purification.inversion_steps)
+
+    @property
+    def max_work(self) -> int:
+        """Clips times denoising steps that a request may take."""
+        chosen = self.policy.max_work
+        return self.max_clips * self.own_steps if chosen is None else chosen
 
     @classmethod
     def parse(cls, section: Any) -> HandlerSettings:

@@ -40,6 +40,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
         },
         "flow": _DIS if manifest.flow is None else manifest.flow.model_dump(),
         "options": _options(service),
+        "policy": {**settings.policy.model_dump(), "max_work": settings.max_work},
         "limits": settings.limits.model_dump(),
         "max_clips_per_forward": service.max_clips,
         "device": str(parameter.device),
@@ -65,7 +66,7 @@ def _options(service: VideoPureService) -> dict[str, Any]:
         if option.get("default") is None and name in defaults:
             option["default"] = defaults[name]
     options["inversion_steps"]["maximum"] = settings.max_inversion_steps
-    options["clips"]["maximum"] = settings.max_clips
+    options["clips"] |= {"maximum": settings.max_clips, "default": settings.default_clips}
     options["top_k"]["maximum"] = len(service.defended.recogniser.labels)
     return options
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ForbiddenError",
     "InternalError",
     "InvalidRequestError",
     "NotAVideoError",
@@ -26,6 +27,13 @@ class InvalidRequestError(RequestError):
 
     status = 400
     phrase = "Bad Request"
+
+
+class ForbiddenError(RequestError):
+    """Only the operator may ask for it, and the request does not carry the operator's key."""
+
+    status = 403
+    phrase = "Forbidden"
 
 
 class TooLargeError(RequestError):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from videopure.wire.schemas import Answer
+from videopure.wire.schemas import Answer, Prediction
 
 __all__ = ["GAIN", "evidence_video"]
 
@@ -31,13 +31,12 @@ def evidence_video(original: Tensor, purified: Tensor, answer: Answer) -> bytes:
 
     Args:
         original, purified: frames [T, 3, H, W] in 0..1.
-        answer: what the captions tell.
+        answer: what the captions tell; with all of its parts.
     """
-    bare, voted = answer.undefended, answer.predictions[0]
     difference = (0.5 + GAIN * (original - purified)).clamp(0, 1)
     panels = (
-        (f"as sent: {bare.label} {bare.score:.2f}", original),
-        (f"purified: {voted.label} {voted.score:.2f}", purified),
+        (f"as sent: {_told(answer.undefended)}", original),
+        (f"purified: {_told(answer.predictions[0])}", purified),
         (f"difference x{GAIN}", difference),
     )
     scale = max(1, -(-_SMALLEST_HEIGHT // original.shape[2]))
@@ -45,6 +44,12 @@ def evidence_video(original: Tensor, purified: Tensor, answer: Answer) -> bytes:
     gap = np.zeros((*strips[0].shape[:2], _GAP, 3), np.uint8)
     side_by_side = np.concatenate((strips[0], gap, strips[1], gap, strips[2]), axis=2)
     return _encode(side_by_side, _rate(answer), answer.model_dump_json())
+
+
+def _told(prediction: Prediction | None) -> str:
+    if prediction is None or prediction.score is None:
+        raise ValueError("the evidence is made of full answers only")
+    return f"{prediction.label} {prediction.score:.2f}"
 
 
 def _pixels(frames: Tensor) -> Frames:

@@ -51,14 +51,14 @@ class _DataLimit:
 
     def lower(self, budget: int) -> None:
         with self._lock:
-            self._inside += 1
-            if sys.platform == "linux" and self._inside == 1:
+            if sys.platform == "linux" and self._inside == 0:
                 import resource
 
                 self._outer = resource.getrlimit(resource.RLIMIT_DATA)
                 bound = _data_pages() * resource.getpagesize() + budget
                 allowed = [limit for limit in self._outer if limit != resource.RLIM_INFINITY]
                 resource.setrlimit(resource.RLIMIT_DATA, (min([bound, *allowed]), self._outer[1]))
+            self._inside += 1  # last: where the limit could not be set, nobody came in
 
     def restore(self) -> None:
         with self._lock:

@@ -21,6 +21,9 @@ __all__ = ["Envelope", "open_envelope"]
 
 Protocol = Literal["plain", "v1", "v2"]
 _OUTPUT = "answer"
+# What is sent back to the client is bounded: a worker dies of an answer that is too large.
+_LONGEST_ID = 256  # characters
+_MOST_SIDES = 8  # of a tensor's shape
 _V2_FIELDS = ("id", "inputs", "outputs", "parameters")
 _TENSOR_FIELDS = ("name", "shape", "datatype", "parameters", "data")
 
@@ -143,6 +146,10 @@ def _open_v2(body: Mapping[str, Any], max_videos: int) -> Envelope:
     own_id = body.get("id")
     if own_id is not None and not isinstance(own_id, str):
         raise InvalidRequestError(f"field 'id' must be a string, got {shown(own_id)}")
+    if own_id is not None and len(own_id) > _LONGEST_ID:
+        raise InvalidRequestError(
+            f"field 'id' may have {_LONGEST_ID} characters, got {len(own_id)}: {shown(own_id)}"
+        )
     parameters = body.get("parameters", {})
     if not isinstance(parameters, Mapping):
         raise InvalidRequestError(f"field 'parameters' must be an object, got {shown(parameters)}")
@@ -190,10 +197,11 @@ def _videos(inputs: Any, max_videos: int) -> tuple[tuple[int, ...], list[Any]]:
             )
     data, shape = tensor.get("data"), tensor.get("shape")
     # A tensor of several dimensions may come flat, or as lists in lists.
-    flat = list(_flattened(data, 8)) if isinstance(data, list) else data
+    flat = list(_flattened(data, _MOST_SIDES)) if isinstance(data, list) else data
     videos = _list({"data": flat}, "data", max_videos)
     if (
         not isinstance(shape, list)
+        or len(shape) > _MOST_SIDES
         or not all(type(side) is int for side in shape)
         or math.prod(shape) != len(videos)
     ):

@@ -19,6 +19,7 @@ from videopure.wire.schemas import (
     ErrorAnswer,
     ModelNames,
     Prediction,
+    PurificationInfo,
     Suspicion,
     Votes,
     VoteStep,
@@ -53,9 +54,17 @@ class Reply:
         """Of what `content` gives."""
         return "application/json" if self.media is None else self.media_type
 
+    @property
+    def is_video(self) -> bool:
+        """Whether it is the evidence."""
+        return self.media is not None and self.media_type.startswith("video/")
+
     def content(self) -> str | bytes:
         """What goes over the wire; NaN and infinity cannot occur in it."""
         return json.dumps(self.body, allow_nan=False) if self.media is None else self.media
+
+
+_LONGEST_MESSAGE = 4_000  # characters
 
 
 def error_reply(error: RequestError, request_id: str) -> Reply:
@@ -63,7 +72,7 @@ def error_reply(error: RequestError, request_id: str) -> Reply:
     body = ErrorAnswer(
         code=error.status,
         type=type(error).__name__,
-        message=str(error),
+        message=str(error)[:_LONGEST_MESSAGE],
         request_id=request_id,
     )
     return Reply(error.status, error.phrase, body.model_dump())
@@ -77,6 +86,7 @@ def verdict_answer(
     verdicts: Sequence[Verdict],
     clip: Clip,
     threshold: float | None,
+    purification: PurificationInfo | None,
     timing_ms: Mapping[str, float],
 ) -> Answer:
     """The answer to a request; the first prediction is its label.
@@ -84,6 +94,8 @@ def verdict_answer(
     Args:
         verdicts: one for each clip of the video, in order.
         clip: the frames of all of them, in order.
+        threshold: of suspicion.
+        purification: how the clips were purified; None where they were not.
 
     Raises:
         InternalError: if the model's probabilities are not finite: JSON has no NaN.
@@ -93,13 +105,16 @@ def verdict_answer(
     ):
         raise InternalError("the model's probabilities for this clip are not finite")
     verdict = combine(verdicts)
+    calibrated = purification is not None and purification.calibrated
     return Answer(
         request_id=request_id,
         model=names,
+        detail="full",
+        purification=purification,
         predictions=_predictions(verdict, labels, top_k),
         votes=_votes(verdict, verdicts, labels),
         undefended=_prediction(verdict.undefended, int(verdict.undefended.argmax()), labels),
-        suspicion=_suspicion(verdict, threshold),
+        suspicion=_suspicion(verdict, threshold if calibrated else None),
         clips=_clips(verdicts, clip.info.frame_indices, labels),
         video=clip.info,
         warnings=clip.warnings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,10 +14,19 @@ from typing import Any
 import torch
 
 from videopure.format.settings import HandlerSettings
-from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips, stage_times
+from videopure.handler.batching import (
+    ClipTask,
+    MicroBatch,
+    Outcome,
+    Pace,
+    answer_clips,
+    stage_times,
+)
 from videopure.handler.bodies import open_body
 from videopure.handler.clips import read_for_recogniser
+from videopure.handler.decoder import ReadClip
 from videopure.handler.errors import (
+    ForbiddenError,
     InternalError,
     InvalidRequestError,
     OutOfMemoryError,
@@ -27,12 +37,19 @@ from videopure.handler.errors import (
 from videopure.handler.evidence import evidence_video
 from videopure.handler.memory import is_out_of_memory
 from videopure.handler.micro_batches import clips_that_fit
+from videopure.handler.policy import (
+    OperatorKey,
+    Share,
+    check_options,
+    share_of,
+    told,
+)
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
-from videopure.handler.video import Clip
+from videopure.handler.video import Clip, read_clip
 from videopure.purifier import DefendedRecogniser, Verdict
-from videopure.wire.schemas import Answer, ModelNames
+from videopure.wire.schemas import Answer, ModelNames, PurificationInfo
 
 __all__ = ["ServedBatch", "VideoPureService"]
 
@@ -42,40 +59,47 @@ logger = logging.getLogger(__name__)
 # first, and a micro-batch as long as those before it until the second.
 _DECODING = 0.5
 _ANSWERING = 0.9
+_PHASES = 1000  # of sampling, that are drawn from
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What goes for all videos of a request; `decode_by` is a time of `time.monotonic`."""
+    """What goes for all videos of a request.
+
+    Args:
+        decode_by: time of `time.monotonic`.
+        operator: whether it carries the operator's key.
+    """
 
     request_id: str
     explain: bool
     decode_by: float | None
-    headers: Mapping[str, str]
+    operator: bool
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
     """A good video on its way through the purifier; `clip` holds the frames of all its clips."""
 
-    request_id: str
     options: Options
     clip: Clip
     decode_ms: float
-    explain: bool
+    work: int  # clips times denoising steps
+    asked: _Asked
 
     def tasks(self) -> list[ClipTask]:
         """The clips of the video; each draws noise of its own."""
         seed = self.options.seed
         return [
             ClipTask(
-                self.request_id,
+                self.asked.request_id,
                 self.options,
                 frames,
                 None if seed is None else seed + number,
-                keep_purified=self.explain,
+                keep_purified=self.asked.explain,
+                steps=self.work // self.clip.clips,
             )
-            for number, frames in enumerate(self.clip.frames.chunk(self.options.clips))
+            for number, frames in enumerate(self.clip.frames.chunk(self.clip.clips))
         ]
 
 
@@ -105,6 +129,9 @@ class VideoPureService:
         names: what the answers call the models.
         response_timeout: seconds after which TorchServe kills the worker and answers its whole
             batch with an error; None where there is no such limit.
+        read: what decodes videos.
+        operator_key: which requests are the operator's; by default none are.
+        calibrated: whether the threshold of suspicion belongs to the archive's own settings.
     """
 
     def __init__(
@@ -113,6 +140,10 @@ class VideoPureService:
         settings: HandlerSettings,
         names: ModelNames,
         response_timeout: float | None = None,
+        *,
+        read: ReadClip = read_clip,
+        operator_key: OperatorKey | None = None,
+        calibrated: bool = True,
     ) -> None:
         self.defended = defended
         self.settings = settings
@@ -120,6 +151,10 @@ class VideoPureService:
         chosen = settings.max_clips_per_forward
         self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` knows better
         self.response_timeout = response_timeout
+        self.read = read
+        self.pace = Pace(settings.own_steps)
+        self.operator_key = operator_key or OperatorKey()
+        self.calibrated = calibrated
 
     def answer(
         self,
@@ -141,21 +176,26 @@ class VideoPureService:
         wanted = explain or [False] * len(rows)
         sent = headers or [{}] * len(rows)
         opened = [
-            self._open(row, _Asked(request_id, evidence, decode_by, its))
+            self._open(row, request_id, evidence, its, decode_by)
             for row, request_id, evidence, its in zip(rows, request_ids, wanted, sent, strict=True)
         ]
         jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
         tasks = [task for job in jobs for task in job.tasks()]
-        result = answer_clips(self.defended, tasks, self.max_clips, answer_by)
+        result = answer_clips(self.defended, tasks, self.max_clips, answer_by, self.pace)
         outcomes = iter(result.outcomes)
         replies = [
-            one if isinstance(one, Reply) else self._seal(*one, outcomes, start) for one in opened
+            one
+            if isinstance(one, Reply)
+            else self._bounded(self._seal(*one, outcomes, start), request_id)
+            for one, request_id in zip(opened, request_ids, strict=True)
         ]
         decode_ms = sum(job.decode_ms for job in jobs)
         return ServedBatch(replies, result.micro_batches, result.memory_splits, decode_ms)
 
     def warm_up(self) -> None:
         """Purify one grey clip, so that the first request does not pay for first-time work.
+
+        It also tells the worker's pace, by which what cannot be answered in time is not begun.
 
         With `max_clips_per_forward: auto` its memory tells how many clips fit. The first clip's
         is taken, because later ones use again what the process has kept of it.
@@ -166,8 +206,9 @@ class VideoPureService:
         if self.settings.max_clips_per_forward == "auto":
             device = next(self.defended.parameters()).device
             self.max_clips = clips_that_fit(purify, device)
-        else:
-            purify()
+        start = time.perf_counter()
+        purify()
+        self.pace.learn(time.perf_counter() - start, self.settings.own_steps)
 
     def _deadlines(self) -> tuple[float | None, float | None]:
         """Until when a batch that begins now may begin to decode a video, and must be answered."""
@@ -176,31 +217,44 @@ class VideoPureService:
         now = time.monotonic()
         return now + _DECODING * self.response_timeout, now + _ANSWERING * self.response_timeout
 
-    def _open(self, row: Mapping[str, Any], asked: _Asked) -> tuple[Envelope, list[_Job]] | Reply:
+    def _open(
+        self,
+        row: Mapping[str, Any],
+        request_id: str,
+        explain: bool,
+        headers: Mapping[str, str],
+        decode_by: float | None,
+    ) -> tuple[Envelope, list[_Job]] | Reply:
         """The videos of a request, decoded, or the error that it is answered with."""
         try:
-            row = open_body(row, asked.headers, self.settings.limits.max_bytes)
+            operator = self.operator_key.admits(headers)
+            if explain and not operator and self.settings.policy.answer != "full":
+                raise ForbiddenError(
+                    "the evidence shows all that purification does: this server shows it to its "
+                    "operator alone (policy.answer in model-config.yaml)"
+                )
+            row = open_body(row, headers, self.settings.limits.max_bytes)
             envelope = open_envelope(row, self.settings.max_clips)
-            if asked.explain and envelope.protocol != "plain":
+            if explain and envelope.protocol != "plain":
                 raise InvalidRequestError(
                     "the evidence is of one video: send it as a body or a multipart field"
                 )
+            asked = _Asked(request_id, explain, decode_by, operator)
             return envelope, self._read_all(envelope, asked)
         except Exception as error:  # a fault of ours in one request must not spoil the batch
-            return _failure(error, asked.request_id)
+            return _failure(error, request_id)
 
     def _read_all(self, envelope: Envelope, asked: _Asked) -> list[_Job]:
         jobs: list[_Job] = []
         for number, row in enumerate(envelope.rows):
             try:
-                room = self.settings.max_clips - sum(job.options.clips for job in jobs)
-                jobs.append(self._read(row, asked, room))
+                jobs.append(self._read(row, asked, jobs))
             except RequestError as error:
                 raise envelope.locate(error, number) from error
         return jobs
 
-    def _read(self, row: Mapping[str, Any], asked: _Asked, room: int) -> _Job:
-        """A video, decoded, of which at most `room` clips may be asked for."""
+    def _read(self, row: Mapping[str, Any], asked: _Asked, before: Sequence[_Job]) -> _Job:
+        """A video, decoded, that comes after others of the same request."""
         start = time.perf_counter()
         if asked.decode_by is not None and time.monotonic() > asked.decode_by:
             raise OutOfTimeError(
@@ -208,49 +262,71 @@ class VideoPureService:
                 "responseTimeout: send the request again"
             )
         request = parse_row(row, self.settings)
-        if request.options.clips > room:
-            raise InvalidRequestError(
-                f"option 'clips' of all videos of a request may be {self.settings.max_clips} "
-                f"together, got {request.options.clips} where {room} are left"
-            )
-        if asked.explain and not request.options.purify:
+        share = self._share(request.options, asked, before)
+        clip = read_for_recogniser(
+            *(request.video, self.defended.recogniser, self.settings.limits, share.clips),
+            stride=share.stride,
+            phase=secrets.randbelow(_PHASES) / _PHASES if self.settings.random_phase else None,
+            read=self.read,
+        )
+        spent = 1000 * (time.perf_counter() - start)
+        return _Job(request.options, clip, spent, clip.clips * share.steps, asked)
+
+    def _share(self, options: Options, asked: _Asked, before: Sequence[_Job]) -> Share:
+        """Refuse options that the policy or the request's other videos leave no room for."""
+        if not asked.operator:
+            check_options(options, self.settings)
+        if asked.explain and not options.purify:
             raise InvalidRequestError(
                 "option 'purify' must be true for the evidence, which shows what purification "
                 "changed, got False"
             )
-        clip = read_for_recogniser(
-            request.video, self.defended.recogniser, self.settings.limits, request.options.clips
-        )
-        spent = 1000 * (time.perf_counter() - start)
-        return _Job(asked.request_id, request.options, clip, spent, asked.explain)
+        clips, work = sum(job.clip.clips for job in before), sum(job.work for job in before)
+        return share_of(options, self.settings, clips, work)
 
     def _seal(
         self, envelope: Envelope, jobs: Sequence[_Job], outcomes: Iterator[Outcome], start: float
     ) -> Reply:
         """The answer to a request, or the error of the first of its clips that failed."""
-        mine = [list(islice(outcomes, job.options.clips)) for job in jobs]
+        mine = [list(islice(outcomes, job.clip.clips)) for job in jobs]
         return envelope.seal(
             [self._reply(job, own, start) for job, own in zip(jobs, mine, strict=True)]
         )
+
+    def _bounded(self, reply: Reply, request_id: str) -> Reply:
+        """The reply, or an error where TorchServe would kill the worker for its size."""
+        limits = self.settings.limits
+        most = limits.max_evidence_bytes if reply.is_video else limits.max_answer_bytes
+        size = len(reply.content())  # JSON is ASCII
+        if size <= most:
+            return reply
+        error = TooLargeError(
+            f"the answer takes {size} bytes, more than the {most} allowed: ask for fewer videos, "
+            "'clips' or a lower 'top_k'"
+        )
+        return error_reply(error, request_id)
 
     def _reply(self, job: _Job, outcomes: Sequence[Outcome], start: float) -> Reply:
         try:
             verdicts = _verdicts(outcomes)
             answer = verdict_answer(
-                job.request_id,
+                job.asked.request_id,
                 self.names,
                 self.defended.recogniser.labels,
                 job.options.top_k,
                 verdicts,
                 job.clip,
                 self.defended.settings.suspicion_threshold,
+                self._purification(job.options),
                 {
                     "decode": job.decode_ms,
                     **stage_times(_micro_batches(outcomes)),
                     "total": 1000 * (time.perf_counter() - start),
                 },
             )
-            media = self._evidence(job, verdicts, answer) if job.explain else None
+            media = _evidence(job, verdicts, answer) if job.asked.explain else None
+            if not job.asked.operator:
+                answer = told(answer, self.settings.policy)
             return Reply(
                 200,
                 "OK",
@@ -260,18 +336,24 @@ class VideoPureService:
                 clips=len(verdicts),
             )
         except Exception as error:  # as above
-            return _failure(error, job.request_id)
+            return _failure(error, job.asked.request_id)
 
-    def _evidence(self, job: _Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
-        purified = torch.cat([v.purified for v in verdicts if v.purified is not None])
-        media = evidence_video(job.clip.frames, purified, answer)
-        limit = self.settings.limits.max_evidence_bytes
-        if len(media) > limit:
-            raise TooLargeError(
-                f"the evidence takes {len(media)} bytes, more than the {limit} allowed: ask for "
-                f"fewer clips than {job.options.clips}"
-            )
-        return media
+    def _purification(self, options: Options) -> PurificationInfo | None:
+        """How a request's clips are purified; what the threshold was calibrated for is the own."""
+        if not options.purify:
+            return None
+        own = self.defended.settings
+        chosen = own.override(
+            method=options.method, inversion_steps=options.inversion_steps, votes=options.votes
+        )
+        return PurificationInfo(
+            method=chosen.method,
+            inversion_steps=(
+                None if chosen.effective_randomisation.step_range else chosen.inversion_steps
+            ),
+            speed=chosen.speed,
+            calibrated=self.calibrated and own.suspicion_threshold is not None and chosen == own,
+        )
 
 
 def _failure(error: Exception, request_id: str) -> Reply:
@@ -285,6 +367,11 @@ def _failure(error: Exception, request_id: str) -> Reply:
         )
     message = "the request failed inside the server; its log has the details"
     return error_reply(InternalError(message), request_id)
+
+
+def _evidence(job: _Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
+    purified = torch.cat([v.purified for v in verdicts if v.purified is not None])
+    return evidence_video(job.clip.frames, purified, answer)
 
 
 def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:

@@ -17,8 +17,10 @@ from videopure.format.loading import load_folder
 from videopure.format.manifest import CONFIG_NAME, Manifest, ManifestError
 from videopure.format.opening import Archive
 from videopure.format.settings import HandlerSettings, ModelConfig
+from videopure.handler.decoder import Decoder
 from videopure.handler.description import describe
 from videopure.handler.metrics import emit
+from videopure.handler.policy import OperatorKey
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
 from videopure.wire.schemas import ModelNames
@@ -41,14 +43,20 @@ class TorchServeHandler:
     def __init__(self) -> None:
         self.service: VideoPureService | None = None
         self.root = Path()
+        self.decoder: Decoder | None = None
 
     def initialize(self, context: Any) -> None:
         """Check, load and warm up what the archive holds, on the worker's own device."""
         start = time.monotonic()
+        # TorchServe looks at this for each request: bodies are left to `handler.bodies`, which
+        # refuses JSON that takes seconds and gigabytes.
+        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"
         config = ModelConfig.parse(context.model_yaml_config)
         settings = config.videopure
         properties = context.system_properties
         device = _device(properties.get("gpu_id"))
+        # First, because it loads its libraries while this process loads its own.
+        self.decoder = Decoder() if hasattr(os, "fork") else None
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.root = Path(properties["model_dir"])
@@ -58,6 +66,8 @@ class TorchServeHandler:
             *(self.root, settings, device, config.responseTimeout),
             public_key=Path(required) if required else None,
         )
+        if self.decoder is not None:
+            self.service.read = self.decoder.read
         if settings.warm_up or settings.max_clips_per_forward == "auto":
             self.service.warm_up()
         logger.info(
@@ -79,8 +89,7 @@ class TorchServeHandler:
         """One JSON text or video for each row, with its own status and content type."""
         if self.service is None:
             raise RuntimeError("handle was called before initialize")
-        # TorchServe asks for descriptions by a header of its own, one at a time.
-        if context.get_request_header(0, "describe") == "True":
+        if _asks_for_description(data, context):
             return [json.dumps(describe(self.service, Manifest.read(self.root)))]
         start = time.perf_counter()
         rows = range(len(data))
@@ -97,6 +106,18 @@ class TorchServeHandler:
             _log(request_ids[index], reply, len(data), milliseconds)
         emit(batch, context.metrics)
         return [reply.content() for reply in batch.replies]
+
+
+def _asks_for_description(data: Sequence[Mapping[str, Any]], context: Any) -> bool:
+    """Whether it is TorchServe's management address that asks.
+
+    TorchServe marks such a request by a header, which clients can send with a prediction too. But
+    it comes alone, and from a GET: without a field or a body. A prediction without fields is one
+    of an empty form, which its Content-Type tells.
+    """
+    if len(data) != 1 or data[0] or context.get_request_header(0, "describe") != "True":
+        return False
+    return "content-type" not in _headers(context.get_all_request_header(0))
 
 
 def _headers(sent: Mapping[Any, Any]) -> dict[str, str]:
@@ -145,7 +166,19 @@ def load_service(
         recogniser=manifest.recogniser.name,
         purifier=manifest.purifier.name,
     )
-    return VideoPureService(loaded.defended, settings, names, response_timeout)
+    changes = Archive(root, FolderFiles(root)).changes
+    return VideoPureService(
+        *(loaded.defended, settings, names, response_timeout),
+        operator_key=OperatorKey.from_environment(),
+        calibrated=changes is None or _still_calibrated(changes.changed),
+    )
+
+
+def _still_calibrated(changed: Mapping[str, Any]) -> bool:
+    """Whether the threshold of suspicion belongs to settings that the operator changed."""
+    section = "videopure.purification."
+    keys = {key.removeprefix(section) for key in changed if key.startswith(section)}
+    return not keys or "suspicion_threshold" in keys
 
 
 def _device(gpu_id: int | str | None) -> torch.device:

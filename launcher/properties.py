@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["read_properties"]
+
+
+# A name ends at the first =, : or space that no backslash stands before.
+_ENTRY = re.compile(r"((?:\\.|[^\\=:\s])*)\s*[=:]?\s*(.*)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_CONTROL = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+# A line goes on in the next one where it ends in an odd number of backslashes.
+_CONTINUED = re.compile(r"(?<!\\)((?:\\\\)*)\\\n[ \t\f]*")
 
 
 def read_properties(text: str) -> dict[str, str]:
     """Returns the values by name; of a name that stands twice the last one counts, as in Java.
 
     Args:
-        text: lines of `name=value`; those that begin with `#` or `!` are comments.
+        text: as `java.util.Properties` reads it: lines of `name=value`, `name: value` or
+            `name value`; those that begin with `#` or `!` are comments.
     """
-    lines = (line.strip() for line in text.splitlines())
-    pairs = (line.split("=", 1) for line in lines if "=" in line and line[0] not in "#!")
-    return {name.strip(): value.strip() for name, value in pairs}
+    lines = (line.lstrip() for line in text.splitlines())
+    spoken = "\n".join(line for line in lines if line and line[0] not in "#!")
+    values = {}
+    for line in _CONTINUED.sub(r"\1", spoken).splitlines():
+        entry = _ENTRY.fullmatch(line)
+        assert entry is not None  # every line is one
+        name, value = entry.groups()
+        values[_unescaped(name)] = _unescaped(value).strip()
+    return values
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(
+        lambda found: chr(int(found[1], 16)) if found[1] else _CONTROL.get(found[2], found[2]),
+        text,
+    )

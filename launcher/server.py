@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from videopure.client.errors import ClientError
 from videopure.launcher.java import java_home
 from videopure.launcher.ports import taken_address
 from videopure.launcher.properties import read_properties
+from videopure.wire.operator import KEY_FILE_VARIABLE, OPERATOR_KEY_FILE
 
 __all__ = ["ServerError", "TorchServe"]
 
@@ -43,6 +45,9 @@ class TorchServe:
         workers: of the model; by default what the archive says.
         timeout: seconds to wait for ready workers.
         environment: variables that the server and its workers get beside those of this process.
+
+    The server is given an operator's key, which lies in `folder` while it runs (mode 600), unless
+    `VIDEOPURE_OPERATOR_KEY_FILE` names one already.
     """
 
     def __init__(
@@ -94,14 +99,21 @@ class TorchServe:
         """What the server prints, its workers' output included."""
         return self.folder / "logs" / "videopure-serve.log"
 
+    @property
+    def operator_key_file(self) -> Path:
+        """Where the operator's key lies."""
+        chosen = self.environment.get(KEY_FILE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)
+        return Path(chosen).resolve() if chosen else self.folder / OPERATOR_KEY_FILE
+
     def client(self, timeout: float = 120.0) -> VideoPureClient:
-        """A client of this server."""
+        """A client of this server, with the operator's key."""
         return VideoPureClient(
             self._properties.get("inference_address", "http://127.0.0.1:8080"),
             self._properties.get("management_address", "http://127.0.0.1:8081"),
             self._properties.get("metrics_address", "http://127.0.0.1:8082"),
             model=self.model,
             key_file=self.folder / "key_file.json",
+            operator_key_file=self.operator_key_file,
             timeout=timeout,
         )
 
@@ -130,6 +142,8 @@ class TorchServe:
                 "config.properties"
             )
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        if self.operator_key_file == self.folder / OPERATOR_KEY_FILE:
+            _write_secret(self.operator_key_file, secrets.token_hex(32))
         environment = {
             **os.environ,
             "TS_CONFIG_FILE": str(config_file),
@@ -141,6 +155,7 @@ class TorchServe:
             **({"JAVA_HOME": home} if home else {}),
             **self._threads(),
             **self.environment,
+            KEY_FILE_VARIABLE: str(self.operator_key_file),
         }
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
         command += ["--models", f"{self.model}={self.archive.name}"]
@@ -190,6 +205,7 @@ class TorchServe:
                 self._process.wait()
                 self._process = None
                 (self.folder / "key_file.json").unlink(missing_ok=True)
+                (self.folder / OPERATOR_KEY_FILE).unlink(missing_ok=True)
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
@@ -242,6 +258,13 @@ class TorchServe:
         errors = errors or [line for line in self._log().splitlines() if line.strip()][-1:]
         reason = f" The log says: {errors[-1]}" if errors else ""
         return f"{reason} (whole log: {self.log_file})"
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, from its first moment on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text + "\n")
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,7 @@ __all__ = [
     "ErrorAnswer",
     "ModelNames",
     "Prediction",
+    "PurificationInfo",
     "Suspicion",
     "VideoInfo",
     "VoteStep",
@@ -46,7 +47,7 @@ class Prediction(_Part):
 
     label: str
     label_id: int = Field(ge=0, description="its place among the recogniser's labels")
-    score: float = Probability
+    score: float | None = Field(ge=0, le=1, description="null where labels alone are told")
 
 
 class VoteStep(_Part):
@@ -70,20 +71,35 @@ class Votes(_Part):
 class Suspicion(_Part):
     """How likely the clip is adversarial."""
 
-    score: float = Field(
+    score: float | None = Field(
         ge=0,
         le=1,
-        description="mean total variation distance between the bare answer and the votes",
+        description="mean total variation distance between the bare answer and the votes; null "
+        "where it is not told",
     )
     adversarial: bool | None = Field(
-        description="whether the score exceeds the calibrated threshold; null without one"
+        description="whether the score exceeds the threshold; null where the settings used are not "
+        "those that it was calibrated for"
+    )
+
+
+class PurificationInfo(_Part):
+    """How the video was purified."""
+
+    method: str
+    inversion_steps: int | None = Field(
+        ge=0, description="the paper's t; null where it was drawn for each clip"
+    )
+    speed: str
+    calibrated: bool = Field(
+        description="whether the archive has a threshold of suspicion for these settings"
     )
 
 
 class ClipAnswer(Prediction):
     """One clip of a video that was looked at in several."""
 
-    suspicion: float | None = Field(ge=0, le=1, description="null where it was not purified")
+    suspicion: float | None = Field(ge=0, le=1, description="null where not purified or not told")
     frame_indices: list[int]
 
 
@@ -96,6 +112,12 @@ class VideoInfo(_Part):
     width: int = Field(ge=1, description="pixels, upright")
     height: int = Field(ge=1, description="pixels, upright")
     frame_indices: list[int] = Field(description="the frames that were looked at")
+    sampling_phase: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="where in its share of the video each frame was taken, where that was drawn",
+    )
 
 
 class Answer(_Part):
@@ -103,11 +125,19 @@ class Answer(_Part):
 
     request_id: str
     model: ModelNames
+    detail: Literal["label", "scores", "full"] = Field(
+        "full", description="how much the server's policy tells this client; the rest is null"
+    )
+    purification: PurificationInfo | None = Field(
+        None, description="null where the video was not purified"
+    )
     predictions: list[Prediction] = Field(
         min_length=1, description="the answered label, then the others by their mean probability"
     )
-    votes: Votes | None = Field(description="null where the video was not purified")
-    undefended: Prediction = Field(description="the bare recogniser's answer")
+    votes: Votes | None = Field(description="null where the video was not purified, or not told")
+    undefended: Prediction | None = Field(
+        description="the bare recogniser's answer; null where it is not told"
+    )
     suspicion: Suspicion | None = Field(description="null where the video was not purified")
     clips: list[ClipAnswer] = Field(min_length=1)
     video: VideoInfo

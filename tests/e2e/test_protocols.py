@@ -22,6 +22,7 @@ import requests
 import tritonclient.http as triton
 from grpc_tools import protoc
 
+from tests.support.authorization import operator
 from tests.support.load import wait_for
 from videopure.demo import SAMPLES
 from videopure.launcher.server import TorchServe
@@ -216,9 +217,8 @@ def test_grpc_answers_with_the_same_json(
 
 
 def test_the_evidence_is_a_video(server: TorchServe) -> None:
-    answer = post(
-        server, "/explanations/videopure", data=VIDEO, headers={"Content-Type": "video/mp4"}
-    )
+    headers = {"Content-Type": "video/mp4", **operator(server)}
+    answer = post(server, "/explanations/videopure", data=VIDEO, headers=headers)
     assert (answer.status_code, answer.reason) == (200, "OK")
     assert answer.headers["Content-Type"] == "video/mp4"
     with av.open(io.BytesIO(answer.content)) as container:
@@ -226,7 +226,7 @@ def test_the_evidence_is_a_video(server: TorchServe) -> None:
         assert sum(1 for _ in container.decode(video=0)) == 16
     assert told["predictions"][0]["label"] == TRUTH
     assert told["request_id"] == answer.headers["x-request-id"]
-    bad = post(server, "/explanations/videopure", data=b"text", headers={"Content-Type": "a/b"})
+    bad = post(server, "/explanations/videopure", data=b"text", headers=headers)
     assert (bad.status_code, bad.json()["type"]) == (415, "NotAVideoError")
 
 
@@ -277,7 +277,8 @@ def test_metrics_count_what_was_asked(server: TorchServe) -> None:
 
 
 def test_each_request_is_one_line_of_json_in_the_log(server: TorchServe) -> None:
-    answer = post(server, "/predictions/videopure", json={"video": BASE64}).json()
+    path = "/predictions/videopure"
+    answer = post(server, path, json={"video": BASE64}, headers=operator(server)).json()
 
     def lines() -> list[str]:
         written = server.log_file.read_text(errors="replace").splitlines()

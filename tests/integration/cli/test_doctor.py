@@ -102,3 +102,35 @@ def test_no_archive_is_a_fault_and_scripts_see_it(tmp_path: Path) -> None:
     assert result.exit_code == 1
     (fault,) = (f for f in json.loads(result.stdout) if f["state"] == "fault")
     assert fault["remedy"] == "videopure build --demo"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("grpc_inference_address", "0.0.0.0"),
+        ("grpc_management_address", "::"),
+        ("management_address", "http://[::]:8081"),
+        ("management_address", "http://0:8081"),
+        ("metrics_address", "http://127.0.0.1.example.org:8082"),
+        ("inference_address", "http://10.0.0.1:8080/?127.0.0.1"),
+    ],
+)
+def test_every_spelling_of_an_open_address_is_found(
+    tiny_archive: Path, folder: Path, name: str, value: str
+) -> None:
+    change(folder, name, value)
+    assert name in {finding.subject for finding in faults(tiny_archive, folder)}
+
+
+def test_an_open_address_is_found_however_java_writes_it(tiny_archive: Path, folder: Path) -> None:
+    with (folder / "config.properties").open("a") as file:
+        file.write("metrics_address : http://0.0.0.0:8082\n")
+    assert "metrics_address" in {finding.subject for finding in faults(tiny_archive, folder)}
+
+
+@pytest.mark.parametrize("value", ["http://127.0.0.2:8081", "http://[::1]:8081", "unix:/tmp/ts"])
+def test_an_address_of_this_machine_alone_is_no_fault(
+    tiny_archive: Path, folder: Path, value: str
+) -> None:
+    change(folder, "management_address", value)
+    assert "management_address" not in {f.subject for f in faults(tiny_archive, folder)}

@@ -1,8 +1,10 @@
 """`videopure purify`: a copy of a video with an archive's models, and no server."""
 
+import hashlib
 import io
 import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import av
 import numpy as np
@@ -115,3 +117,22 @@ def test_a_log_shows_how_far_it_is(tiny_archive: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Purified 4 of 8 frames" in result.stderr
     assert "Purified 8 of 8 frames" in result.stderr
+
+
+def test_a_configuration_that_no_library_takes_is_told(tiny_archive: Path, tmp_path: Path) -> None:
+    """An archive whose digests are right and whose recogniser's config.json is empty."""
+    archive = tmp_path / "archive"
+    ZipFile(tiny_archive).extractall(archive)
+    (archive / "recogniser" / "config.json").write_text("{}")
+    manifest = json.loads((archive / "videopure.json").read_text())
+    manifest["files"]["recogniser/config.json"] = {
+        "size": 2,
+        "sha256": hashlib.sha256(b"{}").hexdigest(),
+    }
+    (archive / "videopure.json").write_text(json.dumps(manifest))
+    source = tmp_path / "in.mp4"
+    source.write_bytes(encode(frames(4, 16, 24)))
+    result = purify(archive, source, tmp_path / "out.mp4")
+    assert result.exit_code == 1
+    assert "cannot be used" in result.stderr
+    assert isinstance(result.exception, SystemExit)

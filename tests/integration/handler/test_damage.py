@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.damage import damaged_files, whole_files
+from tests.support.policies import OPEN
 from tests.support.videos import encode, frames
 from videopure.format.settings import HandlerSettings
 from videopure.handler.requests import Options
@@ -28,7 +29,11 @@ pytestmark = pytest.mark.integration
 def service(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoPureService:
     root = tmp_path_factory.mktemp("unpacked")
     ZipFile(tiny_archive).extractall(root)
-    section = {"limits": {"max_decode_seconds": 10}, "purification": {"inversion_steps": 1}}
+    section = {
+        "limits": {"max_decode_seconds": 10},
+        "purification": {"inversion_steps": 1},
+        "policy": OPEN,
+    }
     return load_service(root, HandlerSettings.parse(section), torch.device("cpu"))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.policies import OPEN
 from tests.support.videos import encode, frames
 from videopure.format.manifest import Manifest
 from videopure.format.settings import HandlerSettings
@@ -43,6 +44,7 @@ def service(unpacked: Path) -> VideoPureService:
     section = {
         "max_clips": 3,
         "purification": {"inversion_steps": 1, "suspicion_threshold": 0.5},
+        "policy": OPEN,
     }
     return load_service(unpacked, HandlerSettings.parse(section), torch.device("cpu"))
 
@@ -227,7 +229,7 @@ def test_what_has_no_evidence_is_refused(
 
 
 def test_evidence_that_would_kill_the_worker_is_refused(unpacked: Path) -> None:
-    settings = HandlerSettings.parse({"limits": {"max_evidence_bytes": 1000}})
+    settings = HandlerSettings.parse({"limits": {"max_evidence_bytes": 1000}, "policy": OPEN})
     small = load_service(unpacked, settings, torch.device("cpu"))
     reply = ask(small, {"body": VIDEOS[0]}, explain=True)
     assert reply.status == 413

@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.policies import OPEN
 from tests.support.videos import encode, frames
 from videopure.format.settings import HandlerSettings
 from videopure.handler.responses import Reply
@@ -41,6 +42,7 @@ def service(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Vid
     section = {
         "max_clips_per_forward": 2,
         "purification": {"inversion_steps": 1, "suspicion_threshold": 0.5},
+        "policy": OPEN,
     }
     loaded = load_service(root, HandlerSettings.parse(section), torch.device("cpu"))
     # Random weights tell videos apart in the third digit: too little to see answers exchanged.
@@ -62,6 +64,8 @@ def test_answer_has_the_documented_shape(service: VideoPureService) -> None:
     assert set(body) == {
         "request_id",
         "model",
+        "detail",
+        "purification",
         "predictions",
         "votes",
         "undefended",
@@ -201,6 +205,32 @@ def test_a_batch_ends_before_torchserve_kills_its_worker(service: VideoPureServi
     assert (first.status, second.status) == (503, 503)
     assert "decoding the other videos" in first.body["message"]
     assert [reply.status for reply in answer(late(service, 120), *rows)] == [200, 200]
+
+
+def test_not_even_the_first_micro_batch_is_begun_where_it_would_not_end_in_time(
+    service: VideoPureService,
+) -> None:
+    """Else `clips=4, inversion_steps=10` runs for minutes under a timeout of a second."""
+    slow = late(service, 20)
+    slow.pace.learn(seconds=10, work=1)
+    (refused,) = answer(slow, {"video": VIDEOS[0], "clips": b"2", "inversion_steps": b"3"})
+    assert (refused.status, refused.body["type"]) == (503, "OutOfTimeError")
+    # What the archive does by itself is tried all the same, alone, and tells the pace anew.
+    replies = answer(slow, {"video": VIDEOS[0]}, {"video": VIDEOS[1]})
+    assert [reply.status for reply in replies] == [200, 200]
+    (tried,) = answer(slow, {"video": VIDEOS[0], "clips": b"2", "inversion_steps": b"3"})
+    assert tried.status == 200
+
+
+def test_warming_up_tells_the_pace(service: VideoPureService) -> None:
+    def slow(network: torch.nn.Module, inputs: object) -> None:
+        time.sleep(0.2)
+
+    warm = late(service, 0.5)
+    with service.defended.recogniser.network.register_forward_pre_hook(slow):
+        warm.warm_up()
+    (refused,) = answer(warm, {"video": VIDEOS[0], "clips": b"2", "inversion_steps": b"3"})
+    assert refused.status == 503
 
 
 # Rows by the status that they must get.

@@ -55,3 +55,21 @@ def test_the_limit_is_lifted_after_an_error() -> None:
     with pytest.raises(ValueError, match="mine"), bounded_memory(MEBIBYTE):
         raise ValueError("mine")
     assert limits() == before
+
+
+def test_a_limit_that_could_not_be_set_keeps_no_later_one_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import resource
+
+    def refuse(*_: object) -> None:
+        raise OSError("not now")
+
+    with monkeypatch.context() as once:
+        once.setattr(resource, "setrlimit", refuse)
+        with pytest.raises(OSError, match="not now"), bounded_memory(MEBIBYTE):
+            pass
+    before = limits()
+    with bounded_memory(64 * MEBIBYTE):
+        assert limits() != before
+    assert limits() == before

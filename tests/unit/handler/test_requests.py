@@ -6,7 +6,7 @@ import pytest
 
 from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
-from videopure.handler.requests import Options, parse_row
+from videopure.handler.requests import Options, parse_options, parse_row
 
 pytestmark = pytest.mark.unit
 
@@ -106,3 +106,9 @@ def test_messages_stay_short(row: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         parse_row(row, SETTINGS)
     assert len(str(caught.value)) < 2_000
+
+
+@pytest.mark.parametrize("option", ["top_k", "clips", "inversion_steps", "seed"])
+def test_true_is_no_number(option: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"option '{option}': .* number, got True"):
+        parse_options({option: True})

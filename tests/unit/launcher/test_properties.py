@@ -15,11 +15,16 @@ def test_names_values_and_comments_are_told_apart_as_java_does() -> None:
         "inference_address = http://127.0.0.1:8080\n"
         'models={"a": "b=c"}\n'
         "job_queue_size=1\njob_queue_size=2\nno value\n"
+        "metrics_address: http://0.0.0.0\nmanagement\\\n  _address=open\n\\u0061b=\\t1\n"
     )
     assert read_properties(text) == {
         "inference_address": "http://127.0.0.1:8080",
         "models": '{"a": "b=c"}',
         "job_queue_size": "2",
+        "no": "value",
+        "metrics_address": "http://0.0.0.0",
+        "management_address": "open",
+        "ab": "1",
     }
 
 
