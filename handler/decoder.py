@@ -113,7 +113,7 @@ class Decoder:
         if not 1 <= clips <= sampling.clips:
             raise InternalError("the decoder answered with another number of clips than asked for")
         frames = np.empty((clips * sampling.frames, 3, *framing.size), np.float32)
-        if os.preadv(self._memory, [memoryview(frames).cast("B")], 0) != frames.nbytes:
+        if os.preadv(self._memory, [frames.data.cast("B")], 0) != frames.nbytes:
             raise InternalError("the decoder answered with fewer frames than it says")
         self._idle = True
         info = VideoInfo.model_validate(header["info"])

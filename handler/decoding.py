@@ -99,14 +99,16 @@ def _read(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
     limits = Limits(**asked["limits"])
     _bound_cpu(limits.max_decode_seconds)
     try:
-        framing = {n: tuple(v) if isinstance(v, list) else v for n, v in asked["framing"].items()}
+        framing: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in asked["framing"].items()
+        }
         clip = read_clip(data, Sampling(**asked["sampling"]), Framing(**framing), limits)
     except RequestError as error:
         return {"error": type(error).__name__, "message": str(error)[:4000]}, None
     except Exception:
         return {"error": "InternalError", "message": traceback.format_exc()[-4000:]}, None
     told = {"info": clip.info.model_dump(), "warnings": clip.warnings, "clips": clip.clips}
-    return told, memoryview(clip.frames.contiguous().numpy()).cast("B")
+    return told, clip.frames.contiguous().numpy().data.cast("B")
 
 
 def _bound_cpu(seconds: float) -> None:

@@ -78,7 +78,7 @@ def check_options(options: Options, settings: HandlerSettings) -> None:
         InvalidRequestError: naming the option.
     """
     chosen = options.model_fields_set - {*settings.policy.clients_may}
-    refused = [name for name in Policy.guarded() if name in chosen]
+    refused: list[str] = [name for name in Policy.guarded() if name in chosen]
     if settings.default_clips == "auto" and options.clips not in ("auto", None):
         refused.append("clips")  # would leave parts of the video out
     if refused:
