@@ -14,12 +14,12 @@ from videopure.format.settings import Limits
 from videopure.handler.video import read_clip
 from videopure.purifier import Framing, prepare_clip, sample_frame_indices
 
-__all__ = ["measure_decoding"]
+__all__ = ["CLIPS", "FRAMES", "SIZE", "encode_pattern", "measure_decoding"]
 
-_FRAMES = 16  # that are looked at
-_SIZE = (224, 224)
+FRAMES = 16  # that are looked at
+SIZE = (224, 224)
 # Name: height, width, frames, container, encoder, frames a second.
-_CLIPS = {
+CLIPS = {
     "H.264, 240p, 10 s": (240, 320, 300, "mp4", "libx264", 30),
     "H.264, 720p, 2 s": (720, 1280, 60, "mp4", "libx264", 30),
     "VP9, 240p, 4 s": (240, 320, 120, "webm", "libvpx-vp9", 30),
@@ -38,8 +38,8 @@ def measure_decoding(rounds: int, clips: int | None = None) -> list[dict[str, An
         clips: how many of them, all when None.
     """
     rows = []
-    for name, clip in list(_CLIPS.items())[:clips]:
-        data = _encode(*clip)
+    for name, clip in list(CLIPS.items())[:clips]:
+        data = encode_pattern(*clip)
         ways: dict[str, Callable[[int], None]] = {
             "PyAV alone": lambda _, data=data: _least(data),  # type: ignore[misc]
             "the reader": lambda _, data=data: _read(data),  # type: ignore[misc]
@@ -52,21 +52,23 @@ def measure_decoding(rounds: int, clips: int | None = None) -> list[dict[str, An
 
 
 def _read(data: bytes) -> None:
-    read_clip(data, _FRAMES, Framing(_SIZE), Limits())
+    read_clip(data, FRAMES, Framing(SIZE), Limits())
 
 
 def _least(data: bytes) -> None:
     with av.open(io.BytesIO(data)) as container:
         total = sum(1 for packet in container.demux(video=0) if packet.size > 0)
-    wanted = set(sample_frame_indices(total, _FRAMES))
+    wanted = set(sample_frame_indices(total, FRAMES))
     with av.open(io.BytesIO(data)) as container:
         for index, frame in enumerate(container.decode(video=0)):
             if index in wanted:
                 pixels = frame.to_ndarray(format="rgb24", threads=1)
-                prepare_clip(np.ascontiguousarray(pixels)[None], Framing(_SIZE))
+                prepare_clip(np.ascontiguousarray(pixels)[None], Framing(SIZE))
 
 
-def _encode(height: int, width: int, count: int, container: str, codec: str, rate: int) -> bytes:
+def encode_pattern(
+    height: int, width: int, count: int, container: str, codec: str, rate: int
+) -> bytes:
     """A video of a pattern that moves, so that there is something to decode."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)

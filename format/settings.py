@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from videopure.format.limits import Limits
 from videopure.purifier import PurifySettings
 
 __all__ = [
@@ -54,20 +55,6 @@ class _Section(BaseModel):
 def _defaults_for_none(section: Any) -> Any:
     """A section whose lines are all comments is None in YAML and stands for the defaults."""
     return {} if section is None else section
-
-
-class Limits(_Section):
-    """What a video may have; more is refused with 413."""
-
-    max_bytes: int = Field(64 * 1024 * 1024, gt=0)
-    max_seconds: float = Field(600, gt=0)
-    max_frames: int = Field(20_000, gt=0)
-    max_pixels: int = Field(4096 * 2304, gt=0, description="width times height of a frame")
-    max_decode_seconds: float = Field(30, gt=0)
-    max_decode_memory: int = Field(2 * 1024**3, gt=0, description="bytes, on Linux")
-    # Both below `max_response_size` of config.properties: a larger answer kills the worker.
-    max_answer_bytes: int = Field(4 * 1024 * 1024, gt=0, description="of an answer in JSON")
-    max_evidence_bytes: int = Field(32 * 1024 * 1024, gt=0, description="of /explanations")
 
 
 class Policy(_Section):
@@ -111,6 +98,15 @@ class HandlerSettings(_Section):
     )
     max_inversion_steps: int = Field(10, ge=0, description="the most that a request may ask for")
     max_clips: int = Field(10, ge=1, description="the most that a request may ask for")
+    default_clips: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1, description="clips of a video whose request does not say; auto: by clip_stride"
+    )
+    clip_stride: float = Field(
+        4.0, gt=0, description="seconds of a video that each clip may cover with clips auto"
+    )
+    random_phase: bool = Field(
+        False, description="draw for each request which frames of their shares are looked at"
+    )
     threads: int | None = Field(
         None, ge=1, description="of torch; default: OMP_NUM_THREADS or all cores"
     )
@@ -141,6 +137,11 @@ class HandlerSettings(_Section):
                 raise ValueError(
                     f"{name} must be below purification.num_inference_steps ({steps}), got {value}"
                 )
+        if self.default_clips != "auto" and self.default_clips > self.max_clips:
+            raise ValueError(
+                f"default_clips must be at most max_clips ({self.max_clips}), got "
+                f"{self.default_clips}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -21,7 +21,15 @@ from videopure.handler.memory import is_out_of_memory
 from videopure.handler.requests import Options
 from videopure.purifier import DefendedOutput, DefendedRecogniser, Verdict
 
-__all__ = ["BatchResult", "ClipTask", "MicroBatch", "Outcome", "answer_clips", "stage_times"]
+__all__ = [
+    "BatchResult",
+    "ClipTask",
+    "MicroBatch",
+    "Outcome",
+    "Pace",
+    "answer_clips",
+    "stage_times",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +43,7 @@ class ClipTask:
     frames: Tensor
     seed: int | None
     keep_purified: bool = False
+    steps: int = 0  # denoising steps that it takes
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,30 @@ def stage_times(micro_batches: Iterable[MicroBatch]) -> dict[str, float]:
         for stage, milliseconds in micro_batch.timing_ms.items():
             spent[stage] = spent.get(stage, 0.0) + milliseconds
     return spent
+
+
+class Pace:
+    """Seconds that a worker takes for a denoising step of a clip, as it was measured last.
+
+    Args:
+        least: work that is always tried where nothing was computed before, so that one slow moment
+            does not make a worker refuse everything ever after.
+    """
+
+    def __init__(self, least: int = 1) -> None:
+        self.least = least
+        self._seconds: float | None = None
+
+    def learn(self, seconds: float, work: int) -> None:
+        """Take note that so many denoising steps of clips took so long."""
+        if work:
+            self._seconds = seconds / work
+
+    def estimate(self, work: int, *, first: bool) -> float:
+        """Seconds for so many denoising steps of clips; 0 where nobody can tell."""
+        if self._seconds is None or (first and work <= self.least):
+            return 0.0
+        return self._seconds * work
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +116,17 @@ def answer_clips(
     tasks: Sequence[ClipTask],
     max_clips: int,
     deadline: float | None = None,
+    pace: Pace | None = None,
 ) -> BatchResult:
     """Verdicts on clips of many requests; a clip that fails fails alone.
 
     Clips whose options can be computed together go through in micro-batches of at most
     `max_clips`, whichever requests they belong to. A micro-batch that fails is halved until the
     culprit is alone. None is begun that would not end by the `deadline` of `time.monotonic`, if
-    it takes as long as the slowest before it.
+    it takes as long as the slowest before it, or as its work does at the worker's pace; one that
+    is too large for that is halved, too.
     """
+    pace = pace or Pace()
     result = BatchResult([Outcome() for _ in tasks])
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, task in enumerate(tasks):
@@ -105,7 +141,7 @@ def answer_clips(
         alike.setdefault(key, []).append(index)
     for group in alike.values():
         for start in range(0, len(group), max_clips):
-            _answer(defended, tasks, group[start : start + max_clips], result, deadline)
+            _answer(defended, tasks, group[start : start + max_clips], result, deadline, pace)
     return result
 
 
@@ -115,9 +151,15 @@ def _answer(
     group: list[int],
     result: BatchResult,
     deadline: float | None,
+    pace: Pace,
 ) -> None:
     """Answer the tasks of these indices together, or in halves."""
-    if deadline is not None and time.monotonic() + _slowest(result) > deadline:
+    work = sum(tasks[index].steps for index in group)
+    expected = max(_slowest(result), pace.estimate(work, first=not result.micro_batches))
+    if deadline is not None and time.monotonic() + expected > deadline:
+        if len(group) > 1 and _slowest(result) < expected:
+            _halve(defended, tasks, group, result, deadline, pace)
+            return
         late = OutOfTimeError(
             "the batch that this request was in came too close to the worker's responseTimeout: "
             "send it again later, or ask for fewer clips or steps"
@@ -137,14 +179,26 @@ def _answer(
     if output is None:
         # Only here, after the exception and the tensors that its traceback holds are gone.
         _free_memory()
-        half = len(group) // 2
-        _answer(defended, tasks, group[:half], result, deadline)
-        _answer(defended, tasks, group[half:], result, deadline)
+        _halve(defended, tasks, group, result, deadline, pace)
         return
     micro_batch = MicroBatch(len(group), output.timing_ms)
+    pace.learn(sum(output.timing_ms.values()) / 1000, work)
     result.micro_batches.append(micro_batch)
     for index, verdict in zip(group, output.verdicts, strict=True):
         result.outcomes[index] = Outcome(verdict, micro_batch)
+
+
+def _halve(
+    defended: DefendedRecogniser,
+    tasks: Sequence[ClipTask],
+    group: list[int],
+    result: BatchResult,
+    deadline: float | None,
+    pace: Pace,
+) -> None:
+    half = len(group) // 2
+    _answer(defended, tasks, group[:half], result, deadline, pace)
+    _answer(defended, tasks, group[half:], result, deadline, pace)
 
 
 def _slowest(result: BatchResult) -> float:

@@ -5,15 +5,23 @@ What is attacked and trained on is what is served only if both come to their pix
 
 from __future__ import annotations
 
-from videopure.format.settings import Limits
-from videopure.handler.video import Clip, read_clip
+from videopure.format.limits import Limits
+from videopure.handler.decoder import ReadClip
+from videopure.handler.video import Clip, Sampling, read_clip
 from videopure.purifier import Recogniser
 
 __all__ = ["read_for_recogniser"]
 
 
 def read_for_recogniser(
-    video: bytes, recogniser: Recogniser, limits: Limits, clips: int = 1
+    video: bytes,
+    recogniser: Recogniser,
+    limits: Limits,
+    clips: int = 1,
+    *,
+    stride: float | None = None,
+    phase: float | None = None,
+    read: ReadClip = read_clip,
 ) -> Clip:
     """Decode the frames that a recogniser takes from a video, prepared as it wants them.
 
@@ -21,8 +29,8 @@ def read_for_recogniser(
         video: the file.
         recogniser: whose number of frames, sampling and framing are used.
         limits: of the archive.
-        clips: equal parts of the video that are each looked at. Frames spread evenly over the
-            whole video, cut into runs of equal length, are what each part would give by itself.
+        clips, stride, phase: see `Sampling`.
+        read: what decodes; a worker's is a process of its own.
 
     Returns:
         The frames of all clips, [clips * T, 3, H, W] in 0..1.
@@ -30,4 +38,5 @@ def read_for_recogniser(
     Raises:
         NotAVideoError, UnusableVideoError, TooLargeError: saying why.
     """
-    return read_clip(video, clips * recogniser.num_frames, recogniser.framing, limits)
+    sampling = Sampling(recogniser.num_frames, clips, stride, phase)
+    return read(video, sampling, recogniser.framing, limits)

@@ -66,7 +66,7 @@ def _options(service: VideoPureService) -> dict[str, Any]:
         if option.get("default") is None and name in defaults:
             option["default"] = defaults[name]
     options["inversion_steps"]["maximum"] = settings.max_inversion_steps
-    options["clips"]["maximum"] = settings.max_clips
+    options["clips"] |= {"maximum": settings.max_clips, "default": settings.default_clips}
     options["top_k"]["maximum"] = len(service.defended.recogniser.labels)
     return options
 

@@ -6,6 +6,7 @@ import hmac
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from videopure.format.settings import HandlerSettings, Policy
 from videopure.handler.errors import ForbiddenError, InvalidRequestError
@@ -13,7 +14,7 @@ from videopure.handler.requests import Options
 from videopure.wire.operator import KEY_FILE_VARIABLE, OPERATOR_HEADER, SHORTEST_KEY
 from videopure.wire.schemas import Answer, ClipAnswer, Prediction, Suspicion
 
-__all__ = ["OperatorKey", "check_options", "check_work", "denoising_steps", "told"]
+__all__ = ["OperatorKey", "Share", "check_options", "denoising_steps", "share_of", "told"]
 
 # What one level of the schedule takes where every train step is visited, in steps of the others.
 _STEPWISE = "ddpm"
@@ -70,14 +71,16 @@ class OperatorKey:
         return True
 
 
-def check_options(options: Options, policy: Policy) -> None:
+def check_options(options: Options, settings: HandlerSettings) -> None:
     """Refuse what the operator does not let clients set.
 
     Raises:
         InvalidRequestError: naming the option.
     """
-    guarded = Policy.guarded()
-    refused = [n for n in guarded if n in options.model_fields_set - {*policy.clients_may}]
+    chosen = options.model_fields_set - {*settings.policy.clients_may}
+    refused: list[str] = [name for name in Policy.guarded() if name in chosen]
+    if settings.default_clips == "auto" and options.clips not in ("auto", None):
+        refused.append("clips")  # would leave parts of the video out
     if refused:
         raise InvalidRequestError(
             f"option {refused[0]!r} is the operator's: this server does not let clients set it "
@@ -97,18 +100,45 @@ def denoising_steps(options: Options, settings: HandlerSettings) -> int:
     return steps
 
 
-def check_work(work: int, settings: HandlerSettings) -> None:
-    """Refuse a request whose clips take more denoising steps than the operator allows.
+class Share(NamedTuple):
+    """What a video may take of what its request may take.
+
+    Args:
+        clips: that are looked at; with a stride, the most.
+        stride: see `Sampling`.
+        steps: denoising steps of each.
+    """
+
+    clips: int
+    stride: float | None
+    steps: int
+
+
+def share_of(options: Options, settings: HandlerSettings, clips: int, work: int) -> Share:
+    """What a video takes, after others of its request took so many clips and denoising steps.
 
     Raises:
-        InvalidRequestError: saying how many it takes.
+        InvalidRequestError: where it asks for more than is left.
     """
-    if work > settings.max_work:
+    wanted = settings.default_clips if options.clips is None else options.clips
+    steps = denoising_steps(options, settings)
+    room = settings.max_clips - clips
+    least = 1 if wanted == "auto" else wanted
+    if least > room:
         raise InvalidRequestError(
-            f"the request's clips take {work} denoising steps together, more than the "
-            f"{settings.max_work} allowed (policy.max_work): ask for fewer 'clips' or "
+            f"option 'clips' of all videos of a request may be {settings.max_clips} together, got "
+            f"{wanted} where {room} are left"
+        )
+    if work + least * steps > settings.max_work:
+        raise InvalidRequestError(
+            f"the request's clips take {work + least * steps} denoising steps together, more than "
+            f"the {settings.max_work} allowed (policy.max_work): ask for fewer 'clips' or "
             "'inversion_steps'"
         )
+    if wanted != "auto":
+        return Share(wanted, None, steps)
+    affordable = (settings.max_work - work) // steps if steps else room
+    return Share(min(room, affordable), settings.clip_stride, steps)
 
 
 def told(answer: Answer, policy: Policy) -> Answer:

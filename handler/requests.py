@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -36,7 +36,9 @@ class Options(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**63, description="of the methods that draw noise")
     method: Method | None = None
     purify: bool = Field(True, description="false asks the bare recogniser alone")
-    clips: int = Field(1, ge=1, description="equal parts of the video, each looked at as a clip")
+    clips: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None, description="equal parts of the video, each looked at as a clip; auto: by length"
+    )
 
     @field_validator("top_k", "inversion_steps", "seed", "clips", mode="before")
     @classmethod
@@ -69,7 +71,8 @@ def parse_row(row: Mapping[str, Any], settings: HandlerSettings) -> Request:
         video, options = _from_fields(row)
     parsed = parse_options(options)
     _check_range("inversion_steps", parsed.inversion_steps, 0, settings.max_inversion_steps)
-    _check_range("clips", parsed.clips, 1, settings.max_clips)
+    if parsed.clips != "auto":
+        _check_range("clips", parsed.clips, 1, settings.max_clips)
     return Request(video, parsed)
 
 
@@ -83,11 +86,13 @@ def parse_options(options: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(dict(options))
     except ValidationError as error:
-        raise InvalidRequestError("; ".join(map(_fault, error.errors()[:_FAULTS]))) from None
+        # Of what may be a number or a word, the number's fault says enough.
+        faults = [fault for fault in error.errors() if fault["loc"][1:] != ("literal['auto']",)]
+        raise InvalidRequestError("; ".join(map(_fault, faults[:_FAULTS]))) from None
 
 
 def _fault(fault: Any) -> str:
-    name = shown(".".join(map(str, fault["loc"])))
+    name = shown(str(fault["loc"][0]))
     if fault["type"] == "extra_forbidden":
         return f"unknown option {name}; the options are {', '.join(Options.model_fields)}"
     return f"option {name}: {fault['msg']}, got {shown(fault['input'])}"

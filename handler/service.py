@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,17 @@ from typing import Any
 import torch
 
 from videopure.format.settings import HandlerSettings
-from videopure.handler.batching import ClipTask, MicroBatch, Outcome, answer_clips, stage_times
+from videopure.handler.batching import (
+    ClipTask,
+    MicroBatch,
+    Outcome,
+    Pace,
+    answer_clips,
+    stage_times,
+)
 from videopure.handler.bodies import open_body
 from videopure.handler.clips import read_for_recogniser
+from videopure.handler.decoder import ReadClip
 from videopure.handler.errors import (
     ForbiddenError,
     InternalError,
@@ -30,15 +39,15 @@ from videopure.handler.memory import is_out_of_memory
 from videopure.handler.micro_batches import clips_that_fit
 from videopure.handler.policy import (
     OperatorKey,
+    Share,
     check_options,
-    check_work,
-    denoising_steps,
+    share_of,
     told,
 )
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
 from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
-from videopure.handler.video import Clip
+from videopure.handler.video import Clip, read_clip
 from videopure.purifier import DefendedRecogniser, Verdict
 from videopure.wire.schemas import Answer, ModelNames, PurificationInfo
 
@@ -50,6 +59,7 @@ logger = logging.getLogger(__name__)
 # first, and a micro-batch as long as those before it until the second.
 _DECODING = 0.5
 _ANSWERING = 0.9
+_PHASES = 1000  # of sampling, that are drawn from
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,9 @@ class _Job:
                 frames,
                 None if seed is None else seed + number,
                 keep_purified=self.asked.explain,
+                steps=self.work // self.clip.clips,
             )
-            for number, frames in enumerate(self.clip.frames.chunk(self.options.clips))
+            for number, frames in enumerate(self.clip.frames.chunk(self.clip.clips))
         ]
 
 
@@ -118,6 +129,7 @@ class VideoPureService:
         names: what the answers call the models.
         response_timeout: seconds after which TorchServe kills the worker and answers its whole
             batch with an error; None where there is no such limit.
+        read: what decodes videos.
         operator_key: which requests are the operator's; by default none are.
         calibrated: whether the threshold of suspicion belongs to the archive's own settings.
     """
@@ -129,6 +141,7 @@ class VideoPureService:
         names: ModelNames,
         response_timeout: float | None = None,
         *,
+        read: ReadClip = read_clip,
         operator_key: OperatorKey | None = None,
         calibrated: bool = True,
     ) -> None:
@@ -138,6 +151,8 @@ class VideoPureService:
         chosen = settings.max_clips_per_forward
         self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` knows better
         self.response_timeout = response_timeout
+        self.read = read
+        self.pace = Pace(settings.own_steps)
         self.operator_key = operator_key or OperatorKey()
         self.calibrated = calibrated
 
@@ -166,7 +181,7 @@ class VideoPureService:
         ]
         jobs = [job for one in opened if not isinstance(one, Reply) for job in one[1]]
         tasks = [task for job in jobs for task in job.tasks()]
-        result = answer_clips(self.defended, tasks, self.max_clips, answer_by)
+        result = answer_clips(self.defended, tasks, self.max_clips, answer_by, self.pace)
         outcomes = iter(result.outcomes)
         replies = [
             one
@@ -180,6 +195,8 @@ class VideoPureService:
     def warm_up(self) -> None:
         """Purify one grey clip, so that the first request does not pay for first-time work.
 
+        It also tells the worker's pace, by which what cannot be answered in time is not begun.
+
         With `max_clips_per_forward: auto` its memory tells how many clips fit. The first clip's
         is taken, because later ones use again what the process has kept of it.
         """
@@ -189,8 +206,9 @@ class VideoPureService:
         if self.settings.max_clips_per_forward == "auto":
             device = next(self.defended.parameters()).device
             self.max_clips = clips_that_fit(purify, device)
-        else:
-            purify()
+        start = time.perf_counter()
+        purify()
+        self.pace.learn(time.perf_counter() - start, self.settings.own_steps)
 
     def _deadlines(self) -> tuple[float | None, float | None]:
         """Until when a batch that begins now may begin to decode a video, and must be answered."""
@@ -244,41 +262,33 @@ class VideoPureService:
                 "responseTimeout: send the request again"
             )
         request = parse_row(row, self.settings)
-        work = self._check(request.options, asked, before)
+        share = self._share(request.options, asked, before)
         clip = read_for_recogniser(
-            request.video, self.defended.recogniser, self.settings.limits, request.options.clips
+            *(request.video, self.defended.recogniser, self.settings.limits, share.clips),
+            stride=share.stride,
+            phase=secrets.randbelow(_PHASES) / _PHASES if self.settings.random_phase else None,
+            read=self.read,
         )
         spent = 1000 * (time.perf_counter() - start)
-        return _Job(request.options, clip, spent, work, asked)
+        return _Job(request.options, clip, spent, clip.clips * share.steps, asked)
 
-    def _check(self, options: Options, asked: _Asked, before: Sequence[_Job]) -> int:
-        """Refuse options that the policy or the request's other videos leave no room for.
-
-        Returns:
-            The video's work: clips times denoising steps.
-        """
+    def _share(self, options: Options, asked: _Asked, before: Sequence[_Job]) -> Share:
+        """Refuse options that the policy or the request's other videos leave no room for."""
         if not asked.operator:
-            check_options(options, self.settings.policy)
-        room = self.settings.max_clips - sum(job.options.clips for job in before)
-        if options.clips > room:
-            raise InvalidRequestError(
-                f"option 'clips' of all videos of a request may be {self.settings.max_clips} "
-                f"together, got {options.clips} where {room} are left"
-            )
-        work = options.clips * denoising_steps(options, self.settings)
-        check_work(work + sum(job.work for job in before), self.settings)
+            check_options(options, self.settings)
         if asked.explain and not options.purify:
             raise InvalidRequestError(
                 "option 'purify' must be true for the evidence, which shows what purification "
                 "changed, got False"
             )
-        return work
+        clips, work = sum(job.clip.clips for job in before), sum(job.work for job in before)
+        return share_of(options, self.settings, clips, work)
 
     def _seal(
         self, envelope: Envelope, jobs: Sequence[_Job], outcomes: Iterator[Outcome], start: float
     ) -> Reply:
         """The answer to a request, or the error of the first of its clips that failed."""
-        mine = [list(islice(outcomes, job.options.clips)) for job in jobs]
+        mine = [list(islice(outcomes, job.clip.clips)) for job in jobs]
         return envelope.seal(
             [self._reply(job, own, start) for job, own in zip(jobs, mine, strict=True)]
         )

@@ -17,6 +17,7 @@ from videopure.format.loading import load_folder
 from videopure.format.manifest import CONFIG_NAME, Manifest, ManifestError
 from videopure.format.opening import Archive
 from videopure.format.settings import HandlerSettings, ModelConfig
+from videopure.handler.decoder import Decoder
 from videopure.handler.description import describe
 from videopure.handler.metrics import emit
 from videopure.handler.policy import OperatorKey
@@ -42,6 +43,7 @@ class TorchServeHandler:
     def __init__(self) -> None:
         self.service: VideoPureService | None = None
         self.root = Path()
+        self.decoder: Decoder | None = None
 
     def initialize(self, context: Any) -> None:
         """Check, load and warm up what the archive holds, on the worker's own device."""
@@ -53,6 +55,8 @@ class TorchServeHandler:
         settings = config.videopure
         properties = context.system_properties
         device = _device(properties.get("gpu_id"))
+        # First, because it loads its libraries while this process loads its own.
+        self.decoder = Decoder() if hasattr(os, "fork") else None
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self.root = Path(properties["model_dir"])
@@ -62,6 +66,8 @@ class TorchServeHandler:
             *(self.root, settings, device, config.responseTimeout),
             public_key=Path(required) if required else None,
         )
+        if self.decoder is not None:
+            self.service.read = self.decoder.read
         if settings.warm_up or settings.max_clips_per_forward == "auto":
             self.service.warm_up()
         logger.info(

@@ -112,6 +112,12 @@ class VideoInfo(_Part):
     width: int = Field(ge=1, description="pixels, upright")
     height: int = Field(ge=1, description="pixels, upright")
     frame_indices: list[int] = Field(description="the frames that were looked at")
+    sampling_phase: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="where in its share of the video each frame was taken, where that was drawn",
+    )
 
 
 class Answer(_Part):

@@ -4,6 +4,6 @@ One reader for the handler, the evaluation and `videopure purify`: docs/videos.m
 and how. It takes bytes and plain arguments; imports PyAV and nothing of TorchServe.
 """
 
-from videopure.handler.video.clips import Clip, read_clip
+from videopure.handler.video.clips import Clip, Sampling, read_clip
 
-__all__ = ["Clip", "read_clip"]
+__all__ = ["Clip", "Sampling", "read_clip"]

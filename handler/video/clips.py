@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,26 +11,66 @@ import av
 import torch
 from torch import Tensor
 
-from videopure.format.settings import Limits
+from videopure.format.limits import Limits
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
 from videopure.handler.memory import bounded_memory, is_out_of_memory
 from videopure.handler.video.orientation import orientation_of, upright
 from videopure.handler.video.reading import Budget, OpenVideo, Survey, open_video
-from videopure.purifier import Framing, prepare_clip, sample_frame_indices
+from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
 from videopure.wire.schemas import VideoInfo
 
-__all__ = ["Clip", "read_clip"]
+__all__ = ["Clip", "Sampling", "read_clip"]
 
 _SMALLEST_SIDE = 8
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are looked at.
+
+    Args:
+        frames: of a clip.
+        clips: equal parts of the video that are each looked at. Frames spread evenly over the
+            whole video, cut into runs of equal length, are what each part would give by itself.
+        stride: seconds of the video that a part may have; as many parts are made as that takes,
+            `clips` at most.
+        phase: where in its share of the video each frame is taken, from 0 to 1; None: where the
+            framing says.
+    """
+
+    frames: int
+    clips: int = 1
+    stride: float | None = None
+    phase: float | None = None
+
+    def parts(self, seconds: float) -> int:
+        """Clips of a video that lasts so long."""
+        if self.stride is None:
+            return self.clips
+        return max(1, min(self.clips, self._wanted(seconds)))
+
+    def warnings(self, seconds: float) -> list[str]:
+        """What to say where the parts are longer than the stride."""
+        if self.stride is None or self._wanted(seconds) <= self.clips:
+            return []
+        return [
+            f"the video lasts {seconds:.6g} s and {self.clips} clips are looked at: each covers "
+            f"{seconds / self.clips:.3g} s instead of {self.stride:g}"
+        ]
+
+    def _wanted(self, seconds: float) -> int:
+        # Times are sums: a thousandth of a second more is no part of its own.
+        return 1 if self.stride is None else math.ceil((seconds - 1e-3) / self.stride)
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """The sampled frames, float32 [T, 3, H, W] in 0..1, and where they come from."""
+    """The sampled frames, float32 [clips * T, 3, H, W] in 0..1, and where they come from."""
 
     frames: Tensor
     info: VideoInfo
     warnings: list[str]
+    clips: int = 1
 
 
 @dataclass
@@ -48,9 +89,9 @@ class _Look:
 
 
 def read_clip(
-    data: bytes, num_frames: int, framing: Framing | tuple[int, int], limits: Limits
+    data: bytes, sampling: Sampling | int, framing: Framing | tuple[int, int], limits: Limits
 ) -> Clip:
-    """Decode a video and keep `num_frames` frames spread evenly over it.
+    """Decode a video and keep frames that are spread evenly over it.
 
     The packets tell how many frames to expect, so that one pass of decoding is enough where each
     packet is a frame; else a second pass takes the right ones. Frames are scaled and cropped as
@@ -59,7 +100,7 @@ def read_clip(
 
     Args:
         data: the file.
-        num_frames: frames to sample; see `sample_frame_indices`.
+        sampling: which frames to keep; a number is that of frames in one clip.
         framing: of the clip, or its (height, width); see `prepare_clip`.
         limits: refused beyond them, from the header where it tells.
 
@@ -71,9 +112,10 @@ def read_clip(
     budget = Budget(limits)
     budget.check("bytes", len(data), limits.max_bytes)
     framing = framing if isinstance(framing, Framing) else Framing(framing)
+    sampling = sampling if isinstance(sampling, Sampling) else Sampling(sampling)
     try:
         with bounded_memory(limits.max_decode_memory):
-            return _read(data, num_frames, framing, budget)
+            return _read(data, sampling, framing, budget)
     except (MemoryError, RuntimeError, av.error.BlockingIOError) as error:
         if not is_out_of_memory(error):
             raise
@@ -83,19 +125,20 @@ def read_clip(
         ) from error
 
 
-def _read(data: bytes, num_frames: int, framing: Framing, budget: Budget) -> Clip:
+def _read(data: bytes, sampling: Sampling, framing: Framing, budget: Budget) -> Clip:
     with open_video(data, budget) as video:
         survey = video.survey()
         _refuse_still(video, len(survey.begins))
-    guess = _sample(survey.begins, survey.seconds, num_frames, framing.sampling)
+    guess = _sample(survey.begins, survey.seconds, sampling, framing)
     look = _look(data, survey, set(guess), framing, budget)
-    indices = _sample(look.begins, look.seconds, num_frames, framing.sampling)
+    indices = _sample(look.begins, look.seconds, sampling, framing)
     if not look.kept.keys() >= set(indices):
         look = _look(data, survey, set(indices), framing, budget)
-    total, warnings = len(look.begins), look.warnings
-    if total < num_frames:
+    total, clips = len(look.begins), sampling.parts(look.seconds)
+    warnings = [*look.warnings, *sampling.warnings(look.seconds)]
+    if total < len(indices):
         warnings.append(
-            f"the video has {total} frames and {num_frames} are looked at: frames are repeated "
+            f"the video has {total} frames and {len(indices)} are looked at: frames are repeated "
             "evenly"
         )
     info = VideoInfo(
@@ -105,8 +148,9 @@ def _read(data: bytes, num_frames: int, framing: Framing, budget: Budget) -> Cli
         width=look.size[0],
         height=look.size[1],
         frame_indices=indices,
+        sampling_phase=sampling.phase,
     )
-    return Clip(torch.stack([look.nearest(index) for index in indices]), info, warnings)
+    return Clip(torch.stack([look.nearest(index) for index in indices]), info, warnings, clips)
 
 
 def _refuse_still(video: OpenVideo, frames: int) -> None:
@@ -114,14 +158,18 @@ def _refuse_still(video: OpenVideo, frames: int) -> None:
         raise NotAVideoError("the file is a JPEG picture: send a video")
 
 
-def _sample(begins: list[float], seconds: float, num_frames: int, sampling: str) -> list[int]:
+def _sample(begins: list[float], seconds: float, sampling: Sampling, framing: Framing) -> list[int]:
     """Indices of the frames to look at; by number, or those shown at evenly spread times."""
     if not begins:
         return []
-    if sampling != "time":
-        return sample_frame_indices(len(begins), num_frames, sampling)
-    times = ((2 * i + 1) * seconds / (2 * num_frames) for i in range(num_frames))
-    return [max(0, bisect.bisect_right(begins, moment) - 1) for moment in times]
+    total, count = len(begins), sampling.frames * sampling.parts(seconds)
+    if framing.sampling == "time":
+        phase = 0.5 if sampling.phase is None else sampling.phase
+        times = ((i + phase) * seconds / count for i in range(count))
+        return [max(0, bisect.bisect_right(begins, moment) - 1) for moment in times]
+    if sampling.phase is None:
+        return sample_frame_indices(total, count, framing.sampling)
+    return [min(total - 1, int((i + sampling.phase) * total / count)) for i in range(count)]
 
 
 def _look(data: bytes, survey: Survey, wanted: set[int], framing: Framing, budget: Budget) -> _Look:

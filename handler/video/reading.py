@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import av
 
-from videopure.format.settings import Limits
+from videopure.format.limits import Limits
 from videopure.handler.errors import TooLargeError, UnusableVideoError
 from videopure.handler.memory import is_out_of_memory
 from videopure.handler.video.clock import Clock

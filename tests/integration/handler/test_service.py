@@ -207,6 +207,32 @@ def test_a_batch_ends_before_torchserve_kills_its_worker(service: VideoPureServi
     assert [reply.status for reply in answer(late(service, 120), *rows)] == [200, 200]
 
 
+def test_not_even_the_first_micro_batch_is_begun_where_it_would_not_end_in_time(
+    service: VideoPureService,
+) -> None:
+    """Else `clips=4, inversion_steps=10` runs for minutes under a timeout of a second."""
+    slow = late(service, 20)
+    slow.pace.learn(seconds=10, work=1)
+    (refused,) = answer(slow, {"video": VIDEOS[0], "clips": b"2", "inversion_steps": b"3"})
+    assert (refused.status, refused.body["type"]) == (503, "OutOfTimeError")
+    # What the archive does by itself is tried all the same, alone, and tells the pace anew.
+    replies = answer(slow, {"video": VIDEOS[0]}, {"video": VIDEOS[1]})
+    assert [reply.status for reply in replies] == [200, 200]
+    (tried,) = answer(slow, {"video": VIDEOS[0], "clips": b"2", "inversion_steps": b"3"})
+    assert tried.status == 200
+
+
+def test_warming_up_tells_the_pace(service: VideoPureService) -> None:
+    def slow(network: torch.nn.Module, inputs: object) -> None:
+        time.sleep(0.2)
+
+    warm = late(service, 0.5)
+    with service.defended.recogniser.network.register_forward_pre_hook(slow):
+        warm.warm_up()
+    (refused,) = answer(warm, {"video": VIDEOS[0], "clips": b"2", "inversion_steps": b"3"})
+    assert refused.status == 503
+
+
 # Rows by the status that they must get.
 GOOD = [
     {"video": data, **options}
