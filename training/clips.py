@@ -21,6 +21,7 @@ __all__ = ["ClipError", "MotionClips", "VideoClips", "open_clips"]
 
 _ENDLESS = 1 << 40  # clips of the program that training draws from
 _HELD_OUT = 10  # one file in so many is for validation
+DEFAULT_LIMITS = Limits()
 
 
 class ClipError(ValueError):
@@ -61,16 +62,22 @@ class VideoClips:
         files: path and class of each; None instead of a class, for all, leaves the classes to the
             recogniser's own answers.
         recogniser: whose frames are taken.
+        limits: of the archive; the server refuses a video beyond them, and so does this.
     """
 
-    def __init__(self, files: Sequence[tuple[Path, int | None]], recogniser: Recogniser) -> None:
+    def __init__(
+        self,
+        files: Sequence[tuple[Path, int | None]],
+        recogniser: Recogniser,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         if len(files) < 2:
             raise ClipError(f"there must be at least 2 videos to train on, got {len(files)}")
         shuffled = sorted(files, key=lambda file: str(file[0]))
         random.Random(0).shuffle(shuffled)
         held_out = max(1, len(shuffled) // _HELD_OUT)
         self._validation, self._training = shuffled[:held_out], shuffled[held_out:]
-        self._recogniser = recogniser
+        self._recogniser, self._limits = recogniser, limits
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """See `LabelledClips.batch`."""
@@ -88,13 +95,17 @@ class VideoClips:
 
     def _read_one(self, path: Path) -> Tensor:
         try:
-            return read_for_recogniser(path.read_bytes(), self._recogniser, Limits()).frames
+            return read_for_recogniser(path.read_bytes(), self._recogniser, self._limits).frames
         except (OSError, RequestError) as error:
             raise ClipError(f"{path}: {error}") from error
 
 
 def open_clips(
-    data: str, recogniser: Recogniser, *, labelled: bool = True
+    data: str,
+    recogniser: Recogniser,
+    *,
+    labelled: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> MotionClips | VideoClips:
     """The clips that a command names.
 
@@ -103,6 +114,7 @@ def open_clips(
             a CSV with the columns `path` and, where they are labelled, `label`.
         recogniser: that is trained, or trained for.
         labelled: False leaves the classes to the recogniser's own answers.
+        limits: of the archive, for videos.
 
     Raises:
         ClipError: naming what cannot be used.
@@ -116,7 +128,8 @@ def open_clips(
         files = _of_csv(path, labelled)
     else:
         raise ClipError(f"clips must be 'demo', a folder or a CSV file, got {data!r}")
-    return VideoClips([(file, _number(label, recogniser)) for file, label in files], recogniser)
+    numbered = [(file, _number(label, recogniser)) for file, label in files]
+    return VideoClips(numbered, recogniser, limits)
 
 
 def _of_folder(folder: Path, labelled: bool) -> list[tuple[Path, str | None]]:

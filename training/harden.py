@@ -96,7 +96,8 @@ def harden(
         defended = _load(root, config, state.device)
         source = clips
         if isinstance(source, str):
-            source = open_clips(source, defended.recogniser, labelled=labelled)
+            limits = ModelConfig.parse(config).videopure.limits
+            source = open_clips(source, defended.recogniser, labelled=labelled, limits=limits)
         trainer = AdversarialTrainer(defended, source, recipe, state)
         asked = {"archive": digest, "purification": str(defended.settings)}
         question = _Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})

@@ -23,6 +23,7 @@ NAMES = ModelNames(name="tiny", version="1", recogniser="tiny", purifier="tiny")
 FRAMINGS = [
     Framing(SIZE),
     Framing(SIZE, sampling="start"),
+    Framing(SIZE, sampling="time"),
     Framing(SIZE, resize=30, interpolation="bicubic"),
     Framing(SIZE, resize=(20, 40), antialias=False, centre="round", sampling="start"),
 ]

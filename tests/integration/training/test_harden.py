@@ -1,6 +1,7 @@
 """`videopure harden`: from an archive and videos to an archive that serves what was trained."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tests.support.pipelines import save_patch_pipeline
 from tests.support.recognisers import save_transformers
 from tests.support.videos import encode, frames
 from videopure.archive import BuildError, build_archive, inspect_archive, verify_archive
+from videopure.archive.configure import configure_archive
 from videopure.format.loading import load_archive
 from videopure.format.opening import digest_archive
 from videopure.training.adversarial import HardenRecipe
@@ -177,6 +179,16 @@ def test_videos_are_read_as_the_server_reads_them(
     many, _ = clips.batch(60, torch.Generator().manual_seed(1))
     assert len(held_out) == 2
     assert not any(torch.equal(held_out[0], clip) for clip in many)
+
+
+def test_a_video_beyond_the_archives_limits_is_not_trained_on(
+    archive: Path, videos: Path, tmp_path: Path
+) -> None:
+    limited = tmp_path / "limited.mar"
+    shutil.copy(archive, limited)
+    configure_archive(limited, {"videopure": {"limits": {"max_frames": 2}}})
+    with pytest.raises(ClipError, match="more than the 2 allowed"):
+        harden(limited, str(videos), tmp_path / "hard.mar", RECIPE)
 
 
 @pytest.mark.parametrize(
