@@ -33,7 +33,12 @@ from videopure.handler.torchserve import TorchServeHandler, load_service
 
 pytestmark = pytest.mark.integration
 
-SETTINGS = "purification: {inversion_steps: 1}\nwarm_up: false\nallow_programs: true\n"
+SETTINGS = """\
+purification: {inversion_steps: 1}
+warm_up: false
+allow_programs: true
+policy: {answer: full}
+"""
 Options = list[str]
 
 
