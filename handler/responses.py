@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videopure.handler.errors import InternalError, RequestError
+from videopure.handler.errors import InternalError, OutOfMemoryError, RequestError
+from videopure.handler.memory import is_out_of_memory
 from videopure.handler.video import Clip
 from videopure.purifier import Verdict
 from videopure.wire.schemas import (
@@ -25,7 +27,9 @@ from videopure.wire.schemas import (
     VoteStep,
 )
 
-__all__ = ["Reply", "combine", "error_reply", "verdict_answer"]
+__all__ = ["Reply", "combine", "error_reply", "failure_reply", "verdict_answer"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,19 @@ def error_reply(error: RequestError, request_id: str) -> Reply:
         request_id=request_id,
     )
     return Reply(error.status, error.phrase, body.model_dump())
+
+
+def failure_reply(error: Exception, request_id: str) -> Reply:
+    """The answer to a request that failed; of faults that are not its own, the log has more."""
+    if isinstance(error, RequestError):
+        return error_reply(error, request_id)
+    logger.error("Request %s failed", request_id, exc_info=error)
+    if is_out_of_memory(error):
+        return error_reply(
+            OutOfMemoryError("the request does not fit the worker's memory"), request_id
+        )
+    message = "the request failed inside the server; its log has the details"
+    return error_reply(InternalError(message), request_id)
 
 
 def verdict_answer(

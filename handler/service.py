@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,93 +12,32 @@ from typing import Any
 import torch
 
 from videopure.format.settings import HandlerSettings
-from videopure.handler.batching import (
-    ClipTask,
-    MicroBatch,
-    Outcome,
-    Pace,
-    answer_clips,
-    stage_times,
-)
-from videopure.handler.bodies import open_body
-from videopure.handler.clips import read_for_recogniser
+from videopure.handler.batching import MicroBatch, Outcome, Pace, answer_clips, stage_times
 from videopure.handler.decoder import ReadClip
-from videopure.handler.errors import (
-    ForbiddenError,
-    InternalError,
-    InvalidRequestError,
-    OutOfMemoryError,
-    OutOfTimeError,
-    RequestError,
-    TooLargeError,
-)
+from videopure.handler.errors import TooLargeError
 from videopure.handler.evidence import evidence_video
-from videopure.handler.memory import is_out_of_memory
+from videopure.handler.intake import Intake, Job
 from videopure.handler.micro_batches import clips_that_fit
-from videopure.handler.policy import (
-    OperatorKey,
-    Share,
-    check_options,
-    share_of,
-    told,
+from videopure.handler.policy import OperatorKey, told
+from videopure.handler.protocols import Envelope
+from videopure.handler.requests import Options
+from videopure.handler.responses import (
+    Reply,
+    combine,
+    error_reply,
+    failure_reply,
+    verdict_answer,
 )
-from videopure.handler.protocols import Envelope, open_envelope
-from videopure.handler.requests import Options, parse_row
-from videopure.handler.responses import Reply, combine, error_reply, verdict_answer
-from videopure.handler.video import Clip, read_clip
+from videopure.handler.video import read_clip
 from videopure.purifier import DefendedRecogniser, Verdict
 from videopure.wire.schemas import Answer, ModelNames, PurificationInfo
 
 __all__ = ["ServedBatch", "VideoPureService"]
 
-logger = logging.getLogger(__name__)
-
 # Shares of TorchServe's responseTimeout: a video may still take `max_decode_seconds` after the
 # first, and a micro-batch as long as those before it until the second.
 _DECODING = 0.5
 _ANSWERING = 0.9
-_PHASES = 1000  # of sampling, that are drawn from
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What goes for all videos of a request.
-
-    Args:
-        decode_by: time of `time.monotonic`.
-        operator: whether it carries the operator's key.
-    """
-
-    request_id: str
-    explain: bool
-    decode_by: float | None
-    operator: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """A good video on its way through the purifier; `clip` holds the frames of all its clips."""
-
-    options: Options
-    clip: Clip
-    decode_ms: float
-    work: int  # clips times denoising steps
-    asked: _Asked
-
-    def tasks(self) -> list[ClipTask]:
-        """The clips of the video; each draws noise of its own."""
-        seed = self.options.seed
-        return [
-            ClipTask(
-                self.asked.request_id,
-                self.options,
-                frames,
-                None if seed is None else seed + number,
-                keep_purified=self.asked.explain,
-                steps=self.work // self.clip.clips,
-            )
-            for number, frames in enumerate(self.clip.frames.chunk(self.clip.clips))
-        ]
 
 
 @dataclass(frozen=True)
@@ -151,9 +88,8 @@ class VideoPureService:
         chosen = settings.max_clips_per_forward
         self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` knows better
         self.response_timeout = response_timeout
-        self.read = read
+        self.intake = Intake(defended.recogniser, settings, operator_key or OperatorKey(), read)
         self.pace = Pace(settings.own_steps)
-        self.operator_key = operator_key or OperatorKey()
         self.calibrated = calibrated
 
     def answer(
@@ -224,68 +160,15 @@ class VideoPureService:
         explain: bool,
         headers: Mapping[str, str],
         decode_by: float | None,
-    ) -> tuple[Envelope, list[_Job]] | Reply:
+    ) -> tuple[Envelope, list[Job]] | Reply:
         """The videos of a request, decoded, or the error that it is answered with."""
         try:
-            operator = self.operator_key.admits(headers)
-            if explain and not operator and self.settings.policy.answer != "full":
-                raise ForbiddenError(
-                    "the evidence shows all that purification does: this server shows it to its "
-                    "operator alone (policy.answer in model-config.yaml)"
-                )
-            row = open_body(row, headers, self.settings.limits.max_bytes)
-            envelope = open_envelope(row, self.settings.max_clips)
-            if explain and envelope.protocol != "plain":
-                raise InvalidRequestError(
-                    "the evidence is of one video: send it as a body or a multipart field"
-                )
-            asked = _Asked(request_id, explain, decode_by, operator)
-            return envelope, self._read_all(envelope, asked)
+            return self.intake.open(row, request_id, explain, headers, decode_by)
         except Exception as error:  # a fault of ours in one request must not spoil the batch
-            return _failure(error, request_id)
-
-    def _read_all(self, envelope: Envelope, asked: _Asked) -> list[_Job]:
-        jobs: list[_Job] = []
-        for number, row in enumerate(envelope.rows):
-            try:
-                jobs.append(self._read(row, asked, jobs))
-            except RequestError as error:
-                raise envelope.locate(error, number) from error
-        return jobs
-
-    def _read(self, row: Mapping[str, Any], asked: _Asked, before: Sequence[_Job]) -> _Job:
-        """A video, decoded, that comes after others of the same request."""
-        start = time.perf_counter()
-        if asked.decode_by is not None and time.monotonic() > asked.decode_by:
-            raise OutOfTimeError(
-                "decoding the other videos of the batch took too long for the worker's "
-                "responseTimeout: send the request again"
-            )
-        request = parse_row(row, self.settings)
-        share = self._share(request.options, asked, before)
-        clip = read_for_recogniser(
-            *(request.video, self.defended.recogniser, self.settings.limits, share.clips),
-            stride=share.stride,
-            phase=secrets.randbelow(_PHASES) / _PHASES if self.settings.random_phase else None,
-            read=self.read,
-        )
-        spent = 1000 * (time.perf_counter() - start)
-        return _Job(request.options, clip, spent, clip.clips * share.steps, asked)
-
-    def _share(self, options: Options, asked: _Asked, before: Sequence[_Job]) -> Share:
-        """Refuse options that the policy or the request's other videos leave no room for."""
-        if not asked.operator:
-            check_options(options, self.settings)
-        if asked.explain and not options.purify:
-            raise InvalidRequestError(
-                "option 'purify' must be true for the evidence, which shows what purification "
-                "changed, got False"
-            )
-        clips, work = sum(job.clip.clips for job in before), sum(job.work for job in before)
-        return share_of(options, self.settings, clips, work)
+            return failure_reply(error, request_id)
 
     def _seal(
-        self, envelope: Envelope, jobs: Sequence[_Job], outcomes: Iterator[Outcome], start: float
+        self, envelope: Envelope, jobs: Sequence[Job], outcomes: Iterator[Outcome], start: float
     ) -> Reply:
         """The answer to a request, or the error of the first of its clips that failed."""
         mine = [list(islice(outcomes, job.clip.clips)) for job in jobs]
@@ -306,7 +189,7 @@ class VideoPureService:
         )
         return error_reply(error, request_id)
 
-    def _reply(self, job: _Job, outcomes: Sequence[Outcome], start: float) -> Reply:
+    def _reply(self, job: Job, outcomes: Sequence[Outcome], start: float) -> Reply:
         try:
             verdicts = _verdicts(outcomes)
             answer = verdict_answer(
@@ -336,7 +219,7 @@ class VideoPureService:
                 clips=len(verdicts),
             )
         except Exception as error:  # as above
-            return _failure(error, job.asked.request_id)
+            return failure_reply(error, job.asked.request_id)
 
     def _purification(self, options: Options) -> PurificationInfo | None:
         """How a request's clips are purified; what the threshold was calibrated for is the own."""
@@ -356,20 +239,7 @@ class VideoPureService:
         )
 
 
-def _failure(error: Exception, request_id: str) -> Reply:
-    """The answer to a request that failed; of faults that are not its own, the log has more."""
-    if isinstance(error, RequestError):
-        return error_reply(error, request_id)
-    logger.error("Request %s failed", request_id, exc_info=error)
-    if is_out_of_memory(error):
-        return error_reply(
-            OutOfMemoryError("the request does not fit the worker's memory"), request_id
-        )
-    message = "the request failed inside the server; its log has the details"
-    return error_reply(InternalError(message), request_id)
-
-
-def _evidence(job: _Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
+def _evidence(job: Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:
     purified = torch.cat([v.purified for v in verdicts if v.purified is not None])
     return evidence_video(job.clip.frames, purified, answer)
 

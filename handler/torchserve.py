@@ -67,7 +67,7 @@ class TorchServeHandler:
             public_key=Path(required) if required else None,
         )
         if self.decoder is not None:
-            self.service.read = self.decoder.read
+            self.service.intake.read = self.decoder.read
         if settings.warm_up or settings.max_clips_per_forward == "auto":
             self.service.warm_up()
         logger.info(

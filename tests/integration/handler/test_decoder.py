@@ -80,7 +80,7 @@ def test_batch_mates_of_a_video_that_holds_the_decoder_are_answered(
     ZipFile(tiny_archive).extractall(tmp_path)
     section = {"limits": {"max_decode_seconds": 1}, "purification": {"inversion_steps": 0}}
     service = load_service(tmp_path, HandlerSettings.parse(section), torch.device("cpu"))
-    service.read = decoder.read
+    service.intake.read = decoder.read
     decoder.read(VIDEO, SAMPLING, FRAMING, Limits())
     (reader,) = children_of(decoder)
     os.kill(reader, signal.SIGSTOP)
