@@ -170,9 +170,6 @@ def harden(
 
 def _print(result: Hardened, steps: int, epsilon: float, output: Console) -> None:
     for name, found in (("before", result.before), ("after", result.after)):
-        output.print(
-            f"{name}: {found.clean:.1%} of the validation clips kept, {found.attacked:.1%} under "
-            f"PGD-{steps} at {epsilon:g}/255"
-        )
+        output.print(f"{name}: {found.describe(steps, epsilon)}")
     output.print(f"Hardened archive: {result.archive}", soft_wrap=True)
     output.print("Next: videopure evaluate, for stronger attacks on clips that were not chosen on.")

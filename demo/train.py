@@ -61,8 +61,7 @@ TRAINING_CLIPS = 6000
 CALIBRATION_CLIPS = 400
 
 # Chosen on the validation stream; see the model card.
-INVERSION_STEPS = 1
-GUIDANCE_REFERENCE = (32, 4, 56, 28)
+PURIFICATION = {"inversion_steps": 1, "guidance_reference": [32, 4, 56, 28]}
 
 
 @dataclass(frozen=True)
@@ -159,12 +158,12 @@ def train_the_unet(place: Workplace, clips: TrainingClips) -> None:
 def save_unet(place: Workplace, unet: UNet3DConditionModel) -> None:
     """Write the pipeline, with uncalibrated settings, into the bundle."""
     save_pipeline(unet, _codec(place), place.bundle / "pipeline")
-    BundleSettings(INVERSION_STEPS, GUIDANCE_REFERENCE, {}).write(place.bundle)
+    BundleSettings(PURIFICATION, {}).write(place.bundle)
 
 
 def calibrate(place: Workplace) -> None:
     """Find the suspicion thresholds of the bundle as it is."""
-    settings = BundleSettings(INVERSION_STEPS, GUIDANCE_REFERENCE, {})
+    settings = BundleSettings(PURIFICATION, {})
     defended = load_defended(place.bundle, settings.purify_settings()).to(place.device)
     thresholds = suspicion_thresholds(defended, CALIBRATION_CLIPS)
     replace(settings, suspicion_thresholds=thresholds).write(place.bundle)

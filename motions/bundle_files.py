@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from diffusers import DDIMScheduler, UNet3DConditionModel
 from safetensors.torch import save_file
 from torch import nn
 
+from videopure.format.settings import ModelConfig
 from videopure.motions import BUNDLE
 from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES
 from videopure.purifier.defended import DefendedRecogniser
@@ -37,50 +38,36 @@ FALSE_ALARMS = "0.01"
 
 @dataclass(frozen=True)
 class BundleSettings:
-    """What bundle.json says about serving; thresholds are keyed by false-alarm rate."""
+    """What bundle.json says about serving.
 
-    inversion_steps: int
-    guidance_reference: tuple[int, int, int, int]
+    Args:
+        purification: the `purification` section of model-config.yaml, without its threshold.
+        suspicion_thresholds: by false-alarm rate.
+    """
+
+    purification: dict[str, Any]
     suspicion_thresholds: dict[str, float]
 
     @classmethod
     def read(cls, bundle: Path = BUNDLE) -> BundleSettings:
         """Read bundle.json."""
         data: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-        frames, channels, height, width = data["guidance_reference"]
-        return cls(
-            inversion_steps=int(data["inversion_steps"]),
-            guidance_reference=(frames, channels, height, width),
-            suspicion_thresholds=dict(data["suspicion_thresholds"]),
-        )
+        return cls(data["purification"], data["suspicion_thresholds"])
 
     def write(self, bundle: Path = BUNDLE) -> None:
         """Write bundle.json."""
-        data = {
-            "inversion_steps": self.inversion_steps,
-            "guidance_reference": list(self.guidance_reference),
-            "suspicion_thresholds": self.suspicion_thresholds,
-        }
-        text = json.dumps(data, indent=2) + "\n"
+        text = json.dumps(asdict(self), indent=2) + "\n"
         (bundle / "bundle.json").write_text(text, encoding="utf-8")
 
     def purify_settings(self) -> PurifySettings:
         """The settings as the purifier takes them, with the threshold for `FALSE_ALARMS`."""
-        return PurifySettings(
-            inversion_steps=self.inversion_steps,
-            guidance_reference=self.guidance_reference,
-            suspicion_threshold=self.suspicion_thresholds.get(FALSE_ALARMS),
-        )
+        section = {"videopure": self.archive_settings()}
+        return ModelConfig.parse(section).videopure.purification
 
     def archive_settings(self) -> dict[str, Any]:
         """The same as the `videopure` section of model-config.yaml."""
-        return {
-            "purification": {
-                "inversion_steps": self.inversion_steps,
-                "guidance_reference": list(self.guidance_reference),
-                "suspicion_threshold": self.suspicion_thresholds[FALSE_ALARMS],
-            }
-        }
+        threshold = self.suspicion_thresholds.get(FALSE_ALARMS)
+        return {"purification": {**self.purification, "suspicion_threshold": threshold}}
 
 
 def make_scheduler() -> DDIMScheduler:

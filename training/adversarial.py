@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
@@ -27,6 +27,7 @@ from videopure.training.running_mean import RunningMean
 
 __all__ = ["AdversarialTrainer", "HardenRecipe", "LabelledClips", "Train", "Validation"]
 
+Report = Callable[[str], object]
 Train = Literal["purifier", "recogniser", "both"]
 
 LEVEL = 1 / 255  # of a pixel, in which budgets are counted
@@ -129,6 +130,13 @@ class Validation:
     attacked: float
     clean: float
 
+    def describe(self, steps: int, epsilon: float) -> str:
+        """In words; PGD took so many steps within a budget in 1/255."""
+        return (
+            f"{self.clean:.1%} of the validation clips kept, {self.attacked:.1%} under PGD-{steps} "
+            f"at {epsilon:g}/255"
+        )
+
 
 class BestState:
     """The weights at which most attacked validation clips were kept, then most clean ones."""
@@ -169,6 +177,7 @@ class AdversarialTrainer:
         recipe: how.
         state: this process among several; each attacks its share of the clips, and gradients are
             averaged.
+        report: told the outcome of each validation.
 
     Raises:
         ValueError: if what is to be trained cannot be.
@@ -180,6 +189,7 @@ class AdversarialTrainer:
         clips: LabelledClips,
         recipe: HardenRecipe,
         state: PartialState,
+        report: Report = lambda line: None,
     ) -> None:
         self.defended, self.recipe = defended, recipe
         self.networks = _networks(defended, recipe.train)
@@ -191,7 +201,7 @@ class AdversarialTrainer:
         )
         self._mean = RunningMean(self.networks, recipe.average)
         self.best = BestState(self.networks)
-        self.history: list[dict[str, float]] = []
+        self._report = report
         self._checked = self._validation_clips()
 
     @property
@@ -273,11 +283,14 @@ class AdversarialTrainer:
         trained = copy.deepcopy(self.networks.state_dict())
         self.networks.load_state_dict(self._mean.state_dict())
         found = self.validate()
-        self.history.append({"step": step, "attacked": found.attacked, "clean": found.clean})
+        recipe = self.recipe
+        words = found.describe(recipe.validation_steps, recipe.validation_epsilon)
+        self._report(f"step {step}: {words}")
         if found.attacked < self.best.found.attacked - self.recipe.collapse:
             self.best.restore(self.networks)
             self.best.restore(self._mean.network)
             self._optimizer.state.clear()
+            self._report(f"collapsed: back to step {self.best.step}")
             return
         self.best.offer(self.networks, found, step)
         self.networks.load_state_dict(trained)

@@ -98,7 +98,7 @@ def harden(
         if isinstance(source, str):
             limits = ModelConfig.parse(config).videopure.limits
             source = open_clips(source, defended.recogniser, labelled=labelled, limits=limits)
-        trainer = AdversarialTrainer(defended, source, recipe, state)
+        trainer = AdversarialTrainer(defended, source, recipe, state, report)
         asked = {"archive": digest, "purification": str(defended.settings)}
         question = _Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
         report("Attacking it as it is")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -142,11 +141,14 @@ def test_an_interrupted_stage_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_bundle_settings_survive_writing(tmp_path: Path) -> None:
-    settings = BundleSettings(2, (32, 4, 28, 28), {"0.01": 0.4, "0.05": 0.2})
+    section = {"inversion_steps": 2, "guidance_reference": [32, 4, 28, 28]}
+    settings = BundleSettings(section, {"0.01": 0.4, "0.05": 0.2})
     settings.write(tmp_path)
     assert BundleSettings.read(tmp_path) == settings
-    assert settings.purify_settings().suspicion_threshold == 0.4
-    assert json.loads((tmp_path / "bundle.json").read_text())["inversion_steps"] == 2
+    served = settings.purify_settings()
+    assert served.suspicion_threshold == 0.4
+    assert served.inversion_steps == 2
+    assert served.guidance_reference == (32, 4, 28, 28)
 
 
 def test_the_scheduler_is_the_one_purification_needs() -> None:

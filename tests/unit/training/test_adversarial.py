@@ -127,11 +127,13 @@ def test_training_returns_to_its_best_state_when_it_collapses(
     for network in (training.networks, training._mean.network):  # forgets everything
         for parameter in network.parameters():
             nn.init.zeros_(parameter)
+    reported: list[str] = []
+    training._report = reported.append
     training._review(99)
     assert same(best, weights(training.networks))
     assert same(best, weights(training._mean.network))
     assert training.best.step <= RECIPE.steps
-    assert training.history[-1]["attacked"] < 1 - RECIPE.collapse
+    assert reported[-1] == f"collapsed: back to step {training.best.step}"
 
 
 def test_the_attack_inside_goes_through_the_purifier(pipeline: Path) -> None:
