@@ -40,7 +40,7 @@ def _all(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Serve a video recogniser that adversarial clips cannot fool."""
+    """Serve a video recogniser behind VideoPure, which purifies clips before they are recognised."""
 
 
 # In the order of --help.
