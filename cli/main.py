@@ -40,7 +40,7 @@ def _all(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Serve a video recogniser behind VideoPure, which purifies clips before they are recognised."""
+    """VideoPure for TorchServe: clips are purified before a video recogniser sees them."""
 
 
 # In the order of --help.

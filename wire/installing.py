@@ -11,7 +11,9 @@ import sys
 __all__ = ["EXTRAS", "install_command", "install_hint"]
 
 # Optional parts, as pyproject.toml names them.
-EXTRAS = frozenset({"art", "cli", "demo", "evaluate", "serve", "sign", "torchvision", "transformers"})
+EXTRAS = frozenset(
+    {"art", "cli", "demo", "evaluate", "serve", "sign", "torchvision", "transformers"}
+)
 
 
 def install_command(extra: str, python: str | None = None) -> str:
