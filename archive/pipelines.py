@@ -27,6 +27,7 @@ from videopure.format.settings import DTYPES
 from videopure.purifier.networks import PatchCodec, PromptEmbedding
 from videopure.purifier.networks.prompt_embedding import embed_prompt
 from videopure.purifier.schedule import as_ddim
+from videopure.wire.installing import install_hint
 
 __all__ = ["FOLDERS", "store_pipeline"]
 
@@ -221,7 +222,7 @@ def _prompt_embedding(source: Source, prompt: str | None) -> PromptEmbedding:
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError as error:
         raise BuildError(
-            "transformers is needed for the prompt: pip install 'videopure[transformers]'"
+            f"the text encoder of the prompt needs transformers: {install_hint('transformers')}"
         ) from error
     try:
         # A pickle of it is read by the loader that admits tensors and nothing else.

@@ -20,6 +20,7 @@ from videopure.cli.terminal import console, errors
 from videopure.launcher.java import JavaNotFoundError, java_home
 from videopure.launcher.ports import taken_address
 from videopure.launcher.properties import read_properties
+from videopure.wire.installing import install_hint
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -30,6 +31,7 @@ _ADDRESSES = (
     *("grpc_inference_address", "grpc_management_address"),
 )
 _CONFIG = Path("config.properties")
+_PIP = f"{sys.executable} -m pip install"
 _DEFAULT_SIZE = 6_553_500  # TorchServe's own, of requests and answers
 # Without these the server does not start; versions as pyproject.toml asks for them.
 _PACKAGES = ("torch", "diffusers", "torchserve", "torch-model-archiver", "pyyaml", "av")
@@ -93,7 +95,7 @@ def _packages() -> Iterator[Finding]:
     missing = [name for name in _PACKAGES if _version(name) is None]
     there = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES if name not in missing)
     if missing:
-        remedy = "pip install 'videopure[serve]'"
+        remedy = install_hint("serve")
         yield Finding("packages", "fault", f"{', '.join(missing)} missing", remedy)
     else:
         yield Finding("packages", "ok", there)
@@ -121,7 +123,7 @@ def _accelerator() -> Iterator[Finding]:
         yield Finding("GPU", "ok", f"{name}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free")
     for package in ("nvgpu", "nvidia-ml-py"):  # the latter holds the module pynvml
         if _version(package) is None:
-            remedy = f"pip install {package}: TorchServe measures GPUs with it"
+            remedy = f"{_PIP} {package}: TorchServe measures GPUs with it"
             yield Finding("GPU metrics", "note", f"{package} missing", remedy)
 
 
@@ -224,7 +226,7 @@ def _libraries(recorded: dict[str, str]) -> Iterator[Finding]:
         here = _version(name)
         if here is not None and here.split("+")[0] != built_with.split("+")[0]:
             found = f"{name} {here}; the archive was built and tried with {built_with}"
-            yield Finding("versions", "note", found, f"pip install {name}=={built_with}")
+            yield Finding("versions", "note", found, f"{_PIP} {name}=={built_with}")
 
 
 def _version(distribution: str) -> str | None:

@@ -40,7 +40,7 @@ def _all(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Serve a video recogniser that adversarial clips cannot fool."""
+    """VideoPure for TorchServe: clips are purified before a video recogniser sees them."""
 
 
 # In the order of --help.

@@ -7,6 +7,7 @@ which records all others. `cryptography` is an extra, imported where a signature
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["SignatureFile", "check_signature", "fingerprint", "read_public_key", "sign_digests"]
 
 _PURPOSE = "videopure archive 1"
-_NEEDED = "signatures need the package cryptography: pip install 'cryptography>=42'"
+_NEEDED = (
+    "signatures need the package cryptography; run: "
+    f"{sys.executable} -m pip install 'cryptography>=42'"
+)
 _MAKE_ONE = "make one with `openssl genpkey -algorithm ed25519`"
 SignatureFile = dict[str, Any]
 

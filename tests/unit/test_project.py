@@ -1,6 +1,8 @@
 """What the project says of itself in several places is the same everywhere, and true."""
 
 import re
+import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError
@@ -13,6 +15,7 @@ from constraints.lowest import LOWEST, lowest
 from docs import architecture
 from tests.support.imports import rooms
 from videopure.purifier import __version__
+from videopure.wire.installing import EXTRAS, install_command, install_hint
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = ROOT / "pyproject.toml"
@@ -54,6 +57,40 @@ def test_lowest_versions_of_a_small_project() -> None:
 def test_a_dependency_without_a_floor_is_an_error() -> None:
     with pytest.raises(ValueError, match="rich has no lower bound"):
         lowest('[project]\ndependencies = ["rich"]\n[project.optional-dependencies]\n')
+
+
+def test_hints_name_extras_of_the_checkout() -> None:
+    extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {*EXTRAS, "dev"} == extras.keys()
+    command = shlex.split(install_command("serve"))
+    assert command == [sys.executable, "-m", "pip", "install", "--editable", ".[serve]"]
+    assert install_command("serve") in install_hint("serve")
+    with pytest.raises(ValueError, match=r"extra must be one of .*, got 'everything'"):
+        install_command("everything")
+
+
+def test_nothing_says_to_install_videopure_from_an_index() -> None:
+    """A package of this name on an index would be somebody else's."""
+    named = r"(?:pip|pipx|uv|tool) (?:install|add)[^\n]*?[\s'\"]videopure\b"
+    assert re.search(named, "`pip install 'videopure[serve]'`")
+    folders = [*rooms(), "benchmarks", "constraints", "docs", "tests"]
+    files = [
+        *ROOT.glob("*.*"),
+        *(file for folder in folders for file in (ROOT / folder).rglob("*.*")),
+    ]
+    endings = {".py", ".md", ".toml", ".yaml", ".html", ".cff"}
+    names = [str(file.relative_to(ROOT)) for file in files if file.suffix in endings]
+    texts = {name: read(name) for name in ["Makefile", *names]}
+    assert len(texts) > 100
+    found = {name for name, text in texts.items() if re.search(named, text)}
+    assert found <= {"tests/unit/test_project.py"}
+    hinted = {
+        extra
+        for text in texts.values()
+        for extra in re.findall(r"--editable '?\.\[([\w,]+)\]", text)
+    }
+    assert hinted
+    assert hinted <= {*EXTRAS, "dev"}
 
 
 def test_python_versions_are_the_same_everywhere() -> None:

@@ -1,0 +1,36 @@
+"""How to install what is missing: one text for every error, hint and page.
+
+VideoPure is on no package index, and a package of that name there would be somebody else's. What
+works is an extra of the checkout, or of the wheel that `make dist` builds.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["EXTRAS", "install_command", "install_hint"]
+
+# Optional parts, as pyproject.toml names them.
+EXTRAS = frozenset(
+    {"art", "cli", "demo", "evaluate", "serve", "sign", "torchvision", "transformers"}
+)
+
+
+def install_command(extra: str, python: str | None = None) -> str:
+    """The command that installs an extra, to be run in the checkout's folder.
+
+    Args:
+        extra: one of `EXTRAS`.
+        python: whose packages it adds to; by default the interpreter that runs this.
+
+    Raises:
+        ValueError: if there is no such extra.
+    """
+    if extra not in EXTRAS:
+        raise ValueError(f"extra must be one of {', '.join(sorted(EXTRAS))}, got {extra!r}")
+    return f"{python or sys.executable} -m pip install --editable '.[{extra}]'"
+
+
+def install_hint(extra: str) -> str:
+    """What an error says: where to run the command, and the command."""
+    return f"in the folder of your VideoPure checkout, run: {install_command(extra)}"
