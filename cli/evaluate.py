@@ -31,7 +31,8 @@ SuiteOption = Annotated[
     typer.Option(
         help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
         "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. "
-        "white-box: somebody who has the archive. full: everything, many hours, what says most "
+        "white-box: somebody who has the archive. worst-case: all of them, each only on the clips "
+        "that the others left. full: everything, many hours, what says most "
         "first.",
         rich_help_panel=WHAT,
     ),
@@ -100,6 +101,14 @@ Out = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of another archive's results on the same clips, such as the control's, to "
+        "stand in the same tables; repeatable.",
+        rich_help_panel=HOW,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
 Threads = Annotated[
     int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
@@ -112,6 +121,7 @@ def evaluate(
     data: Data = "demo",
     split: Split = "test",
     out: Out = None,
+    beside: Beside = None,
     transfer: Transfer = None,
     clips: Clips = None,
     threats: Only = None,
@@ -147,6 +157,7 @@ def evaluate(
                 data=data,
                 split=split,
                 out=folder,
+                beside=beside or (),
                 transfer=transfer,
                 clips=clips,
                 threats=threats or (),

@@ -75,12 +75,14 @@ class Threat:
         knowledge: what the attacker has. Adaptive ones attack the defence they are evaluated on.
         epsilon: in 1/255; 0 changes nothing and 255 everything.
         attack: task -> attacked clips.
+        answers: how often a defence that draws is asked about the attacked clips.
     """
 
     family: str
     knowledge: Knowledge
     epsilon: int
     attack: Callable[[Task], Tensor]
+    answers: int = 1
 
     @property
     def name(self) -> str:
