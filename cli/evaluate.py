@@ -32,8 +32,8 @@ SuiteOption = Annotated[
         help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
         "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. "
         "white-box: somebody who has the archive. worst-case: all of them, each only on the clips "
-        "that the others left. full: everything, many hours, what says most "
-        "first.",
+        "that the others left. queries: somebody who asks the server. full: everything, many "
+        "hours, what says most first.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -60,6 +60,10 @@ Transfer = Annotated[
 ]
 Clips = Annotated[
     int | None, typer.Option(min=1, help="No more clips per attack.", rich_help_panel=PART)
+]
+Queries = Annotated[
+    int,
+    typer.Option(min=1, help="For each clip, of the suite queries.", rich_help_panel=PART),
 ]
 Only = Annotated[
     list[str] | None,
@@ -124,6 +128,7 @@ def evaluate(
     beside: Beside = None,
     transfer: Transfer = None,
     clips: Clips = None,
+    queries: Queries = 1000,
     threats: Only = None,
     defences: OnlyDefences = None,
     seed: Seed = 0,
@@ -160,6 +165,7 @@ def evaluate(
                 beside=beside or (),
                 transfer=transfer,
                 clips=clips,
+                queries=queries,
                 threats=threats or (),
                 defences=defences or (),
                 seed=seed,

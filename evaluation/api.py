@@ -18,6 +18,7 @@ from videopure.evaluation.archives import (
     second_recogniser,
     thresholds,
 )
+from videopure.evaluation.attacks.queries import QUERIES
 from videopure.evaluation.data import ClipSource, open_source
 from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.defences.registry import make_defences
@@ -114,6 +115,7 @@ def evaluate(
     beside: Sequence[str | Path] = (),
     transfer: str | Path | None = None,
     clips: int | None = None,
+    queries: int = QUERIES,
     threats: Sequence[str] = (),
     defences: Sequence[str] = (),
     seed: int = 0,
@@ -138,6 +140,7 @@ def evaluate(
             they hold of the suite stands in the same tables, its rows named "FOLDER: DEFENCE".
         transfer: folder of a second recogniser to transfer attacks from; the demo's is known.
         clips: no more clips for any threat.
+        queries: of the server for each clip, in the suite `queries`.
         threats, defences: names to keep, of those that the suite plans; all when empty.
         seed: of everything that is drawn.
         threads: CPU threads of each process.
@@ -169,6 +172,7 @@ def evaluate(
         transfer=second is not None,
         only_threats=threats,
         only_defences=defences,
+        queries=queries,
     )
     source.check(planned.clips)
     question = _question(archive, evaluator, threads, precision)
@@ -181,7 +185,7 @@ def evaluate(
         with _threads(threads):
             _compute(evaluator, planned, store, state, on_progress)
             alone = seconds_alone(evaluator) if state.is_main_process else {}
-    known = make_suite(name, evaluator.defences, clips=clips, only_threats=threats)
+    known = make_suite(name, evaluator.defences, clips=clips, only_threats=threats, queries=queries)
     answers = [
         replace(record, defence=f"{label}: {record.defence}")
         for label, other in others.items()

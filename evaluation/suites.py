@@ -5,14 +5,16 @@ A unit of work is named by threat, clips and defence, not by the suite: suites s
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 
 from videopure.evaluation.attacks.adaptive import unbounded
+from videopure.evaluation.attacks.queries import QUERIES
+from videopure.evaluation.attacks.queries import queries as queries_of
 from videopure.evaluation.attacks.registry import adaptive, static
 from videopure.evaluation.attacks.threat_models import CLEAN, Threat
 from videopure.evaluation.defences.base import Cleaned, Defence
@@ -32,11 +34,12 @@ from videopure.evaluation.defences.purifiers import (
     UNGUIDED,
     VIDEOPURE,
 )
-from videopure.evaluation.store import EvaluationError, Record, Store
+from videopure.evaluation.plan import Planned, Suite, Unit
+from videopure.evaluation.store import EvaluationError
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "as_suite", "make_suite"]
 
-SuiteName = Literal["quick", "demo", "speed", "paper", "white-box", "worst-case", "full"]
+SuiteName = Literal["quick", "demo", "speed", "paper", "white-box", "worst-case", "queries", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 # The paper's table, in its order.
@@ -62,109 +65,6 @@ LINES = (NONE, ONE_LOOK, VIDEOPURE, GUIDED_LOOK)
 GRAY = ("PGD-50", "flickering", "low frequency", "transfer")
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One threat on the first `clips` clips.
-
-    Args:
-        threat: the attack.
-        defences: those that answer the attacked clips; an adaptive threat attacks each by itself.
-        clips: how many clips.
-        fewer: other counts for some defences.
-    """
-
-    threat: Threat
-    defences: tuple[str, ...]
-    clips: int
-    fewer: dict[str, int] = field(default_factory=dict)
-
-    def count(self, defence: str) -> int:
-        """How many clips a defence answers."""
-        return min(self.clips, self.fewer.get(defence, self.clips))
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is computed and stored at once: one threat on one batch of clips."""
-
-    threat: Threat
-    defences: tuple[str, ...]
-    start: int
-    count: int
-
-    @property
-    def target(self) -> str | None:
-        """The defence under attack, of adaptive threats."""
-        return self.defences[0] if self.threat.knowledge == "adaptive" else None
-
-    @property
-    def key(self) -> str:
-        """Names the unit in stored results."""
-        return f"{self.threat.name}|{self.target or '*'}|{self.start}+{self.count}"
-
-
-@dataclass(frozen=True)
-class Suite:
-    """All that is planned, and in what batches."""
-
-    name: str
-    planned: tuple[Planned, ...]
-    batch: int = 10
-
-    @property
-    def clips(self) -> int:
-        """Clips that are needed."""
-        return max(planned.clips for planned in self.planned)
-
-    def holds(self, record: Record) -> bool:
-        """Whether a stored answer belongs to this suite."""
-        return any(
-            planned.threat.name == record.threat
-            and record.defence in planned.defences
-            and record.clip < planned.count(record.defence)
-            for planned in self.planned
-        )
-
-    def records(self, store: Store) -> list[Record]:
-        """The stored answers that belong to this suite, by threat, defence and clip."""
-        families = list(dict.fromkeys(p.threat.family for p in self.planned))
-        defences = list(dict.fromkeys(d for p in self.planned for d in p.defences))
-        return sorted(
-            (record for record in store.records() if self.holds(record)),
-            key=lambda r: (
-                *(families.index(r.family), r.epsilon),
-                *(defences.index(r.defence), r.clip),
-            ),
-        )
-
-    def missing(self, records: Iterable[Record]) -> dict[str, dict[str, dict[str, int]]]:
-        """By threat and defence: clips answered and clips planned, where not all are answered."""
-        answered = Counter((record.threat, record.defence) for record in records)
-        missing: dict[str, dict[str, dict[str, int]]] = {}
-        for planned in self.planned:
-            for defence in planned.defences:
-                done, count = answered[planned.threat.name, defence], planned.count(defence)
-                if done < count:
-                    row = missing.setdefault(planned.threat.name, {})
-                    row[defence] = {"answered": done, "planned": count}
-        return missing
-
-    def units(self) -> list[Unit]:
-        """The work, in an order in which the first results say most."""
-        units = []
-        for planned in self.planned:
-            groups = [planned.defences]
-            if planned.threat.knowledge == "adaptive":
-                groups = [(defence,) for defence in planned.defences]
-            for group in groups:
-                most = max(planned.count(defence) for defence in group)
-                for start in range(0, most, self.batch):
-                    answering = tuple(d for d in group if start < planned.count(d))
-                    count = min(self.batch, most - start)
-                    units.append(Unit(planned.threat, answering, start, count))
-        return units
-
-
 def as_suite(name: str) -> SuiteName:
     """Check the name of a suite.
 
@@ -184,6 +84,7 @@ def make_suite(
     transfer: bool = True,
     only_threats: Sequence[str] = (),
     only_defences: Sequence[str] = (),
+    queries: int = QUERIES,
 ) -> Suite:
     """The suite of this name for these defences.
 
@@ -194,6 +95,7 @@ def make_suite(
         transfer: whether there is a second recogniser to transfer attacks from.
         only_threats: names or families of threats to keep; all when empty.
         only_defences: names of defences to keep; all when empty.
+        queries: of the server for each clip, in the suite of that name.
 
     Raises:
         EvaluationError: if nothing of that name is planned.
@@ -205,6 +107,7 @@ def make_suite(
         "paper": _paper,
         "white-box": _white_box,
         "worst-case": _worst_case,
+        "queries": partial(_queries, count=queries),
         "full": _full,
     }
     plan = plans[name](defences)
@@ -340,6 +243,13 @@ def _worst_case(defences: dict[str, Defence]) -> list[Planned]:
         *(Planned(every[epsilon], LINES, 50) for epsilon in (4, 8)),
         *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
     ]
+
+
+def _queries(defences: dict[str, Defence], count: int) -> list[Planned]:
+    """Somebody who asks the server, at each level of its policy."""
+    lines = (VIDEOPURE, ONE_LOOK)
+    asked = queries_of(4, count)
+    return [Planned(CLEAN, lines, 10), *(Planned(threat, lines, 10) for threat in asked.values())]
 
 
 def _full(defences: dict[str, Defence]) -> list[Planned]:

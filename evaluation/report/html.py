@@ -23,7 +23,7 @@ Summary = dict[str, Any]
 SECTIONS = (
     ("Summary", ("strongest", "worst", "paper"), ("overview",)),
     ("Accuracy against the budget", (), ("curves",)),
-    ("Attack by attack", ("accuracy", "adaptive", "drawn", "paired"), ()),
+    ("Attack by attack", ("accuracy", "queries", "adaptive", "drawn", "paired"), ()),
     ("Are the gradients what they seem?", ("sanity",), ()),
     ("Suspicion", ("suspicion", "alarms"), ("roc",)),
     ("Votes by timestep", ("votes",), ("votes",)),

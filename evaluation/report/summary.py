@@ -192,7 +192,8 @@ def _attack_seconds(cells: Cells) -> dict[str, dict[str, float]]:
         for defence in cells.defences:
             cell = cells.get(defence, threat).values()
             if cell and example.knowledge != "clean":
-                name = defence if example.knowledge == "adaptive" else "recogniser"
+                own = example.knowledge in ("adaptive", "queries")
+                name = defence if own else "recogniser"
                 spent.setdefault(threat, {}).setdefault(
                     name, round(median(r.attack_seconds for r in cell), 3)
                 )

@@ -40,8 +40,8 @@ class Table:
 
 def make_tables(summary: Summary) -> list[Table]:
     """All tables that have something to say, what matters most first."""
-    makers = (_strongest, _worst, _paper, _accuracy, _adaptive, _drawn, _paired, _suspicion)
-    more = (_alarms, _votes, _fidelity, _seconds, _cost, _sanity, _missing)
+    makers = (_strongest, _worst, _paper, _accuracy, _queries, _adaptive, _drawn, _paired)
+    more = (_suspicion, _alarms, _votes, _fidelity, _seconds, _cost, _sanity, _missing)
     return [table for make in (*makers, *more) if (table := make(summary)).rows]
 
 
@@ -79,6 +79,7 @@ def _strongest(summary: Summary) -> Table:
         for epsilon in (4, 8)
         for name, knowledge in (
             ("attacker knows the recogniser", ("gray-box", "black-box")),
+            ("attacker asks the server", ("queries",)),
             ("attacker knows everything", ("adaptive",)),
         )
         if epsilon in _budgets(summary, *knowledge)
@@ -120,6 +121,17 @@ def _accuracy(summary: Summary) -> Table:
         _threats(summary, "clean", "gray-box", "black-box"),
         "Gray-box attackers have the gradients of the recogniser; Square has its answers alone and "
         "transfer another recogniser. Every defence gets the very same attacked clips.",
+    )
+
+
+def _queries(summary: Summary) -> Table:
+    return _shares(
+        summary,
+        "queries",
+        "Attackers who ask the server",
+        _threats(summary, "queries"),
+        "Each defence is asked by itself, so many times for each clip, through the answers that "
+        "its server gives clients at that level of `policy.answer`. Scores have two decimals.",
     )
 
 
