@@ -5,7 +5,7 @@ A unit of work is named by threat, clips and defence, not by the suite: suites s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
@@ -100,7 +100,7 @@ def make_suite(
     Raises:
         EvaluationError: if nothing of that name is planned.
     """
-    plans = {
+    plans: dict[SuiteName, Callable[[dict[str, Defence]], list[Planned]]] = {
         "quick": _quick,
         "demo": _demo,
         "speed": _speed,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
-from videopure.evaluation.attacks.losses import cross_entropy, gradient, soft_vote
+from videopure.evaluation.attacks.losses import gradient, label_loss
 from videopure.evaluation.attacks.threat_models import Task
 
 __all__ = ["SATURATED", "probe"]
@@ -21,11 +23,9 @@ def probe(task: Task) -> list[dict[str, float]]:
         not finite (`zero`), and the largest size of a gradient's number (`largest`).
     """
     found = []
-    for k, label in enumerate(task.labels.split(1)):
-        values, grad = gradient(
-            lambda clips, y=label: cross_entropy(soft_vote(task.target.votes(clips, [0])), y),
-            task.clips[k : k + 1],
-        )
+    for clip, label in zip(task.clips.split(1), task.labels.split(1), strict=True):
+        loss = label_loss(partial(task.target.logits, seeds=[0]), label)
+        values, grad = gradient(loss, clip)
         alive = grad.isfinite() & (grad != 0)
         found.append(
             {

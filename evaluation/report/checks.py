@@ -60,9 +60,9 @@ def sanity_checks(cells: Cells) -> list[Check]:
                     checks += _compared(cells, defence, name, shorter, family)
         checks += _gradient_checks(cells, defence)
         for threat in cells.of(defence, epsilon=LARGE, knowledge="adaptive"):
-            left = cells.right(defence, threat)
-            detail = f"{defence}: {threat} leaves {sum(left)} of {len(left)} clips"
-            checks.append(Check(f"nothing is left at {LARGE}/255", not any(left), detail))
+            kept = cells.right(defence, threat)
+            detail = f"{defence}: {threat} leaves {sum(kept)} of {len(kept)} clips"
+            checks.append(Check(f"nothing is left at {LARGE}/255", not any(kept), detail))
         unbounded = cells.right(defence, "unbounded")
         if unbounded:
             left = f"{defence}: {sum(unbounded)} of {len(unbounded)} clips left"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.support.models import tiny_recogniser
-from videopure.evaluation.attacks import ensemble
+from videopure.evaluation.attacks import ensemble, mi_fgsm
 from videopure.evaluation.attacks.apgd_targeted import targeted_dlr
 from videopure.evaluation.attacks.losses import label_loss, lead
 from videopure.evaluation.attacks.low_frequency import low_frequency
@@ -133,8 +133,12 @@ def test_all_attacks_together_leave_no_clip_that_one_of_them_takes() -> None:
 
 def test_an_attack_is_not_begun_on_a_clip_that_fell_before(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
-    later = AdaptiveAttack("exact momentum", lambda task, *_: begun.append("late") or task.clips)
-    monkeypatch.setattr(ensemble.mi_fgsm, "ATTACKS", (later,))
+
+    def late(job: Task, steps: int, draws: int) -> Tensor:
+        begun.append("late")
+        return job.clips
+
+    monkeypatch.setattr(mi_fgsm, "ATTACKS", (AdaptiveAttack("exact momentum", late),))
     adaptive(64, steps=8)["exact ensemble-8"](task(2, epsilon=64))
     assert begun == []
     adaptive(0, steps=1)["exact ensemble-1"](task(2, epsilon=0))

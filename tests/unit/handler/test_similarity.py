@@ -46,7 +46,8 @@ def test_the_description_is_the_means_of_cells_in_grey() -> None:
 @pytest.mark.parametrize("epsilon", [4, 8])
 def test_every_query_of_square_is_a_near_duplicate(epsilon: int) -> None:
     """Whatever it repaints, it stays within the budget."""
-    memory, near = SimilarityMemory(Similarity(clips=30)), []
+    memory = SimilarityMemory(Similarity(clips=30))
+    near: list[int] = []
 
     def leads(shown: Tensor, rows: Tensor) -> Tensor:
         near.extend(memory.observe("mallory", clip).near for clip in shown)
@@ -60,7 +61,7 @@ def test_every_query_of_square_is_a_near_duplicate(epsilon: int) -> None:
 def test_the_farthest_clips_of_a_budget_are_near_duplicates_and_no_others() -> None:
     clip = 0.2 + 0.5 * noise(0)
     for change, near in ((16, 1), (19, 0)):
-        memory = SimilarityMemory(Similarity(clips=10))
+        memory = SimilarityMemory(Similarity(clips=10, alarm_at=5))
         memory.observe("a", clip)
         local = clip.clone()
         local[:, :, :2, :2] += change / 255
