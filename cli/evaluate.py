@@ -31,8 +31,9 @@ SuiteOption = Annotated[
     typer.Option(
         help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
         "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. "
-        "white-box: somebody who has the archive. full: everything, many hours, what says most "
-        "first.",
+        "white-box: somebody who has the archive. worst-case: all of them, each only on the clips "
+        "that the others left. queries: somebody who asks the server. full: everything, many "
+        "hours, what says most first.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -59,6 +60,10 @@ Transfer = Annotated[
 ]
 Clips = Annotated[
     int | None, typer.Option(min=1, help="No more clips per attack.", rich_help_panel=PART)
+]
+Queries = Annotated[
+    int,
+    typer.Option(min=1, help="For each clip, of the suite queries.", rich_help_panel=PART),
 ]
 Only = Annotated[
     list[str] | None,
@@ -100,6 +105,14 @@ Out = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Folder of another archive's results on the same clips, such as the control's, to "
+        "stand in the same tables; repeatable.",
+        rich_help_panel=HOW,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
 Threads = Annotated[
     int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
@@ -112,8 +125,10 @@ def evaluate(
     data: Data = "demo",
     split: Split = "test",
     out: Out = None,
+    beside: Beside = None,
     transfer: Transfer = None,
     clips: Clips = None,
+    queries: Queries = 1000,
     threats: Only = None,
     defences: OnlyDefences = None,
     seed: Seed = 0,
@@ -147,8 +162,10 @@ def evaluate(
                 data=data,
                 split=split,
                 out=folder,
+                beside=beside or (),
                 transfer=transfer,
                 clips=clips,
+                queries=queries,
                 threats=threats or (),
                 defences=defences or (),
                 seed=seed,

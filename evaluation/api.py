@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,14 @@ from videopure.evaluation.archives import (
     second_recogniser,
     thresholds,
 )
+from videopure.evaluation.attacks.queries import QUERIES
 from videopure.evaluation.data import ClipSource, open_source
 from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.defences.registry import make_defences
 from videopure.evaluation.report.html import check_tools, write_report
 from videopure.evaluation.report.output import markdown, write_tables
 from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
-from videopure.evaluation.store import Record, Store
+from videopure.evaluation.store import EvaluationError, Record, Store, read_question
 from videopure.evaluation.suites import Suite, Unit, as_suite, make_suite
 from videopure.format.opening import digest_archive
 
@@ -111,8 +112,10 @@ def evaluate(
     data: str | Path | ClipSource = "demo",
     split: str = "test",
     out: str | Path | None = None,
+    beside: Sequence[str | Path] = (),
     transfer: str | Path | None = None,
     clips: int | None = None,
+    queries: int = QUERIES,
     threats: Sequence[str] = (),
     defences: Sequence[str] = (),
     seed: int = 0,
@@ -128,13 +131,16 @@ def evaluate(
 
     Args:
         archive: made by `videopure build`.
-        suite: `quick`, `demo`, `speed`, `paper` or `full`.
+        suite: one of `videopure.evaluation.suites.SUITES`.
         data: `demo`, a folder with a folder of videos for each class, or a CSV with the columns
             path and label.
         split: of the demo's clips, `test` or `validation`.
         out: folder of the results; see `results_folder` for the default.
+        beside: folders of other archives' results on the same clips, such as the control's. What
+            they hold of the suite stands in the same tables, its rows named "FOLDER: DEFENCE".
         transfer: folder of a second recogniser to transfer attacks from; the demo's is known.
         clips: no more clips for any threat.
+        queries: of the server for each clip, in the suite `queries`.
         threats, defences: names to keep, of those that the suite plans; all when empty.
         seed: of everything that is drawn.
         threads: CPU threads of each process.
@@ -166,9 +172,11 @@ def evaluate(
         transfer=second is not None,
         only_threats=threats,
         only_defences=defences,
+        queries=queries,
     )
     source.check(planned.clips)
     question = _question(archive, evaluator, threads, precision)
+    others = _others(beside, question)
     with state.main_process_first():
         folder = _path(out) or results_folder(archive, split)
         store = Store(folder, question, state.process_index)
@@ -177,7 +185,13 @@ def evaluate(
         with _threads(threads):
             _compute(evaluator, planned, store, state, on_progress)
             alone = seconds_alone(evaluator) if state.is_main_process else {}
-    return _report(planned, store, state, recogniser.labels, thresholds(defended), alone)
+    known = make_suite(name, evaluator.defences, clips=clips, only_threats=threats, queries=queries)
+    answers = [
+        replace(record, defence=f"{label}: {record.defence}")
+        for label, other in others.items()
+        for record in known.records(other)
+    ]
+    return _report(planned, store, answers, state, recogniser.labels, thresholds(defended), alone)
 
 
 def results_folder(archive: Path, split: str = "test") -> Path:
@@ -205,6 +219,32 @@ def _question(archive: Path, evaluator: Evaluator, threads: int, dtype: str) -> 
         "torch": torch.__version__,
         **({} if dtype == "float32" else {"dtype": dtype}),
     }
+
+
+# What results must share for their rows to be held against each other.
+_SHARED = ("data", "transfer", "seed", "dtype")
+
+
+def _others(folders: Sequence[str | Path], question: dict[str, Any]) -> dict[str, Store]:
+    """Results of other archives on the same clips and seed, by the names of their folders.
+
+    Raises:
+        EvaluationError: if one holds no such results, or two have the same name.
+    """
+    found: dict[str, Store] = {}
+    ours = json.loads(json.dumps(question))
+    for folder in map(Path, folders):
+        asked = read_question(folder)
+        changed = [key for key in _SHARED if asked.get(key) != ours.get(key)]
+        if changed:
+            raise EvaluationError(
+                f"beside: {folder} holds results with other {', '.join(changed)}, which cannot be "
+                "held against these"
+            )
+        if folder.resolve().name in found:
+            raise EvaluationError(f"beside: two folders are named {folder.resolve().name!r}")
+        found[folder.resolve().name] = Store(folder, asked)
+    return found
 
 
 def _compute(
@@ -238,16 +278,18 @@ def _compute(
 def _report(
     suite: Suite,
     store: Store,
+    others: Sequence[Record],
     state: PartialState,
     labels: Sequence[str],
     limits: dict[str, float],
     alone: dict[str, float],
 ) -> Evaluation:
     """The main process writes; the others read what it wrote."""
-    records = suite.records(store)
+    records = [*suite.records(store), *others]
     with state.main_process_first():
         if state.is_main_process:
-            write_report(store, write_tables(store, suite, labels, limits), records)
+            summary = write_tables(store, suite, labels, limits, others)
+            write_report(store, summary, records)
     summary = json.loads((store.folder / "summary.json").read_text(encoding="utf-8"))
     return Evaluation(summary, records, store.folder / "report.html", alone)
 

@@ -12,6 +12,7 @@ from typing import TypeGuard
 import torch
 from torch import Generator, Tensor
 
+from videopure.evaluation.attacks.probe import probe
 from videopure.evaluation.attacks.threat_models import Task
 from videopure.evaluation.data import ClipSource
 from videopure.evaluation.defences.base import Defence, DefenceAnswer, OneCandidate, Purified
@@ -61,18 +62,20 @@ class Evaluator:
         clips, labels = clips.to(self.device), labels.to(self.device)
         target = self.defences[unit.target] if unit.target else None
         start = time.perf_counter()
-        attacked = unit.threat(
-            Task(
-                clips,
-                labels,
-                self.recogniser,
-                unit.threat.epsilon / 255,
-                self._generator(unit.key),
-                self.transfer,
-                target,
-            )
+        task = Task(
+            clips,
+            labels,
+            self.recogniser,
+            unit.threat.epsilon / 255,
+            self._generator(unit.key),
+            self.transfer,
+            target,
         )
+        attacked = unit.threat(task)
         attack_seconds = (time.perf_counter() - start) / unit.count
+        gradients: Sequence[dict[str, float] | None] = [None] * unit.count
+        if target is not None and target.exact and unit.threat.family.startswith("exact"):
+            gradients = probe(task)
         change = (attacked - clips).abs().flatten(1).max(dim=1).values.tolist()
         records = []
         for name in unit.defences:
@@ -87,6 +90,8 @@ class Evaluator:
             else:
                 answers = defence.answer(attacked, seeds)
                 seconds = (time.perf_counter() - start) / unit.count
+            asked = unit.threat.answers if defence.randomised else 1
+            wrong = self._wrong(unit, name, attacked, labels, answers, asked)
             for k, answer in enumerate(answers):
                 records.append(
                     Record(
@@ -106,11 +111,33 @@ class Evaluator:
                         attack_seconds=round(attack_seconds, 4),
                         largest_change=round(change[k], 6),
                         fidelity=fidelity[k],
+                        gradient=gradients[k],
+                        answers=asked,
+                        wrong_answers=wrong[k] if asked > 1 else None,
                     )
                 )
             if name == VIDEOPURE and unit.threat.knowledge != "clean":
                 self._show(unit, store, clips, attacked, labels, answers)
         return records
+
+    def _wrong(
+        self,
+        unit: Unit,
+        name: str,
+        attacked: Tensor,
+        labels: Tensor,
+        first: Sequence[DefenceAnswer],
+        asked: int,
+    ) -> list[int]:
+        """Of so many answers to each clip, the first included, how many are wrong."""
+        answers = [list(first)]
+        for again in range(1, asked):
+            seeds = self._seeds(f"{unit.key}|{name}|{again}", unit.count)
+            answers.append(self.defences[name].answer(attacked, seeds))
+        return [
+            sum(row[k].label_id != truth for row in answers)
+            for k, truth in enumerate(labels.tolist())
+        ]
 
     def _show(
         self,

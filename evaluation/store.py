@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EvaluationError", "Record", "Store", "disk_faults"]
+__all__ = ["EvaluationError", "Record", "Store", "disk_faults", "read_question"]
 
 QUESTION = "question.json"
 _FULL = {
@@ -43,6 +43,10 @@ class Record:
         largest_change: of a pixel, in 0..1.
         fidelity: of clean clips that were purified: psnr, ssim, and the warping error of the clip
             as it came and purified.
+        gradient: where the attack follows the exact one, what it starts from; see
+            `videopure.evaluation.attacks.probe`.
+        answers, wrong_answers: of a defence that draws, how often it was asked with other seeds,
+            and how often it was wrong; `label` is the first answer.
     """
 
     threat: str
@@ -61,11 +65,32 @@ class Record:
     attack_seconds: float
     largest_change: float
     fidelity: dict[str, float] | None = None
+    gradient: dict[str, float] | None = None
+    answers: int = 1
+    wrong_answers: int | None = None
 
     @property
     def right(self) -> bool:
         """Whether the answer is the true class."""
         return self.label == self.truth
+
+    @property
+    def held(self) -> bool:
+        """Whether all answers are the true class: an attacker may ask again."""
+        return self.right and not self.wrong_answers
+
+
+def read_question(folder: Path) -> dict[str, Any]:
+    """What the results in a folder answer.
+
+    Raises:
+        EvaluationError: if it holds no results.
+    """
+    try:
+        question: dict[str, Any] = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{folder} holds no results of videopure evaluate: {error}") from None
+    return question
 
 
 class Store:
@@ -87,7 +112,7 @@ class Store:
         asked = folder / QUESTION
         question = json.loads(json.dumps(question))
         if asked.is_file():
-            stored = json.loads(asked.read_text(encoding="utf-8"))
+            stored = read_question(folder)
             changed = [k for k in {**stored, **question} if stored.get(k) != question.get(k)]
             if changed:
                 raise EvaluationError(

@@ -5,14 +5,16 @@ A unit of work is named by threat, clips and defence, not by the suite: suites s
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 
 from videopure.evaluation.attacks.adaptive import unbounded
+from videopure.evaluation.attacks.queries import QUERIES
+from videopure.evaluation.attacks.queries import queries as queries_of
 from videopure.evaluation.attacks.registry import adaptive, static
 from videopure.evaluation.attacks.threat_models import CLEAN, Threat
 from videopure.evaluation.defences.base import Cleaned, Defence
@@ -32,11 +34,12 @@ from videopure.evaluation.defences.purifiers import (
     UNGUIDED,
     VIDEOPURE,
 )
-from videopure.evaluation.store import EvaluationError, Record, Store
+from videopure.evaluation.plan import Planned, Suite, Unit
+from videopure.evaluation.store import EvaluationError
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "as_suite", "make_suite"]
 
-SuiteName = Literal["quick", "demo", "speed", "paper", "white-box", "full"]
+SuiteName = Literal["quick", "demo", "speed", "paper", "white-box", "worst-case", "queries", "full"]
 SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 
 # The paper's table, in its order.
@@ -52,113 +55,14 @@ ASKED_FIRST = ("PGD-10", "PGD-50", "transfer", "Square-1000", "low frequency")
 ADAPTIVE = (
     *("BPDA", "exact", "exact APGD", "label and suspicion"),
     *("exact APGD-CE", "exact APGD-T", "exact low frequency", "Square through the defence"),
-    *("exact from 2 starts", "exact from 5 starts"),
+    *("exact from 2 starts", "exact from 5 starts", "exact momentum", "exact ensemble"),
 )
-# Draws for each gradient that a reviewer asks for of what draws.
+# Draws for each gradient that a reviewer asks for of what draws, and answers to the result.
 MANY_DRAWS = 20
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One threat on the first `clips` clips.
-
-    Args:
-        threat: the attack.
-        defences: those that answer the attacked clips; an adaptive threat attacks each by itself.
-        clips: how many clips.
-        fewer: other counts for some defences.
-    """
-
-    threat: Threat
-    defences: tuple[str, ...]
-    clips: int
-    fewer: dict[str, int] = field(default_factory=dict)
-
-    def count(self, defence: str) -> int:
-        """How many clips a defence answers."""
-        return min(self.clips, self.fewer.get(defence, self.clips))
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is computed and stored at once: one threat on one batch of clips."""
-
-    threat: Threat
-    defences: tuple[str, ...]
-    start: int
-    count: int
-
-    @property
-    def target(self) -> str | None:
-        """The defence under attack, of adaptive threats."""
-        return self.defences[0] if self.threat.knowledge == "adaptive" else None
-
-    @property
-    def key(self) -> str:
-        """Names the unit in stored results."""
-        return f"{self.threat.name}|{self.target or '*'}|{self.start}+{self.count}"
-
-
-@dataclass(frozen=True)
-class Suite:
-    """All that is planned, and in what batches."""
-
-    name: str
-    planned: tuple[Planned, ...]
-    batch: int = 10
-
-    @property
-    def clips(self) -> int:
-        """Clips that are needed."""
-        return max(planned.clips for planned in self.planned)
-
-    def holds(self, record: Record) -> bool:
-        """Whether a stored answer belongs to this suite."""
-        return any(
-            planned.threat.name == record.threat
-            and record.defence in planned.defences
-            and record.clip < planned.count(record.defence)
-            for planned in self.planned
-        )
-
-    def records(self, store: Store) -> list[Record]:
-        """The stored answers that belong to this suite, by threat, defence and clip."""
-        families = list(dict.fromkeys(p.threat.family for p in self.planned))
-        defences = list(dict.fromkeys(d for p in self.planned for d in p.defences))
-        return sorted(
-            (record for record in store.records() if self.holds(record)),
-            key=lambda r: (
-                *(families.index(r.family), r.epsilon),
-                *(defences.index(r.defence), r.clip),
-            ),
-        )
-
-    def missing(self, records: Iterable[Record]) -> dict[str, dict[str, dict[str, int]]]:
-        """By threat and defence: clips answered and clips planned, where not all are answered."""
-        answered = Counter((record.threat, record.defence) for record in records)
-        missing: dict[str, dict[str, dict[str, int]]] = {}
-        for planned in self.planned:
-            for defence in planned.defences:
-                done, count = answered[planned.threat.name, defence], planned.count(defence)
-                if done < count:
-                    row = missing.setdefault(planned.threat.name, {})
-                    row[defence] = {"answered": done, "planned": count}
-        return missing
-
-    def units(self) -> list[Unit]:
-        """The work, in an order in which the first results say most."""
-        units = []
-        for planned in self.planned:
-            groups = [planned.defences]
-            if planned.threat.knowledge == "adaptive":
-                groups = [(defence,) for defence in planned.defences]
-            for group in groups:
-                most = max(planned.count(defence) for defence in group)
-                for start in range(0, most, self.batch):
-                    answering = tuple(d for d in group if start < planned.count(d))
-                    count = min(self.batch, most - start)
-                    units.append(Unit(planned.threat, answering, start, count))
-        return units
+WORST_OF = 10
+# What may be served, before whatever recogniser the archive has.
+LINES = (NONE, ONE_LOOK, VIDEOPURE, GUIDED_LOOK)
+GRAY = ("PGD-50", "flickering", "low frequency", "transfer")
 
 
 def as_suite(name: str) -> SuiteName:
@@ -180,6 +84,7 @@ def make_suite(
     transfer: bool = True,
     only_threats: Sequence[str] = (),
     only_defences: Sequence[str] = (),
+    queries: int = QUERIES,
 ) -> Suite:
     """The suite of this name for these defences.
 
@@ -190,16 +95,19 @@ def make_suite(
         transfer: whether there is a second recogniser to transfer attacks from.
         only_threats: names or families of threats to keep; all when empty.
         only_defences: names of defences to keep; all when empty.
+        queries: of the server for each clip, in the suite of that name.
 
     Raises:
         EvaluationError: if nothing of that name is planned.
     """
-    plans = {
+    plans: dict[SuiteName, Callable[[dict[str, Defence]], list[Planned]]] = {
         "quick": _quick,
         "demo": _demo,
         "speed": _speed,
         "paper": _paper,
         "white-box": _white_box,
+        "worst-case": _worst_case,
+        "queries": partial(_queries, count=queries),
         "full": _full,
     }
     plan = plans[name](defences)
@@ -297,35 +205,51 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
     A hardened recogniser alone is the line "none" of its archive. What says most comes first; one
     line is asked for with `only_defences`.
     """
-    lines = (NONE, ONE_LOOK, VIDEOPURE, GUIDED_LOOK)
     drawn = (f"{FORM}fresh noise", f"{FORM}random anchor")
     long_4, long_8 = (adaptive(epsilon, steps=LONG) for epsilon in (4, 8))
     starts = f"exact from {5 if torch.cuda.is_available() else 2} starts-{LONG}"
     many = adaptive(4, draws=MANY_DRAWS)[f"exact-20 of {MANY_DRAWS} draws"]
     queries = adaptive(4, steps=1000)["Square through the defence-1000"]
-    gray = ("PGD-50", "flickering", "low frequency", "transfer")
     return [
-        Planned(CLEAN, (*lines, *drawn), 200),
-        Planned(long_4[f"exact-{LONG}"], lines, 50),
-        Planned(long_8[f"exact-{LONG}"], lines, 50),
-        *(Planned(static(epsilon)[family], lines, 200) for epsilon in (4, 8) for family in gray),
+        Planned(CLEAN, (*LINES, *drawn), 200),
+        Planned(long_4[f"exact-{LONG}"], LINES, 50),
+        Planned(long_8[f"exact-{LONG}"], LINES, 50),
+        *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
         *(
-            Planned(long_4[family], lines, 50)
+            Planned(long_4[family], LINES, 50)
             for family in (
+                f"exact momentum-{LONG}",
                 f"exact APGD-CE-{LONG}",
                 f"exact APGD-T-{LONG}",
                 f"exact low frequency-{LONG}",
                 starts,
             )
         ),
-        *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], lines, 50) for e in (2, 6)),
+        *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 50) for e in (2, 6)),
         # What must hold if the attacks are what they say.
-        Planned(adaptive(4)["BPDA-20"], lines[1:], 20),
-        Planned(adaptive(4, steps=5 * LONG)[f"exact-{5 * LONG}"], lines, 10),
-        Planned(adaptive(32, steps=LONG)[f"exact-{LONG}"], lines, 10),
-        Planned(queries, lines, 20),
-        Planned(many, drawn, 20),
+        Planned(adaptive(4)["BPDA-20"], LINES[1:], 20),
+        Planned(adaptive(4, steps=5 * LONG)[f"exact-{5 * LONG}"], LINES, 10),
+        Planned(adaptive(32, steps=LONG)[f"exact-{LONG}"], LINES, 10),
+        Planned(queries, LINES, 20),
+        Planned(replace(many, answers=WORST_OF), drawn, 20),
     ]
+
+
+def _worst_case(defences: dict[str, Defence]) -> list[Planned]:
+    """What is left after every attack: of white-box ones each only on what the others left."""
+    every = {e: adaptive(e, steps=LONG)[f"exact ensemble-{LONG}"] for e in (4, 8)}
+    return [
+        Planned(CLEAN, LINES, 200),
+        *(Planned(every[epsilon], LINES, 50) for epsilon in (4, 8)),
+        *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
+    ]
+
+
+def _queries(defences: dict[str, Defence], count: int) -> list[Planned]:
+    """Somebody who asks the server, at each level of its policy."""
+    lines = (VIDEOPURE, ONE_LOOK)
+    asked = queries_of(4, count)
+    return [Planned(CLEAN, lines, 10), *(Planned(threat, lines, 10) for threat in asked.values())]
 
 
 def _full(defences: dict[str, Defence]) -> list[Planned]:

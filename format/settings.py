@@ -31,6 +31,7 @@ __all__ = [
     "ModelConfig",
     "Policy",
     "SettingsError",
+    "Similarity",
     "Weights",
     "flat_keys",
     "read_yaml",
@@ -78,6 +79,39 @@ class Policy(_Section):
         return get_args(GuardedOption)
 
 
+class Similarity(_Section):
+    """A memory of each client's recent clips, by which near-duplicates are counted."""
+
+    clips: int = Field(
+        0, ge=0, le=10_000, description="of a client that are remembered, the latest; 0: no memory"
+    )
+    clients: int = Field(200, ge=1, le=100_000, description="that are remembered, the latest")
+    seconds: float = Field(3600, gt=0, description="for which a clip is remembered")
+    distance: int = Field(
+        16, ge=0, le=255, description="of near-duplicates in their local means, in 1/255, at most"
+    )
+    alarm_at: int = Field(20, ge=1, description="near-duplicates of a clip that raise the alarm")
+    refuse_at: int | None = Field(
+        None, ge=1, description="near-duplicates of a clip with which it is refused; null: never"
+    )
+    client_header: str | None = Field(
+        None,
+        min_length=1,
+        description="header in which the proxy names the client; null: all clients are one",
+    )
+
+    @model_validator(mode="after")
+    def _check_reach(self) -> Similarity:
+        for name in ("alarm_at", "refuse_at"):
+            wanted = getattr(self, name)
+            if self.clips and wanted is not None and wanted > self.clips:
+                raise ValueError(
+                    f"similarity.{name} must be at most similarity.clips ({self.clips}), got "
+                    f"{wanted}"
+                )
+        return self
+
+
 class Weights(_Section):
     """Folders that the weights of a thin archive lie in on this machine; None: where found."""
 
@@ -117,12 +151,13 @@ class HandlerSettings(_Section):
     cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
     purification: PurifySettings = PurifySettings()
     policy: Policy = Policy()
+    similarity: Similarity = Similarity()
     limits: Limits = Limits()
     weights: Weights = Weights()
 
-    _empty = field_validator("purification", "policy", "limits", "weights", mode="before")(
-        _defaults_for_none
-    )
+    _empty = field_validator(
+        "purification", "policy", "similarity", "limits", "weights", mode="before"
+    )(_defaults_for_none)
 
     @model_validator(mode="after")
     def _check_steps(self) -> HandlerSettings:

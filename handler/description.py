@@ -41,6 +41,7 @@ def describe(service: VideoPureService, manifest: Manifest) -> dict[str, Any]:
         "flow": _DIS if manifest.flow is None else manifest.flow.model_dump(),
         "options": _options(service),
         "policy": {**settings.policy.model_dump(), "max_work": settings.max_work},
+        "similarity": settings.similarity.model_dump(),
         "limits": settings.limits.model_dump(),
         "max_clips_per_forward": service.max_clips,
         "device": str(parameter.device),

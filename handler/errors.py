@@ -11,6 +11,7 @@ __all__ = [
     "OutOfTimeError",
     "RequestError",
     "TooLargeError",
+    "TooSimilarError",
     "UnusableVideoError",
 ]
 
@@ -41,6 +42,13 @@ class TooLargeError(RequestError):
 
     status = 413
     phrase = "Payload Too Large"
+
+
+class TooSimilarError(RequestError):
+    """The clip nearly is too many recent ones of the same client."""
+
+    status = 429
+    phrase = "Too Many Requests"
 
 
 class NotAVideoError(RequestError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -18,14 +20,18 @@ from videopure.handler.errors import (
     InvalidRequestError,
     OutOfTimeError,
     RequestError,
+    TooSimilarError,
 )
 from videopure.handler.policy import OperatorKey, Share, check_options, share_of
 from videopure.handler.protocols import Envelope, open_envelope
 from videopure.handler.requests import Options, parse_row
+from videopure.handler.similarity import Sighting, SimilarityMemory, client_of
 from videopure.handler.video import Clip
 from videopure.purifier import Recogniser
 
 __all__ = ["Asked", "Intake", "Job"]
+
+logger = logging.getLogger(__name__)
 
 _PHASES = 1000  # of sampling, that are drawn from
 
@@ -38,23 +44,29 @@ class Asked:
         explain: whether it asks for the evidence instead of the answer.
         decode_by: time of `time.monotonic`.
         operator: whether it carries the operator's key.
+        client: a digest of what names the client.
     """
 
     request_id: str
     explain: bool
     decode_by: float | None
     operator: bool
+    client: str
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A good video on its way through the purifier; `clip` holds the frames of all its clips."""
+    """A good video on its way through the purifier; `clip` holds the frames of all its clips.
+
+    `sightings` are what the similarity memory, where there is one, says of each.
+    """
 
     options: Options
     clip: Clip
     decode_ms: float
     work: int  # clips times denoising steps
     asked: Asked
+    sightings: tuple[Sighting, ...] = ()
 
     def tasks(self) -> list[ClipTask]:
         """The clips of the video; each draws noise of its own."""
@@ -93,6 +105,9 @@ class Intake:
         self.settings = settings
         self.operator_key = operator_key
         self.read = read
+        remembers = settings.similarity.clips > 0
+        self.memory = SimilarityMemory(settings.similarity) if remembers else None
+        self.sightings: list[Sighting] = []  # of the batch, those of refused clips too
 
     def open(
         self,
@@ -124,7 +139,8 @@ class Intake:
             raise InvalidRequestError(
                 "the evidence is of one video: send it as a body or a multipart field"
             )
-        asked = Asked(request_id, explain, decode_by, operator)
+        client = client_of(headers, self.settings.similarity.client_header)
+        asked = Asked(request_id, explain, decode_by, operator, client)
         return envelope, self._read_all(envelope, asked)
 
     def _read_all(self, envelope: Envelope, asked: Asked) -> list[Job]:
@@ -153,7 +169,40 @@ class Intake:
             read=self.read,
         )
         spent = 1000 * (time.perf_counter() - start)
-        return Job(request.options, clip, spent, clip.clips * share.steps, asked)
+        sightings = self._look(clip, asked)
+        return Job(request.options, clip, spent, clip.clips * share.steps, asked, sightings)
+
+    def _look(self, clip: Clip, asked: Asked) -> tuple[Sighting, ...]:
+        """Hold the clips of a video against the client's recent ones; the operator's always pass.
+
+        Raises:
+            TooSimilarError: where there are as many as the settings refuse.
+        """
+        if self.memory is None:
+            return ()
+        found = tuple(
+            self.memory.observe(asked.client, frames) for frames in clip.frames.chunk(clip.clips)
+        )
+        self.sightings.extend(found)
+        for sighting in found:
+            if sighting.first:
+                logger.warning(
+                    json.dumps(
+                        {
+                            "event": "near_duplicates",
+                            "request_id": asked.request_id,
+                            "client": sighting.client,
+                            "near_duplicates": sighting.near,
+                        }
+                    )
+                )
+        if any(sighting.refused for sighting in found) and not asked.operator:
+            raise TooSimilarError(
+                "the clip nearly is too many recent clips of the same client "
+                f"({self.settings.similarity.refuse_at} or more, similarity.refuse_at in "
+                "model-config.yaml)"
+            )
+        return found
 
     def _share(self, options: Options, asked: Asked, before: Sequence[Job]) -> Share:
         """Refuse options that the policy or the request's other videos leave no room for."""

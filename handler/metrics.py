@@ -41,6 +41,11 @@ def samples_of(batch: ServedBatch) -> Iterator[Sample]:
                 yield Sample("VideoPureVotes", len(verdict.votes), "count")
                 yield Sample("VideoPureAgreement", verdict.agreement, "share", "histogram")
                 yield Sample("VideoPureSuspicion", verdict.suspicion, "share", "histogram")
+    for sighting in batch.sightings:
+        if sighting.near:
+            yield Sample("VideoPureNearDuplicates", 1, "count")
+        if sighting.alarm:
+            yield Sample("VideoPureSimilarityAlarms", 1, "count")
     yield Sample("VideoPureBatchSize", len(batch.replies), "count", "histogram")
     for micro_batch in batch.micro_batches:
         yield Sample("VideoPureMicroBatchSize", micro_batch.size, "count", "histogram")

@@ -28,9 +28,10 @@ from videopure.handler.responses import (
     failure_reply,
     verdict_answer,
 )
+from videopure.handler.similarity import Sighting
 from videopure.handler.video import read_clip
 from videopure.purifier import DefendedRecogniser, Verdict
-from videopure.wire.schemas import Answer, ModelNames, PurificationInfo
+from videopure.wire.schemas import Answer, ModelNames, PurificationInfo, SimilarityInfo
 
 __all__ = ["ServedBatch", "VideoPureService"]
 
@@ -49,12 +50,14 @@ class ServedBatch:
         micro_batches: passes through the models.
         memory_splits: micro-batches that had to be halved because memory ran out.
         decode_ms: milliseconds of decoding, of all requests.
+        sightings: what the similarity memory says of each clip, also of those that it refuses.
     """
 
     replies: list[Reply]
     micro_batches: list[MicroBatch] = field(default_factory=list)
     memory_splits: int = 0
     decode_ms: float = 0.0
+    sightings: tuple[Sighting, ...] = ()
 
 
 class VideoPureService:
@@ -108,6 +111,7 @@ class VideoPureService:
             headers: for each row, those of its request, names in small letters.
         """
         start = time.perf_counter()
+        self.intake.sightings = []
         decode_by, answer_by = self._deadlines()
         wanted = explain or [False] * len(rows)
         sent = headers or [{}] * len(rows)
@@ -126,7 +130,10 @@ class VideoPureService:
             for one, request_id in zip(opened, request_ids, strict=True)
         ]
         decode_ms = sum(job.decode_ms for job in jobs)
-        return ServedBatch(replies, result.micro_batches, result.memory_splits, decode_ms)
+        return ServedBatch(
+            *(replies, result.micro_batches, result.memory_splits, decode_ms),
+            sightings=tuple(self.intake.sightings),
+        )
 
     def warm_up(self) -> None:
         """Purify one grey clip, so that the first request does not pay for first-time work.
@@ -208,7 +215,9 @@ class VideoPureService:
                 },
             )
             media = _evidence(job, verdicts, answer) if job.asked.explain else None
-            if not job.asked.operator:
+            if job.asked.operator:
+                answer = answer.model_copy(update={"similarity": _similarity(job.sightings)})
+            else:
                 answer = told(answer, self.settings.policy)
             return Reply(
                 200,
@@ -237,6 +246,16 @@ class VideoPureService:
             speed=chosen.speed,
             calibrated=self.calibrated and own.suspicion_threshold is not None and chosen == own,
         )
+
+
+def _similarity(sightings: Sequence[Sighting]) -> SimilarityInfo | None:
+    """Of a video: what goes for the clip with most near-duplicates."""
+    if not sightings:
+        return None
+    return SimilarityInfo(
+        near_duplicates=max(sighting.near for sighting in sightings),
+        alarm=any(sighting.alarm for sighting in sightings),
+    )
 
 
 def _evidence(job: Job, verdicts: Sequence[Verdict], answer: Answer) -> bytes:

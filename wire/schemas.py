@@ -17,6 +17,7 @@ __all__ = [
     "ModelNames",
     "Prediction",
     "PurificationInfo",
+    "SimilarityInfo",
     "Suspicion",
     "VideoInfo",
     "VoteStep",
@@ -96,6 +97,15 @@ class PurificationInfo(_Part):
     )
 
 
+class SimilarityInfo(_Part):
+    """What the server remembers of the client's recent clips."""
+
+    near_duplicates: int = Field(
+        ge=0, description="of the clip that has most, among those that are remembered"
+    )
+    alarm: bool = Field(description="whether these are as many as similarity.alarm_at")
+
+
 class ClipAnswer(Prediction):
     """One clip of a video that was looked at in several."""
 
@@ -139,6 +149,9 @@ class Answer(_Part):
         description="the bare recogniser's answer; null where it is not told"
     )
     suspicion: Suspicion | None = Field(description="null where the video was not purified")
+    similarity: SimilarityInfo | None = Field(
+        None, description="null where it is not told, and where nothing is remembered"
+    )
     clips: list[ClipAnswer] = Field(min_length=1)
     video: VideoInfo
     warnings: list[str]

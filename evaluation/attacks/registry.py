@@ -23,6 +23,7 @@ FILES = (
     "adaptive",
     "restarts",
     "apgd_targeted",
+    "ensemble",
 )
 
 

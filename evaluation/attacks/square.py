@@ -10,7 +10,7 @@ from torch import Tensor
 from videopure.evaluation.attacks.losses import lead
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Attack, Task
 
-__all__ = ["ATTACKS", "square"]
+__all__ = ["ATTACKS", "search", "square"]
 
 QUERIES = 1000
 
@@ -43,9 +43,38 @@ def square(
     Returns:
         Attacked clips, like `clips`.
     """
+    return search(
+        lambda shown, rows: lead(logits(shown), labels[rows]),
+        clips,
+        epsilon=epsilon,
+        queries=queries,
+        initial_share=initial_share,
+        generator=generator,
+    )
+
+
+@torch.no_grad()
+def search(
+    leads: Callable[[Tensor, Tensor], Tensor],
+    clips: Tensor,
+    *,
+    epsilon: float,
+    queries: int = QUERIES,
+    initial_share: float = 0.3,
+    generator: torch.Generator | None = None,
+    ties: bool = False,
+) -> Tensor:
+    """See `square`, of which this is the search.
+
+    Args:
+        leads: clips [N, T, 3, H, W] and their rows in the batch, [N] -> how far the true class
+            leads in the answer, [N]; negative where it is not the answer.
+        ties: go on with what changes nothing: rounded answers have plateaus.
+    """
+    everyone = torch.arange(len(clips), device=clips.device)
     stripes = torch.randint(2, (*clips.shape[:3], 1, clips.shape[4]), generator=generator)
     best = (clips + epsilon * (2 * stripes - 1)).clamp(0, 1)
-    margins = lead(logits(best), labels)
+    margins = leads(best, everyone)
     for query in range(1, queries):
         active = (margins > 0).nonzero().flatten()
         if not len(active):
@@ -54,8 +83,8 @@ def square(
         candidates = best[active].clone()
         for candidate, clip in zip(candidates, clips[active], strict=True):
             _repaint_box(candidate, clip, epsilon, share, generator)
-        changed = lead(logits(candidates), labels[active])
-        better = changed < margins[active]
+        changed = leads(candidates, active)
+        better = changed <= margins[active] if ties else changed < margins[active]
         best[active[better]] = candidates[better]
         margins[active[better]] = changed[better]
     return best

@@ -15,7 +15,7 @@ from videopure.purifier.recognisers import Recogniser
 
 __all__ = ["CLEAN", "AdaptiveAttack", "Attack", "Knowledge", "Task", "Threat", "as_stored"]
 
-Knowledge = Literal["clean", "gray-box", "black-box", "adaptive"]
+Knowledge = Literal["clean", "gray-box", "black-box", "queries", "adaptive"]
 EOT_DRAWS = 2
 
 
@@ -72,15 +72,18 @@ class Threat:
 
     Args:
         family: the attack, such as "PGD-10".
-        knowledge: what the attacker has. Adaptive ones attack the defence they are evaluated on.
+        knowledge: what the attacker has. Adaptive ones attack the defence they are evaluated on,
+            and so do those who query what is served.
         epsilon: in 1/255; 0 changes nothing and 255 everything.
         attack: task -> attacked clips.
+        answers: how often a defence that draws is asked about the attacked clips.
     """
 
     family: str
     knowledge: Knowledge
     epsilon: int
     attack: Callable[[Task], Tensor]
+    answers: int = 1
 
     @property
     def name(self) -> str:
@@ -88,6 +91,11 @@ class Threat:
         if self.knowledge == "clean":
             return self.family
         return f"{self.family} {self.epsilon}/255" if self.epsilon < 255 else self.family
+
+    @property
+    def targeted(self) -> bool:
+        """Whether each defence is attacked by itself."""
+        return self.knowledge in ("adaptive", "queries")
 
     def __call__(self, task: Task) -> Tensor:
         """Attacked clips as they are stored."""

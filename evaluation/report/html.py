@@ -21,9 +21,9 @@ Summary = dict[str, Any]
 
 # Title, the tables' keys and the pictures' names of each section.
 SECTIONS = (
-    ("Summary", ("strongest", "paper"), ("overview",)),
-    ("Accuracy against the budget", ("worst",), ("curves",)),
-    ("Attack by attack", ("accuracy", "adaptive", "paired"), ()),
+    ("Summary", ("strongest", "worst", "paper"), ("overview",)),
+    ("Accuracy against the budget", (), ("curves",)),
+    ("Attack by attack", ("accuracy", "queries", "adaptive", "drawn", "paired"), ()),
     ("Are the gradients what they seem?", ("sanity",), ()),
     ("Suspicion", ("suspicion", "alarms"), ("roc",)),
     ("Votes by timestep", ("votes",), ("votes",)),
@@ -170,7 +170,7 @@ def _warnings(summary: Summary) -> list[str]:
     if not any(t["knowledge"] == "adaptive" for t in summary["threats"].values()):
         found.append(
             "No attack here knows the defence. Such numbers say little about robustness: run a "
-            "suite with adaptive attacks (quick, paper or full)."
+            "suite with adaptive attacks (quick, paper, white-box or full)."
         )
     if summary["missing"]:
         answered = sum(n["planned"] for row in summary["missing"].values() for n in row.values())

@@ -18,7 +18,11 @@ __all__ = ["markdown", "write_tables"]
 
 
 def write_tables(
-    store: Store, suite: Suite, labels: Sequence[str], thresholds: dict[str, float]
+    store: Store,
+    suite: Suite,
+    labels: Sequence[str],
+    thresholds: dict[str, float],
+    others: Sequence[Record] = (),
 ) -> dict[str, Any]:
     """Write `clips.csv`, `tables.md` and `summary.json`; returns the summary.
 
@@ -27,14 +31,16 @@ def write_tables(
         suite: whose results are wanted.
         labels: the class names.
         thresholds: of the suspicion score, by what they are called; the first is served.
+        others: answers of other archives, to stand in the same tables.
     """
-    records = suite.records(store)
+    own = suite.records(store)
+    records = [*own, *others]
     figures = summarise(records, thresholds)
     summary = {
         "labels": list(labels),
         "thresholds": thresholds,
         "suite": suite.name,
-        "missing": suite.missing(records),
+        "missing": suite.missing(own),
         **figures,
     }
     store.write("clips.csv", _csv(records, labels))
@@ -52,7 +58,7 @@ def markdown(summary: dict[str, Any]) -> str:
 def _csv(records: Sequence[Record], labels: Sequence[str]) -> str:
     """One line for each answer."""
     text = io.StringIO()
-    names = [field.name for field in fields(Record) if field.name != "fidelity"]
+    names = [field.name for field in fields(Record) if field.name not in ("fidelity", "gradient")]
     fidelity = ["psnr", "ssim", "warping_error_before", "warping_error_after"]
     writer = csv.DictWriter(text, [*names, "truth_label", "answered_label", "right", *fidelity])
     writer.writeheader()
@@ -62,5 +68,6 @@ def _csv(records: Sequence[Record], labels: Sequence[str]) -> str:
         row |= {"timesteps": " ".join(map(str, record.timesteps))}
         row |= {"truth_label": labels[record.truth], "answered_label": labels[record.label]}
         row |= {"right": int(record.right), **(row.pop("fidelity") or {})}
+        del row["gradient"]
         writer.writerow(row)
     return text.getvalue()

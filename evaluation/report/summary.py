@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any
 
 import torch
 
 from videopure.evaluation.attacks.threat_models import CLEAN
-from videopure.evaluation.defences.filters import NONE
 from videopure.evaluation.defences.purifiers import FIRST, LAST, VIDEOPURE
 from videopure.evaluation.metrics import auc, mcnemar, true_alarms, wilson_interval
+from videopure.evaluation.report.cells import Cells
+from videopure.evaluation.report.checks import sanity_checks
 from videopure.evaluation.store import Record
 
-__all__ = ["Cells", "Check", "summarise"]
-
-
-class Cells:
-    """Records by defence and threat, each with a record for every clip."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._cells: dict[tuple[str, str], dict[int, Record]] = {}
-        self.threats: dict[str, Record] = {}  # one record of each, for family and budget
-        self.defences: list[str] = []
-        for record in records:
-            self._cells.setdefault((record.defence, record.threat), {})[record.clip] = record
-            self.threats.setdefault(record.threat, record)
-            if record.defence not in self.defences:
-                self.defences.append(record.defence)
-
-    def get(self, defence: str, threat: str) -> dict[int, Record]:
-        """Clip -> record; empty where this was not evaluated."""
-        return self._cells.get((defence, threat), {})
-
-    def right(self, defence: str, threat: str, clips: Iterable[int] | None = None) -> list[bool]:
-        """Whether each clip was answered rightly, in the order of the clips."""
-        cell = self.get(defence, threat)
-        return [cell[clip].right for clip in (sorted(cell) if clips is None else clips)]
-
-    def of(self, defence: str, **wanted: Any) -> list[str]:
-        """Threats that a defence met, with these values of their fields."""
-        return [
-            name
-            for name, record in self.threats.items()
-            if self.get(defence, name)
-            and all(getattr(record, field) == value for field, value in wanted.items())
-        ]
-
-    def common(self, *cells: tuple[str, str]) -> list[int]:
-        """Clips that all of these (defence, threat) have answered."""
-        clips = [set(self.get(*cell)) for cell in cells]
-        return sorted(set.intersection(*clips)) if clips else []
-
-
-@dataclass(frozen=True)
-class Check:
-    """A sign that gradients are not masked, or that they are; `holds` is None where untested."""
-
-    name: str
-    holds: bool | None
-    detail: str
+__all__ = ["summarise"]
 
 
 def summarise(records: Sequence[Record], thresholds: dict[str, float]) -> dict[str, Any]:
@@ -91,6 +45,7 @@ def summarise(records: Sequence[Record], thresholds: dict[str, float]) -> dict[s
         "fidelity": {d: f for d in cells.defences if (f := _fidelity(cells, d))},
         "seconds": {d: _seconds(cells, d) for d in cells.defences},
         "attack_seconds": _attack_seconds(cells),
+        "drawn": {d: w for d in cells.defences if (w := _drawn(cells, d))},
         "sanity": [{"check": c.name, "holds": c.holds, "detail": c.detail} for c in checks],
     }
 
@@ -107,19 +62,47 @@ def _share(right: Sequence[bool]) -> dict[str, float]:
 
 
 def _worst_cases(cells: Cells, defence: str) -> dict[str, Any]:
-    """By budget: clips that are right under every attack of at most that budget."""
+    """By budget: clips that are right under every attack of at most that budget.
+
+    The clips are those that met the attacks that were run on most; one that was run on fewer, such
+    as a check, takes away what it fools of them.
+    """
     worst = {}
     for epsilon in sorted({r.epsilon for r in cells.threats.values()} - {0, 255}):
         met = [t for t in cells.of(defence) if cells.threats[t].epsilon <= epsilon]
         if not any(cells.threats[t].epsilon == epsilon for t in met):
             continue
-        clips = cells.common(*((defence, t) for t in met))
+        most = _most(cells, defence, met, epsilon)
+        broad = [t for t in met if len(cells.get(defence, t)) >= most]
+        clips = cells.common(*((defence, t) for t in broad))
         if clips:
-            right = [all(cells.get(defence, t)[clip].right for t in met) for clip in clips]
+            answers = [cells.get(defence, t) for t in met]
+            right = [all(a[clip].held for a in answers if clip in a) for clip in clips]
             adaptive = any(cells.threats[t].knowledge == "adaptive" for t in met)
             attacks = len([t for t in met if t != CLEAN.name])
             worst[str(epsilon)] = {**_share(right), "attacks": attacks, "adaptive": adaptive}
     return worst
+
+
+def _most(cells: Cells, defence: str, met: Sequence[str], epsilon: int) -> int:
+    """Clips that the attacks of a budget were run on, and the adaptive ones of less, at most."""
+    at_budget = [t for t in met if cells.threats[t].epsilon == epsilon]
+    adaptive = [t for t in met if cells.threats[t].knowledge == "adaptive"]
+    groups = [group for group in (at_budget, adaptive) if group]
+    return min(max(len(cells.get(defence, t)) for t in group) for group in groups)
+
+
+def _drawn(cells: Cells, defence: str) -> dict[str, Any]:
+    """By threat, of a defence that was asked several times: right at first, and every time."""
+    return {
+        threat: {
+            "first": _share(cells.right(defence, threat)),
+            "all": _share([r.held for r in cell.values()]),
+            "answers": next(iter(cell.values())).answers,
+        }
+        for threat in cells.of(defence)
+        if (cell := cells.get(defence, threat)) and all(r.answers > 1 for r in cell.values())
+    }
 
 
 def _paired(cells: Cells, defence: str) -> dict[str, Any]:
@@ -209,84 +192,9 @@ def _attack_seconds(cells: Cells) -> dict[str, dict[str, float]]:
         for defence in cells.defences:
             cell = cells.get(defence, threat).values()
             if cell and example.knowledge != "clean":
-                name = defence if example.knowledge == "adaptive" else "recogniser"
+                own = example.knowledge in ("adaptive", "queries")
+                name = defence if own else "recogniser"
                 spent.setdefault(threat, {}).setdefault(
                     name, round(median(r.attack_seconds for r in cell), 3)
                 )
     return spent
-
-
-def sanity_checks(cells: Cells) -> list[Check]:
-    """What must hold if attacks are what they say (after arXiv 1902.06705, section 5)."""
-    checks = []
-    for defence in (NONE, VIDEOPURE):
-        checks += _budget_checks(cells, defence)
-    at_none = [
-        ("more steps help", "PGD-50", "PGD-10"),
-        ("APGD is no weaker than PGD-50", "APGD-CE", "PGD-50"),
-        ("APGD's margin loss is no weaker than PGD-50", "APGD-margin", "PGD-50"),
-        ("MI-FGSM is no weaker than PGD-10", "MI-FGSM", "PGD-10"),
-        ("gradients beat queries", "PGD-50", "Square-1000"),
-        ("gradients beat transfer", "PGD-10", "transfer"),
-    ]
-    for name, stronger, weaker in at_none:
-        checks += _compared(cells, NONE, name, stronger, weaker)
-    for defence in cells.defences:
-        for family in dict.fromkeys(r.family for r in cells.threats.values()):
-            if family.startswith("exact-"):
-                bpda = family.replace("exact", "BPDA")
-                checks += _compared(cells, defence, "the exact gradient beats BPDA", family, bpda)
-                name = "knowing the defence helps"
-                checks += _compared(cells, defence, name, family, "PGD-10")
-                usual, *more = family.split(" of ")
-                if more:
-                    checks += _compared(cells, defence, "more draws help", family, usual)
-            for shorter in _shorter(cells, family):
-                checks += _compared(cells, defence, "more steps help", family, shorter)
-        unbounded = cells.right(defence, "unbounded")
-        if unbounded:
-            left = f"{defence}: {sum(unbounded)} of {len(unbounded)} clips left"
-            checks.append(Check("an unbounded attack leaves nothing", not any(unbounded), left))
-    return checks
-
-
-def _shorter(cells: Cells, family: str) -> list[str]:
-    """The families that are the same adaptive attack in fewer steps."""
-    stem, _, steps = family.rpartition("-")
-    if not (stem.startswith("exact") and steps.isdigit()):
-        return []
-    others = dict.fromkeys(record.family for record in cells.threats.values())
-    parted = [(other, other.rpartition("-")) for other in others]
-    return [o for o, (s, _, n) in parted if s == stem and n.isdigit() and int(n) < int(steps)]
-
-
-def _budget_checks(cells: Cells, defence: str) -> list[Check]:
-    """Whether a family of attacks does better with a larger budget."""
-    checks = []
-    for family in dict.fromkeys(record.family for record in cells.threats.values()):
-        names = sorted(cells.of(defence, family=family), key=lambda t: cells.threats[t].epsilon)
-        if len(names) < 2:
-            continue
-        clips = cells.common(*((defence, name) for name in names))
-        if not clips:
-            continue
-        left = [sum(cells.right(defence, name, clips)) for name in names]
-        budgets = ", ".join(str(cells.threats[name].epsilon) for name in names)
-        counts = ", ".join(map(str, left))
-        detail = f"{defence}, {family} at {budgets}/255: {counts} of {len(clips)} left"
-        checks.append(Check("more budget helps", left == sorted(left, reverse=True), detail))
-    return checks
-
-
-def _compared(cells: Cells, defence: str, name: str, stronger: str, weaker: str) -> list[Check]:
-    """Whether one family leaves no more clips than another, at every budget that both have."""
-    checks = []
-    for threat in cells.of(defence, family=stronger):
-        epsilon = cells.threats[threat].epsilon
-        for other in cells.of(defence, family=weaker, epsilon=epsilon):
-            clips = cells.common((defence, threat), (defence, other))
-            if clips:
-                left = [sum(cells.right(defence, t, clips)) for t in (threat, other)]
-                detail = f"{defence}: {threat} leaves {left[0]}, {other} {left[1]} of {len(clips)}"
-                checks.append(Check(name, left[0] <= left[1], detail))
-    return checks

@@ -40,8 +40,8 @@ class Table:
 
 def make_tables(summary: Summary) -> list[Table]:
     """All tables that have something to say, what matters most first."""
-    makers = (_strongest, _paper, _accuracy, _adaptive, _worst, _paired, _suspicion, _alarms)
-    more = (_votes, _fidelity, _seconds, _cost, _sanity, _missing)
+    makers = (_strongest, _worst, _paper, _accuracy, _queries, _adaptive, _drawn, _paired)
+    more = (_suspicion, _alarms, _votes, _fidelity, _seconds, _cost, _sanity, _missing)
     return [table for make in (*makers, *more) if (table := make(summary)).rows]
 
 
@@ -79,6 +79,7 @@ def _strongest(summary: Summary) -> Table:
         for epsilon in (4, 8)
         for name, knowledge in (
             ("attacker knows the recogniser", ("gray-box", "black-box")),
+            ("attacker asks the server", ("queries",)),
             ("attacker knows everything", ("adaptive",)),
         )
         if epsilon in _budgets(summary, *knowledge)
@@ -120,6 +121,17 @@ def _accuracy(summary: Summary) -> Table:
         _threats(summary, "clean", "gray-box", "black-box"),
         "Gray-box attackers have the gradients of the recogniser; Square has its answers alone and "
         "transfer another recogniser. Every defence gets the very same attacked clips.",
+    )
+
+
+def _queries(summary: Summary) -> Table:
+    return _shares(
+        summary,
+        "queries",
+        "Attackers who ask the server",
+        _threats(summary, "queries"),
+        "Each defence is asked by itself, so many times for each clip, through the answers that "
+        "its server gives clients at that level of `policy.answer`. Scores have two decimals.",
     )
 
 
@@ -186,8 +198,26 @@ def _worst(summary: Summary) -> Table:
         "The worst case, clip by clip",
         ("worst case of", *(f"{e}/255" for e in budgets)),
         tuple(rows) if budgets else (),
-        "Clips that survive every attack of at most that budget, of those that met all of them. "
-        "Compare only cells of as many attacks: where none was adaptive, little was asked.",
+        "Clips that survive every attack of at most that budget, of those that the attacks were "
+        "run on; what was run on fewer, such as a check, takes away what it fools of them. Compare "
+        "only cells of as many attacks: where none was adaptive, little was asked.",
+    )
+
+
+def _drawn(summary: Summary) -> Table:
+    rows = tuple(
+        (defence, threat, *(share_cell(found[which]) for which in ("first", "all")))
+        for defence, row in summary.get("drawn", {}).items()
+        for threat, found in row.items()
+    )
+    counts = {f["answers"] for row in summary.get("drawn", {}).values() for f in row.values()}
+    asked = "/".join(map(str, sorted(counts)))
+    return Table(
+        "drawn",
+        "Asked again: defences that draw",
+        ("defence", "attack", "right at first", f"right in all of {asked} answers"),
+        rows,
+        "An attacker who may ask again needs one wrong answer. The worst case counts these.",
     )
 
 

@@ -85,6 +85,36 @@ def test_one_call_returns_and_writes_what_an_archive_answers(
         result.worst_case(8)
 
 
+def test_results_of_another_archive_stand_in_the_same_tables(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    chosen: dict[str, Any] = {
+        "data": Noise(),
+        "clips": 2,
+        "threats": ["clean", "PGD-10 4/255"],
+        "threads": 1,
+    }
+    control = evaluate(tiny_archive, defences=["none"], out=tmp_path / "one" / "control", **chosen)
+    ours = {"out": tmp_path / "ours", "defences": ["DDIM"], **chosen}
+    both = evaluate(tiny_archive, beside=[control.folder], **ours)
+    assert list(both.summary["accuracy"]) == ["DDIM", "control: none"]
+    for threat in chosen["threats"]:
+        assert both.accuracy(threat, "control: none") == control.accuracy(threat, "none")
+    assert both.worst_case(4, "control: none") == control.worst_case(4, "none")
+    assert "| control: none |" in both.markdown()
+    assert both.summary["missing"] == {}
+    # What is beside it is not stored with it.
+    assert list(evaluate(tiny_archive, stored_only=True, **ours).summary["accuracy"]) == ["DDIM"]
+
+    def fails(message: str, *folders: Path, **other: Any) -> None:
+        with pytest.raises(EvaluationError, match=message):
+            evaluate(tiny_archive, beside=folders, **{**ours, **other})
+
+    fails("control holds results with other seed", control.folder, seed=1, out=tmp_path / "seed")
+    fails("nothing holds no results of videopure evaluate", tmp_path / "nothing")
+    fails("two folders are named 'control'", control.folder, control.folder)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -164,3 +164,14 @@ def test_the_white_box_suite_asks_what_a_sceptic_asks() -> None:
     budgets = {p.threat.epsilon for p in suite.planned if p.threat.family == "exact-100"}
     assert budgets == {2, 4, 6, 8, 32}
     assert counts["exact-20 of 20 draws 4/255", f"{FORM}fresh noise"] == 20
+    (drawn,) = [p for p in suite.planned if p.threat.family == "exact-20 of 20 draws"]
+    assert drawn.threat.answers == 10
+
+
+def test_the_worst_case_suite_is_all_attacks_on_what_the_others_left() -> None:
+    suite = make_suite("worst-case", DEFENCES)
+    counts = {(p.threat.name, d): p.count(d) for p in suite.planned for d in p.defences}
+    for line in (NONE, ONE_LOOK, VIDEOPURE):
+        for epsilon in (4, 8):
+            assert counts[f"exact ensemble-100 {epsilon}/255", line] == 50
+            assert counts[f"flickering {epsilon}/255", line] == 200

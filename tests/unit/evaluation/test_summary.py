@@ -29,6 +29,71 @@ def test_the_worst_case_takes_every_attack_on_the_clips_that_met_all() -> None:
     assert "255" not in worst["VideoPure"]
 
 
+def test_a_check_on_few_clips_takes_away_what_it_fools_and_leaves_the_rest() -> None:
+    records = [
+        *answers("VideoPure", "clean", "111111", knowledge="clean"),
+        *answers("VideoPure", "exact-100 4/255", "111100", knowledge="adaptive"),
+        *answers("VideoPure", "exact-500 4/255", "01", knowledge="adaptive"),
+        *answers("VideoPure", "exact-100 32/255", "0", knowledge="adaptive"),
+    ]
+    worst = summarise(records, {})["worst_case"]["VideoPure"]
+    assert (worst["4"]["right"], worst["4"]["clips"], worst["4"]["attacks"]) == (3, 6, 2)
+    # Nothing larger was asked of the other clips.
+    assert (worst["32"]["right"], worst["32"]["clips"]) == (0, 1)
+
+
+def test_a_clip_that_one_of_several_answers_gets_wrong_is_lost_in_the_worst_case() -> None:
+    name, threat = "VideoPure, fresh noise", "exact-20 of 20 draws 4/255"
+    wrong = (0, 3, 10)
+    asked = [
+        replace(record, answers=10, wrong_answers=count)
+        for record, count in zip(
+            answers(name, threat, "110", knowledge="adaptive"), wrong, strict=True
+        )
+    ]
+    summary = summarise(asked, {})
+    assert summary["accuracy"][name][threat]["right"] == 2
+    assert summary["worst_case"][name]["4"]["right"] == 1
+    found = summary["drawn"][name][threat]
+    assert (found["first"]["right"], found["all"]["right"], found["answers"]) == (2, 1, 10)
+    (drawn,) = [t for t in make_tables(summary) if t.key == "drawn"]
+    assert drawn.columns[-1] == "right in all of 10 answers"
+    assert summarise(RECORDS, {})["drawn"] == {}
+
+
+@pytest.mark.parametrize(
+    ("gradient", "holds"),
+    [
+        ({"loss": 0.3, "zero": 0.1, "largest": 2.0}, True),
+        ({"loss": 0.3, "zero": 1.0, "largest": 0.0}, False),
+        ({"loss": 1e-9, "zero": 0.1, "largest": 1e-9}, False),
+    ],
+)
+def test_gradients_that_are_zero_or_saturated_are_named(
+    gradient: dict[str, float], holds: bool
+) -> None:
+    records = answers("one look", "exact-100 4/255", "11", knowledge="adaptive")
+    good = {"loss": 0.1, "zero": 0.0, "largest": 1.0}
+    found = [replace(r, gradient=g) for r, g in zip(records, (good, gradient), strict=True)]
+    checks = {c["check"]: c["holds"] for c in summarise(found, {})["sanity"]}
+    assert checks == {"gradients are neither zero nor saturated": holds}
+
+
+def test_more_steps_than_enough_queries_and_a_large_budget_are_checked() -> None:
+    kept = {
+        "exact-100 4/255": "1110",
+        "exact-500 4/255": "0110",
+        "Square through the defence-1000 4/255": "1111",
+        "exact-100 32/255": "0010",
+    }
+    records = [r for t, s in kept.items() for r in answers("both", t, s, knowledge="adaptive")]
+    checks = {(c["check"], c["holds"]) for c in summarise(records, {})["sanity"]}
+    assert ("500 steps take nothing more", False) in checks
+    assert ("gradients beat queries of the whole defence", True) in checks
+    assert ("nothing is left at 32/255", False) in checks
+    assert ("more budget helps", True) in checks
+
+
 def test_pairs_are_those_of_mcnemar() -> None:
     pairs = summarise(RECORDS, {})["paired"]["none"]
     assert pairs["PGD-10 4/255"] == {"only_videopure": 2, "only_this": 0, "p": 0.5}

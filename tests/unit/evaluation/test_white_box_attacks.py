@@ -1,19 +1,22 @@
 """What a sceptic asks for: low frequencies, several starts, targets, and queries."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.support.models import tiny_recogniser
+from videopure.evaluation.attacks import ensemble, mi_fgsm
 from videopure.evaluation.attacks.apgd_targeted import targeted_dlr
 from videopure.evaluation.attacks.losses import label_loss, lead
 from videopure.evaluation.attacks.low_frequency import low_frequency
 from videopure.evaluation.attacks.pgd import pgd
+from videopure.evaluation.attacks.probe import probe
 from videopure.evaluation.attacks.registry import adaptive
 from videopure.evaluation.attacks.restarts import strongest
-from videopure.evaluation.attacks.threat_models import Task
+from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
 from videopure.evaluation.defences.base import Cleaned
 
 pytestmark = pytest.mark.unit
@@ -108,13 +111,56 @@ def test_the_ratio_of_logits_is_that_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["exact APGD-T-6", "exact APGD-CE-6", "exact low frequency-6", "exact-6"]
+    "family",
+    ["exact APGD-T-6", "exact APGD-CE-6", "exact low frequency-6", "exact-6", "exact momentum-6"],
 )
 def test_adaptive_attacks_fool_an_undefended_recogniser(family: str) -> None:
     job = task(12, epsilon=8)
     attacked = adaptive(8, steps=6)[family](job)
     assert (attacked - job.clips).abs().max() <= 8.5 / 255 + 1e-6  # rounded to 256 levels
     assert left(attacked, job.labels) <= 6
+
+
+def test_all_attacks_together_leave_no_clip_that_one_of_them_takes() -> None:
+    job = task(12)
+    alone = [adaptive(1, steps=3)[f"{name}-3"](task(12)) for name in ensemble.ORDER]
+    survive = torch.stack([RECOGNISER.logits(x).argmax(1) == job.labels for x in alone]).all(0)
+    attacked = adaptive(1, steps=3)["exact ensemble-3"](job)
+    assert left(attacked, job.labels) <= int(survive.sum()) + 1  # other random starts
+    assert left(attacked, job.labels) < 12
+    assert (attacked - job.clips).abs().max() <= 1.5 / 255 + 1e-6
+
+
+def test_an_attack_is_not_begun_on_a_clip_that_fell_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def late(job: Task, steps: int, draws: int) -> Tensor:
+        begun.append("late")
+        return job.clips
+
+    monkeypatch.setattr(mi_fgsm, "ATTACKS", (AdaptiveAttack("exact momentum", late),))
+    adaptive(64, steps=8)["exact ensemble-8"](task(2, epsilon=64))
+    assert begun == []
+    adaptive(0, steps=1)["exact ensemble-1"](task(2, epsilon=0))
+    assert begun == ["late", "late"]
+
+
+def test_the_probe_tells_gradients_from_none() -> None:
+    """By the gradient of the very loss, and of a defence that rounds."""
+    job = task(2)
+    drawn = job.clips.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(
+        RECOGNISER.logits(drawn), job.labels, reduction="sum"
+    ).backward()
+    assert drawn.grad is not None
+    for k, found in enumerate(probe(job)):
+        assert found["largest"] == pytest.approx(float(drawn.grad[k].abs().max()), rel=1e-3)
+        assert found["zero"] == pytest.approx(float((drawn.grad[k] == 0).float().mean()), abs=0.01)
+        assert found["loss"] > 0
+
+    rounding = Cleaned("rounding", RECOGNISER, lambda x, _: (x * 255).round() / 255)
+    (masked, _) = probe(replace(job, defence=rounding))
+    assert (masked["zero"], masked["largest"]) == (1.0, 0.0)
 
 
 def test_targets_reach_classes_that_the_plain_loss_does_not_aim_at() -> None:

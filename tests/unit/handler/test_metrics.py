@@ -13,6 +13,7 @@ from videopure.handler.errors import NotAVideoError
 from videopure.handler.metrics import Sample, samples_of
 from videopure.handler.responses import Reply, error_reply
 from videopure.handler.service import ServedBatch
+from videopure.handler.similarity import Sighting
 from videopure.purifier import Verdict, Vote
 
 pytestmark = pytest.mark.unit
@@ -47,6 +48,7 @@ def batch() -> ServedBatch:
         [MicroBatch(2, {"vote": 5.0, "encode": 1.0}), MicroBatch(1, {"vote": 2.0})],
         memory_splits=1,
         decode_ms=3.0,
+        sightings=(Sighting("a", 0), Sighting("a", 1), Sighting("a", 20, alarm=True)),
     )
 
 
@@ -61,6 +63,8 @@ def test_a_batch_counts_what_it_did() -> None:
     assert total("VideoPureClips") == 3
     assert total("VideoPureVotes") == 2
     assert total("VideoPureMemorySplits") == 1
+    assert total("VideoPureNearDuplicates") == 2
+    assert total("VideoPureSimilarityAlarms") == 1
     assert total("VideoPureStageMilliseconds", ("Stage", "vote")) == 7
     assert total("VideoPureStageMilliseconds", ("Stage", "decode")) == 3
     observed = [(s.name, s.value) for s in samples if s.kind == "histogram"]
