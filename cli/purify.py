@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["purify"]
 
+# What the models' libraries say to configurations that are none of theirs.
+_DISLIKED = (AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 def purify(
     source: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False)],
@@ -113,5 +116,5 @@ def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
         return load_archive(archive, device).defended
     except (ManifestError, SettingsError, OSError) as error:
         raise fail(f"{archive} cannot be used: {error}") from error
-    except Exception as error:  # whatever the models' libraries say to configurations they dislike
+    except _DISLIKED as error:
         raise fail(f"{archive} cannot be used: {type(error).__name__}: {error}") from error

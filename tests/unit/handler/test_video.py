@@ -16,6 +16,7 @@ from tests.support.damage import (
     referring_movie,
     resized_gif,
 )
+from tests.support.hostile import packed_header
 from tests.support.videos import encode, encode_hevc, frames
 from videopure.format.settings import Limits
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
@@ -338,6 +339,8 @@ def test_memory_that_a_file_asks_for_is_bounded() -> None:
 def test_a_compressed_header_is_not_unpacked() -> None:
     with pytest.raises(NotAVideoError, match="compressed header"):
         read(inflated_header(2))
+    with pytest.raises(NotAVideoError, match="compressed header"):
+        read(packed_header(2))
 
 
 def test_frames_that_lie_in_another_file_are_not_fetched(tmp_path: Path) -> None:
