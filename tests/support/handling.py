@@ -16,6 +16,7 @@ from zipfile import ZipFile
 from tests.support import workers
 from tests.support.fuzzing import KEY, Sent
 from videopure.archive.configure import configure_archive
+from videopure.handler.metrics import samples_of
 from videopure.handler.torchserve import TorchServeHandler
 from videopure.wire.operator import KEY_FILE_VARIABLE
 from videopure.wire.schemas import Answer, ErrorAnswer
@@ -88,7 +89,9 @@ def handler_of(archive: Path, folder: Path, settings: dict[str, Any]) -> Iterato
     with mock.patch.dict("os.environ", {KEY_FILE_VARIABLE: str(key)}):
         handler = workers.start(folder / "model")
     try:
-        yield handler
+        # The samples are taken; to hand them over is TorchServe's own code.
+        with mock.patch("videopure.handler.torchserve.emit", lambda batch, _: [*samples_of(batch)]):
+            yield handler
     finally:
         if handler.decoder is not None:
             handler.decoder.close()
