@@ -62,9 +62,9 @@ def test_the_label_is_the_votes_and_the_rest_comes_by_probability() -> None:
 
 
 def test_agreement_of_several_clips_is_with_the_label_of_all() -> None:
-    other = verdict(label_id=0, probabilities=torch.tensor([0.9, 0.1, 0.0]), suspicion=0.9)
+    other = verdict(label_id=0, probabilities=torch.tensor([0.4, 0.6, 0.0]), suspicion=0.9)
     both = combine([verdict(), other])
-    assert both.label_id == 0
-    assert both.agreement == pytest.approx(2 / 6)  # a vote for it in each clip
+    assert both.label_id == 1
+    assert both.agreement == pytest.approx(4 / 6)  # two votes for it in each clip
     assert (both.of, both.suspicion) == (6, 0.9)
     assert combine([verdict(None), verdict(None)]).suspicion is None

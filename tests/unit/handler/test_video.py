@@ -355,6 +355,7 @@ def test_frames_that_lie_in_another_file_are_not_fetched(
     # Not even where another setting lets names of files through.
     trusting = {"enable_drefs": "1", "use_absolute_path": "1"}
     with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)  # the name is looked up beside the movie, which lies nowhere
         patch.setattr(reading, "_OPEN_OPTIONS", {**reading._OPEN_OPTIONS, **trusting})
         with pytest.raises(UnusableVideoError, match="0 of 8 frames could be"):
             read(data)
