@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["purify"]
 
+# What the models' libraries say to configurations that are none of theirs.
+_DISLIKED = (AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 def purify(
     source: Annotated[Path, typer.Argument(help="The video.", exists=True, dir_okay=False)],
@@ -105,6 +108,8 @@ def _device(name: str | None) -> torch.device:
 
 def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
     """The archive's models, checked against its manifest."""
+    from safetensors import SafetensorError
+
     from videopure.format.loading import load_archive
     from videopure.format.manifest import ManifestError
     from videopure.format.settings import SettingsError
@@ -113,5 +118,5 @@ def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
         return load_archive(archive, device).defended
     except (ManifestError, SettingsError, OSError) as error:
         raise fail(f"{archive} cannot be used: {error}") from error
-    except Exception as error:  # whatever the models' libraries say to configurations they dislike
+    except (*_DISLIKED, SafetensorError) as error:
         raise fail(f"{archive} cannot be used: {type(error).__name__}: {error}") from error

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 _GRACE = 0.5
 _START_SECONDS = 120
 _LONGEST_HEADER = 1 << 22
+# Of shared memory, from one video to the next: to make it anew takes longer than to fill it.
+_KEPT_BYTES = 32 << 20
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from videopure.handler.decoding import main; main(int(sys.argv[1]))"
@@ -125,7 +127,8 @@ class Decoder:
         for attempt in range(2):
             reader = self._reader or self._new_reader()
             try:
-                os.ftruncate(self._memory, 0)  # of the last video nothing is left
+                if os.fstat(self._memory).st_size > _KEPT_BYTES:
+                    os.ftruncate(self._memory, _KEPT_BYTES)
                 os.pwrite(self._memory, data, 0)
                 reader.send_bytes(request)
                 return reader

@@ -2,20 +2,18 @@
 
 `Decoder` in `videopure.handler.decoder` starts it as `main`, which loads what decoding takes once,
 and then forks a reader when it is asked to: a reader that was killed has a successor
-within milliseconds. Requests and answers are JSON; videos
-and frames are plain bytes in shared memory. Imports nothing of the models.
+within milliseconds. Requests and answers are JSON; videos and frames are plain bytes in shared
+memory. Imports nothing of the models.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
 import resource
 import signal
 import socket
-import sys
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
@@ -59,10 +57,6 @@ def main(descriptor: int) -> None:
 
 
 def _load() -> None:
-    # The room's front door would load diffusers and transformers: seconds, and memory.
-    spec = importlib.util.find_spec("videopure.purifier")
-    assert spec is not None
-    sys.modules["videopure.purifier"] = importlib.util.module_from_spec(spec)
     import torch
 
     import videopure.handler.video  # noqa: F401  before the fork

@@ -52,7 +52,7 @@ class TooSimilarError(RequestError):
 
 
 class NotAVideoError(RequestError):
-    """The bytes are no video of a supported container."""
+    """The bytes are no video of a supported container and codec."""
 
     status = 415
     phrase = "Unsupported Media Type"

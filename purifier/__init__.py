@@ -3,25 +3,29 @@
 May import nothing of ours.
 """
 
-from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
-from videopure.purifier.defended import DefendedOutput, DefendedRecogniser, Verdict, Vote
-from videopure.purifier.flow import DISFlow, FlowEstimator, RAFTFlow, load_flow
-from videopure.purifier.guidance import Guidance
-from videopure.purifier.methods import METHODS, Method
-from videopure.purifier.one_look import OneLook
-from videopure.purifier.pipeline import VideoPureOutput, VideoPurePipeline
-from videopure.purifier.randomisation import Randomisation
-from videopure.purifier.recognisers import (
-    NetworkRecogniser,
-    ProgramRecogniser,
-    Recogniser,
-    TorchvisionRecogniser,
-    TransformersRecogniser,
-    load_recogniser,
-)
-from videopure.purifier.settings import PurifySettings, Speed, VotesMode
-from videopure.purifier.shortcuts import FAST, Shortcuts
-from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videopure.purifier.clip import Framing, prepare_clip, sample_frame_indices
+    from videopure.purifier.defended import DefendedOutput, DefendedRecogniser, Verdict, Vote
+    from videopure.purifier.flow import DISFlow, FlowEstimator, RAFTFlow, load_flow
+    from videopure.purifier.guidance import Guidance
+    from videopure.purifier.methods import METHODS, Method
+    from videopure.purifier.one_look import OneLook
+    from videopure.purifier.pipeline import VideoPureOutput, VideoPurePipeline
+    from videopure.purifier.randomisation import Randomisation
+    from videopure.purifier.recognisers import (
+        NetworkRecogniser,
+        ProgramRecogniser,
+        Recogniser,
+        TorchvisionRecogniser,
+        TransformersRecogniser,
+        load_recogniser,
+    )
+    from videopure.purifier.settings import PurifySettings, Speed, VotesMode
+    from videopure.purifier.shortcuts import FAST, Shortcuts
+    from videopure.purifier.suspicion import calibrate_threshold, suspicion_score
 
 __version__ = "1.0.0"
 
@@ -58,3 +62,35 @@ __all__ = [
     "sample_frame_indices",
     "suspicion_score",
 ]
+
+# The files of these names. They load diffusers and the models' code: seconds and memory, which the
+# process that decodes videos, and whoever needs a setting alone, can do without.
+_HOMES = {
+    "clip": ("Framing", "prepare_clip", "sample_frame_indices"),
+    "defended": ("DefendedOutput", "DefendedRecogniser", "Verdict", "Vote"),
+    "flow": ("DISFlow", "FlowEstimator", "RAFTFlow", "load_flow"),
+    "guidance": ("Guidance",),
+    "methods": ("METHODS", "Method"),
+    "one_look": ("OneLook",),
+    "pipeline": ("VideoPureOutput", "VideoPurePipeline"),
+    "randomisation": ("Randomisation",),
+    "recognisers": (
+        "NetworkRecogniser",
+        "ProgramRecogniser",
+        "Recogniser",
+        "TorchvisionRecogniser",
+        "TransformersRecogniser",
+        "load_recogniser",
+    ),
+    "settings": ("PurifySettings", "Speed", "VotesMode"),
+    "shortcuts": ("FAST", "Shortcuts"),
+    "suspicion": ("calibrate_threshold", "suspicion_score"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use."""
+    for file, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{file}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

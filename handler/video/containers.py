@@ -114,7 +114,8 @@ _ENCRYPTED = re.compile(
     re.DOTALL,
 )
 # QuickTime's compressed movie header, which nobody writes any more: it may unpack to gigabytes.
-_PACKED_HEADER = re.compile(rb"cmov.{4}dcom", re.DOTALL)
+# The size of a box stands before its name, or in 64 bits after it.
+_PACKED_HEADER = re.compile(rb"cmov(?:.{8})?.{4}dcom", re.DOTALL)
 
 
 def demuxers() -> str:

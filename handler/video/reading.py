@@ -15,6 +15,7 @@ from videopure.format.limits import Limits
 from videopure.handler.errors import TooLargeError, UnusableVideoError
 from videopure.handler.memory import is_out_of_memory
 from videopure.handler.video.clock import Clock
+from videopure.handler.video.codecs import decoders
 from videopure.handler.video.containers import (
     Source,
     check_header,
@@ -29,7 +30,11 @@ from videopure.handler.video.streams import choose_stream
 
 __all__ = ["Budget", "OpenVideo", "Shown", "Survey", "open_video"]
 
-_OPEN_OPTIONS = {"format_whitelist": demuxers(), "protocol_whitelist": "none"}
+_OPEN_OPTIONS = {
+    "format_whitelist": demuxers(),
+    "protocol_whitelist": "none",
+    "codec_whitelist": decoders(),  # opening decodes a little where headers do not tell enough
+}
 # A frame may take two packets: interlaced H.264 has one for each field, and VP8 hidden frames.
 _PACKETS_A_FRAME = 2
 

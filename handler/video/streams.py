@@ -7,6 +7,7 @@ from typing import Any
 import av
 
 from videopure.handler.errors import NotAVideoError, UnusableVideoError
+from videopure.handler.video.codecs import check_codec
 
 __all__ = ["choose_stream"]
 
@@ -18,7 +19,7 @@ def choose_stream(container: Any) -> tuple[Any, list[str]]:
     flagged as default before the rest: the still of an animated AVIF is not its animation.
 
     Raises:
-        NotAVideoError, UnusableVideoError: if there is none, or its codec is unknown.
+        NotAVideoError, UnusableVideoError: if there is none, or its codec is unknown or not read.
     """
     flags = av.stream.Disposition
     hidden = flags.attached_pic | flags.timed_thumbnails
@@ -30,9 +31,11 @@ def choose_stream(container: Any) -> tuple[Any, list[str]]:
         raise UnusableVideoError("the video's codec is unknown, or its header is damaged")
     moving = [stream for stream in known if stream.frames != 1] or known
     default = [stream for stream in moving if stream.disposition & flags.default] or moving
+    chosen = default[0]
+    check_codec(chosen.codec_context.codec.canonical_name)
     if len(moving) == 1:
-        return default[0], []
-    return default[0], [
+        return chosen, []
+    return chosen, [
         f"the file has {len(moving)} video streams: the one that players show, stream "
-        f"{default[0].index}, was looked at and no other"
+        f"{chosen.index}, was looked at and no other"
     ]

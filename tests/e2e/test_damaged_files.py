@@ -14,6 +14,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.authorization import operator
 from tests.support.damage import damaged_files
 from tests.support.videos import encode, frames
 from videopure.client.api import VideoPureClient
@@ -43,7 +44,11 @@ def post(server: TorchServe, body: bytes, content_type: str) -> tuple[int, dict[
     answer = requests.post(
         f"{client.inference_url}/predictions/{client.model}",
         data=body,
-        headers={"Authorization": f"Bearer {key}", "Content-Type": content_type},
+        headers={
+            "Authorization": f"Bearer {key}",
+            "Content-Type": content_type,
+            **operator(server),
+        },
         timeout=120,
     )
     shape = Answer if answer.status_code == 200 else ErrorAnswer

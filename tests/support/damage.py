@@ -18,6 +18,8 @@ from tests.support.numbered import mux, numbered_frames
 from tests.support.videos import encode, frames
 
 __all__ = [
+    "DAMAGES",
+    "box",
     "damaged_files",
     "endless_index",
     "inflated_header",
@@ -105,8 +107,8 @@ def inflated_header(megabytes: int) -> bytes:
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
     unpacked_size = struct.pack(">I", megabytes << 20)
-    header = _box(b"dcom", b"zlib") + _box(b"cmvd", unpacked_size + packed)
-    return _box(b"ftyp", b"qt  \0\0\0\0qt  ") + _box(b"moov", _box(b"cmov", header))
+    header = box(b"dcom", b"zlib") + box(b"cmvd", unpacked_size + packed)
+    return box(b"ftyp", b"qt  \0\0\0\0qt  ") + box(b"moov", box(b"cmov", header))
 
 
 def lying_pictures(width: int, height: int) -> bytes:
@@ -135,10 +137,10 @@ def referring_movie(mov: bytes, target: str) -> bytes:
     record = bytes(50) + b"\1x" + bytes(62 + 16) + struct.pack(">HH", 1, 1) + bytes(16)
     record += struct.pack(">HH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
     alias = struct.pack(">I", 0) + record.ljust(150, b"\0")
-    entries = struct.pack(">II", 0, 1) + _box(b"alis", alias)
+    entries = struct.pack(">II", 0, 1) + box(b"alis", alias)
     start = mov.index(b"dref") - 4
     (size,) = struct.unpack_from(">I", mov, start)
-    references = _box(b"dref", entries)
+    references = box(b"dref", entries)
     movie = bytearray(mov[:start] + references + mov[start + size :])
     for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
         at = movie.index(name) - 4
@@ -147,7 +149,7 @@ def referring_movie(mov: bytes, target: str) -> bytes:
     return bytes(movie)
 
 
-def _box(name: bytes, body: bytes) -> bytes:
+def box(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body) + 8, name) + body
 
 
@@ -164,7 +166,7 @@ def damaged_files(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     for number in range(count - len(lies)):
         rng = random.Random(f"{seed}-{number}")
         name = names[number % len(names)]
-        damage = (_cut, _flip, _splice, _blank)[number // len(names) % 4]
+        damage = DAMAGES[number // len(names) % len(DAMAGES)]
         other = whole[rng.choice(names)]
         yield f"{number}-{damage.__name__[1:]}-{name}", damage(whole[name], other, rng)
 
@@ -203,3 +205,7 @@ def _blank(data: bytes, other: bytes, rng: random.Random) -> bytes:
     start = rng.randrange(len(data))
     end = min(len(data), start + rng.randrange(1, 2000))
     return data[:start] + bytes(end - start) + data[end:]
+
+
+# What is done to a file: it, another one, and what decides.
+DAMAGES = (_cut, _flip, _splice, _blank)

@@ -3,7 +3,6 @@
 import base64
 import socket
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -47,17 +46,6 @@ def ask(service: VideoPureService, row: dict[str, Any]) -> tuple[int, dict[str, 
 def test_whole_files_are_answered(service: VideoPureService) -> None:
     for name, data in whole_files().items():
         assert ask(service, {"video": data, "purify": b"false"})[0] == 200, name
-
-
-def test_damaged_files_are_never_a_fault_of_the_server(service: VideoPureService) -> None:
-    """Some damage leaves a video that can be shown: those are answered, the others refused."""
-    statuses: Counter[int] = Counter()
-    for name, data in damaged_files(120):
-        status, body = ask(service, {"video": data, "purify": b"false"})
-        assert status in (200, 413, 415, 422), (name, body)
-        statuses[status] += 1
-    assert statuses[422] > 30
-    assert statuses[200] > 5
 
 
 @pytest.mark.parametrize(
@@ -133,7 +121,7 @@ options = st.dictionaries(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(options)
 def test_any_options_are_answered_or_named(

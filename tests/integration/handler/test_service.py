@@ -156,6 +156,24 @@ def test_clips_of_several_requests_share_micro_batches(service: VideoPureService
     assert "12 are looked at" in replies[0].body["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"votes": b"full"},
+        {"inversion_steps": b"0"},
+        {"method": b"ddim"},
+        {"purify": b"false"},
+    ],
+)
+def test_only_clips_of_the_same_options_are_computed_together(
+    service: VideoPureService, option: dict[str, bytes]
+) -> None:
+    row = {"video": VIDEOS[0]}
+    for rows, sizes in (([row, row], [2]), ([row, {**row, **option}], [1, 1])):
+        batch = service.answer(rows, ["a", "b"])
+        assert [micro_batch.size for micro_batch in batch.micro_batches] == sizes
+
+
 def test_each_clip_draws_noise_of_its_own(service: VideoPureService) -> None:
     still = bytearray(encode(frames(1, 16, 24).repeat(8, 0), "matroska", "ffv1", "bgr0"))
     row = {"video": still, "clips": b"2", "method": b"ddpm", "seed": b"5"}

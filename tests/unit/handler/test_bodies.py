@@ -82,6 +82,7 @@ def test_packed_bodies_are_unpacked(coding: str, pack: Any) -> None:
         (b"[" * 99_000, {}, InvalidRequestError, "nested too deep"),
         (b'{"a":[' + b"[]," * 60_000 + b"[]]}", {}, InvalidRequestError, "more than 100000 parts"),
         (b'{"a": "\xff"}', {}, InvalidRequestError, "cannot be parsed"),
+        (b'{"a": {"\\ud800x": 1}}', {}, InvalidRequestError, "half of a pair of surrogates"),
         (b'{"a": ' + b"9" * 9_000 + b"}", {}, InvalidRequestError, "cannot be parsed"),
     ],
 )
@@ -91,6 +92,10 @@ def test_faults_are_told(
     with pytest.raises(error, match=words) as caught:
         opened(body, **headers)
     assert len(str(caught.value)) < 500
+
+
+def test_characters_in_escapes_are_read() -> None:
+    assert opened(b'{"a": "\\ud83d\\ude00 \\u00e9"}') == {"a": "\U0001f600 é"}
 
 
 @pytest.mark.parametrize(

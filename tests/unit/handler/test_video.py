@@ -16,10 +16,11 @@ from tests.support.damage import (
     referring_movie,
     resized_gif,
 )
+from tests.support.hostile import packed_header
 from tests.support.videos import encode, encode_hevc, frames
 from videopure.format.settings import Limits
 from videopure.handler.errors import NotAVideoError, TooLargeError, UnusableVideoError
-from videopure.handler.video import Clip, read_clip
+from videopure.handler.video import Clip, read_clip, reading
 
 pytestmark = pytest.mark.unit
 
@@ -338,18 +339,28 @@ def test_memory_that_a_file_asks_for_is_bounded() -> None:
 def test_a_compressed_header_is_not_unpacked() -> None:
     with pytest.raises(NotAVideoError, match="compressed header"):
         read(inflated_header(2))
+    with pytest.raises(NotAVideoError, match="compressed header"):
+        read(packed_header(2))
 
 
-def test_frames_that_lie_in_another_file_are_not_fetched(tmp_path: Path) -> None:
+def test_frames_that_lie_in_another_file_are_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own, secret = frames(8, *SIZE), 255 - frames(8, *SIZE)
     other, movie = tmp_path / "secret.mov", tmp_path / "movie.mov"
     other.write_bytes(encode(secret, "mov", "rawvideo", "rgb24"))
     data = referring_movie(encode(own, "mov", "rawvideo", "rgb24"), str(other))
     with pytest.raises(UnusableVideoError, match="0 of 8 frames could be"):
         read(data)
+    # Not even where another setting lets names of files through.
+    trusting = {"enable_drefs": "1", "use_absolute_path": "1"}
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)  # the name is looked up beside the movie, which lies nowhere
+        patch.setattr(reading, "_OPEN_OPTIONS", {**reading._OPEN_OPTIONS, **trusting})
+        with pytest.raises(UnusableVideoError, match="0 of 8 frames could be"):
+            read(data)
     # libav, told to, does fetch them.
     movie.write_bytes(data)
-    trusting = {"enable_drefs": "1", "use_absolute_path": "1"}
     with av.open(str(movie), options=trusting) as container:
         seen = next(container.decode(video=0)).to_ndarray(format="rgb24")
     np.testing.assert_array_equal(seen, secret[0])

@@ -16,6 +16,7 @@ from tests.support.videos import encode, frames
 from videopure.format.settings import Limits
 from videopure.handler.errors import NotAVideoError, UnusableVideoError
 from videopure.handler.video import Clip, read_clip
+from videopure.handler.video.codecs import CODECS, decoders
 from videopure.handler.video.containers import CONTAINERS, demuxers
 
 pytestmark = pytest.mark.unit
@@ -81,6 +82,39 @@ def test_the_table_is_complete_and_in_the_docs() -> None:
     rows = re.findall(r"^\| ([^|]+) \| `(\..+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
     written = [(name.strip(), endings.replace("`", "").strip()) for name, endings in rows]
     assert written == [(c.name, c.endings) for c in CONTAINERS]
+
+
+def test_the_list_of_codecs_is_in_the_docs() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \| (`[a-z].+`) \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    written = {name: tuple(names.replace("`", "").split()) for name, names in rows}
+    assert written == CODECS
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "pix_fmt", "name"),
+    [
+        ("matroska", "snow", "yuv420p", "snow"),
+        ("avi", "zmbv", "bgr0", "zmbv"),
+        ("mov", "rpza", "rgb555le", "rpza"),
+        ("flv", "flashsv", "bgr24", "flashsv"),
+    ],
+)
+def test_a_codec_that_is_not_listed_is_refused_by_name(
+    container: str, codec: str, pix_fmt: str, name: str
+) -> None:
+    data = encode(frames(4, 32, 48), container, codec, pix_fmt)
+    with pytest.raises(NotAVideoError, match=f"the video's codec is {name}, which is not read"):
+        read(data)
+
+
+def test_opening_a_file_decodes_nothing_that_is_not_listed() -> None:
+    """FFmpeg decodes a little in opening where the header does not tell the pixels' format."""
+    data = encode(frames(4, 32, 48), "avi", "zmbv", "bgr0")
+    for whitelist, known in (({}, "bgr0"), ({"codec_whitelist": decoders()}, None)):
+        with av.open(io.BytesIO(data), options=whitelist) as container:
+            assert container.streams.video[0].codec_context.pix_fmt == known
 
 
 def wav() -> bytes:

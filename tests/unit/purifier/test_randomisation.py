@@ -11,8 +11,11 @@ from tests.parity import FIXTURE, load_pipeline
 from tests.support.models import tiny_recogniser
 from videopure.purifier import DefendedRecogniser, PurifySettings, Randomisation, VideoPurePipeline
 from videopure.purifier.methods import VideoPure
+from videopure.purifier.randomisation import make_generators
 
 pytestmark = pytest.mark.unit
+
+CPU = torch.device("cpu")
 
 FORMS = {
     "fresh": Randomisation(fresh_noise=True, eta=1.0),
@@ -57,6 +60,19 @@ def test_a_clip_follows_its_own_seed_and_nothing_else(
         for other in together[2:]
     ]
     assert any(apart)
+
+
+def test_without_seeds_every_generator_begins_anew() -> None:
+    """Not even with those of the request before does one share its entropy."""
+    made = [*make_generators(None, 2, CPU), *make_generators([None, 7, 7], 3, CPU)]
+    begun = [generator.initial_seed() for generator in made]
+    assert begun[3:] == [7, 7]
+    assert len(set(begun)) == 4
+
+
+def test_shifts_go_up_and_down_and_to_both_sides() -> None:
+    drawn = Randomisation(max_shift=2).draw_shifts(100, make_generators(range(100), 100, CPU))
+    assert {down for down, _ in drawn} == {right for _, right in drawn} == {-2, -1, 0, 1, 2}
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -19,6 +19,7 @@ from videopure.purifier import (
     Shortcuts,
     VideoPurePipeline,
 )
+from videopure.purifier.shortcuts import FeatureReuse
 
 pytestmark = pytest.mark.unit
 
@@ -167,6 +168,19 @@ def test_reused_features_leave_the_unet_as_it_was_and_keep_gradients(
     assert given.grad is not None
     assert given.grad.abs().sum() > 0
     assert all("forward" not in vars(module) for module in pipeline.unet.modules())
+
+
+def test_a_forward_that_a_hook_put_there_is_put_back(pipeline: VideoPurePipeline) -> None:
+    """As accelerate's do, which move a block to the GPU while it computes."""
+    block = pipeline.unet.mid_block
+    hooked = block.forward
+    block.forward = hooked
+    try:
+        reuse = FeatureReuse(pipeline.unet, lambda latents, timestep: latents, interval=2)
+        reuse(torch.zeros(1), 0)
+        assert vars(block)["forward"] is hooked
+    finally:
+        del block.forward
 
 
 @pytest.mark.parametrize(
