@@ -24,7 +24,7 @@ from videopure.training.adversarial import (
     Validation,
 )
 from videopure.training.cards import write_card
-from videopure.training.clips import open_clips
+from videopure.training.clips import VideoClips, open_clips
 from videopure.training.loop import train_steps
 
 __all__ = ["Hardened", "harden"]
@@ -40,12 +40,14 @@ class Hardened:
         archive: the one that was written.
         before, after: shares of the validation clips that were kept.
         seconds: that training took, of earlier runs too.
+        skipped: what was wrong with each video that could not be read.
     """
 
     archive: Path
     before: Validation
     after: Validation
     seconds: float
+    skipped: tuple[str, ...] = ()
 
 
 def harden(
@@ -133,7 +135,8 @@ def harden(
             )
             _write(root, defended, record, config, out)
         state.wait_for_everyone()
-    return Hardened(out, before, after, log.seconds)
+    skipped = tuple(source.skipped.values()) if isinstance(source, VideoClips) else ()
+    return Hardened(out, before, after, log.seconds, skipped)
 
 
 class _Question:
