@@ -18,6 +18,7 @@ from videopure.cli.manage import status, workers
 from videopure.cli.predict import predict
 from videopure.cli.purify import purify
 from videopure.cli.serve import serve
+from videopure.cli.train import train
 
 __all__ = ["app", "main"]
 
@@ -47,7 +48,7 @@ def _all(
 for command in (
     *(build, inspect, verify, configure, sign),
     *(serve, predict, status, workers),
-    *(purify, doctor, evaluate, harden),
+    *(purify, doctor, evaluate, train, harden),
 ):
     app.command()(command)
 

@@ -115,7 +115,7 @@ class VideoFiles(ClipSource):
     def load(self, start: int, count: int) -> tuple[Tensor, Tensor, list[str]]:
         """See `ClipSource.load`."""
         chosen = self._files[start : start + count]
-        clips = [read_video(path, self._recogniser, self._limits) for path, _ in chosen]
+        clips = [read_video(path, self._recogniser, self._limits).frames for path, _ in chosen]
         labels = torch.tensor([label for _, label in chosen])
         return torch.stack(clips), labels, [str(path) for path, _ in chosen]
 

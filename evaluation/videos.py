@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from torch import Tensor
-
 from videopure.evaluation.store import EvaluationError
 from videopure.format.settings import Limits
 from videopure.handler.clips import read_for_recogniser
+from videopure.handler.decoder import ReadClip
 from videopure.handler.errors import RequestError
+from videopure.handler.video import Clip, read_clip
 from videopure.purifier import Recogniser
 
 __all__ = ["ClipError", "VideoFile", "find_videos", "in_words", "number_classes", "read_video"]
@@ -86,21 +86,27 @@ def number_classes(files: Sequence[VideoFile], recogniser: Recogniser) -> list[t
 
 
 def read_video(
-    path: Path, recogniser: Recogniser, limits: Limits, phase: float | None = None
-) -> Tensor:
-    """The clip [T, 3, H, W] in 0..1 that a server shows the recogniser of a video.
+    path: Path,
+    recogniser: Recogniser,
+    limits: Limits,
+    *,
+    clips: int = 1,
+    read: ReadClip = read_clip,
+) -> Clip:
+    """What a server shows the recogniser of a video.
 
     Args:
         path: of the video.
         recogniser: whose frames are taken.
         limits: of the archive; the server refuses a video beyond them, and so does this.
-        phase: where in its share of the video each frame is taken, in 0..1; see `Sampling`.
+        clips: so many times as many frames, spread evenly over the whole video.
+        read: what decodes.
 
     Raises:
         ClipError: naming the file, and saying what is wrong with it.
     """
     try:
-        return read_for_recogniser(path.read_bytes(), recogniser, limits, phase=phase).frames
+        return read_for_recogniser(path.read_bytes(), recogniser, limits, clips, read=read)
     except (OSError, RequestError) as error:
         raise ClipError(f"{path}: {error}") from error
 

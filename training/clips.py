@@ -102,7 +102,7 @@ class VideoClips:
         if path in self.skipped:
             return None
         try:
-            return read_video(path, self._recogniser, self._limits), label
+            return read_video(path, self._recogniser, self._limits).frames, label
         except ClipError as error:
             self.skipped[path] = str(error)
             return None

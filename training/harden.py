@@ -25,7 +25,7 @@ from videopure.training.adversarial import (
 )
 from videopure.training.cards import write_card
 from videopure.training.clips import VideoClips, open_clips
-from videopure.training.loop import train_steps
+from videopure.training.loop import Question, train_steps
 
 __all__ = ["Hardened", "harden"]
 
@@ -102,7 +102,7 @@ def harden(
             source = open_clips(source, defended.recogniser, labelled=labelled, limits=limits)
         trainer = AdversarialTrainer(defended, source, recipe, state, report)
         asked = {"archive": digest, "purification": str(defended.settings)}
-        question = _Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
+        question = Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
         report("Attacking it as it is")
         before = trainer.validate()
         place = (workplace or out.with_suffix(".training")) / "checkpoint.pt"
@@ -137,24 +137,6 @@ def harden(
         state.wait_for_everyone()
     skipped = tuple(source.skipped.values()) if isinstance(source, VideoClips) else ()
     return Hardened(out, before, after, log.seconds, skipped)
-
-
-class _Question:
-    """What a checkpoint is of: one of another run is refused."""
-
-    def __init__(self, asked: Mapping[str, Any]) -> None:
-        self._asked = dict(asked)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._asked
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        others = [name for name, value in self._asked.items() if state.get(name) != value]
-        if others:
-            raise ValueError(
-                f"the checkpoint is of another run, with other {', '.join(others)}: remove it, or "
-                "give another --workplace"
-            )
 
 
 def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
