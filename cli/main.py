@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from videopure.cli.build import build
+from videopure.cli.calibrate import calibrate
 from videopure.cli.configure import configure, sign
 from videopure.cli.doctor import doctor
 from videopure.cli.evaluate import evaluate
@@ -19,6 +20,7 @@ from videopure.cli.predict import predict
 from videopure.cli.purify import purify
 from videopure.cli.serve import serve
 from videopure.cli.train import train
+from videopure.cli.tune import tune
 
 __all__ = ["app", "main"]
 
@@ -48,7 +50,8 @@ def _all(
 for command in (
     *(build, inspect, verify, configure, sign),
     *(serve, predict, status, workers),
-    *(purify, doctor, evaluate, train, harden),
+    *(purify, doctor, evaluate),
+    *(train, calibrate, tune, harden),
 ):
     app.command()(command)
 

@@ -98,15 +98,19 @@ class Decoders:
 
     They are the server's: one that a damaged video breaks or keeps too long is killed, and the
     next video finds another.
+
+    Args:
+        separate: False reads in this process, which a damaged video may break.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, separate: bool = True) -> None:
+        self._separate = separate and hasattr(os, "fork")  # not on Windows
         self._mine = threading.local()
         self._all: list[Decoder] = []
 
     def read(self, data: bytes, sampling: Sampling, framing: Framing, limits: Limits) -> Clip:
         """Read a video; arguments, result and errors of `read_clip`."""
-        if not hasattr(os, "fork"):  # on Windows
+        if not self._separate:
             return read_clip(data, sampling, framing, limits)
         if not hasattr(self._mine, "decoder"):
             self._mine.decoder = Decoder()
@@ -141,7 +145,7 @@ def decode_videos(
         folder: where the clips are kept; bytes of all of them are needed on its disk.
         limits: that the server has, too.
         views: clips of each video.
-        workers: processes that decode.
+        workers: processes that decode; 0 decodes in this one.
         shown: draw a progress bar.
 
     Raises:
@@ -158,7 +162,10 @@ def decode_videos(
         pixels = _open(folder / _FRAMES, shape)
         faults = _read_done(folder / _DONE)
         left = [number for number in range(len(files)) if number not in faults]
-        with closing(Decoders()) as decoders, (folder / _DONE).open("a", encoding="utf-8") as done:
+        with (
+            closing(Decoders(workers > 0)) as decoders,
+            (folder / _DONE).open("a", encoding="utf-8") as done,
+        ):
 
             def read(number: int) -> tuple[int, str | None]:
                 path = files[number]
@@ -169,7 +176,7 @@ def decode_videos(
                     return number, str(error)
                 return number, None
 
-            pool = ThreadPoolExecutor(workers)
+            pool = ThreadPoolExecutor(max(1, workers))
             try:
                 found = pool.map(read, left)
                 hidden = not shown or not left

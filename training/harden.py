@@ -140,10 +140,12 @@ def harden(
 
 
 def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
-    """model-config.yaml as it will be: with other purification, and no threshold."""
+    """model-config.yaml as it will be: with other purification, and not calibrated."""
     config = read_yaml((root / CONFIG_NAME).read_text(encoding="utf-8"), CONFIG_NAME) or {}
     section = dict(config.get("videopure") or {})
+    section.pop("calibration", None)
     changed = {**(section.get("purification") or {}), **purification, "suspicion_threshold": None}
+    changed.pop("change_threshold", None)
     return {**config, "videopure": {**section, "purification": changed}}
 
 

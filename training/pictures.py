@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["learning_curve", "purified_samples"]
+from videopure.training.intervals import false_alarm_interval
+
+if TYPE_CHECKING:
+    from videopure.training.calibrate import Threshold
+    from videopure.training.tune import Found
+
+__all__ = ["alarm_curve", "learning_curve", "purified_samples", "trade_off"]
 
 DPI = 130
 INK, BLUE, ORANGE, PALE = "#22262b", "#0b63ce", "#d55e00", "#c9ced6"
@@ -49,6 +55,46 @@ def purified_samples(clips: Tensor, noisy: Tensor, purified: Tensor) -> bytes:
             place.set_xticks([])
             place.set_yticks([])
         row[0].set_ylabel(name, fontsize=8)
+    return png(figure)
+
+
+def alarm_curve(scores: Tensor, chosen: Threshold) -> bytes:
+    """The share of clean clips that is called adversarial at every threshold."""
+    ordered = scores.sort().values
+    count = len(ordered)
+    above = [count - 1 - k for k in range(count)]
+    spans = [false_alarm_interval(k, count) for k in above]
+    figure, axes = axes_of(6.4, 3.6)
+    at = ordered.tolist()
+    axes.step(at, [100 * k / count for k in above], where="post", color=BLUE, label="clean clips")
+    low, high = ([100 * span[side] for span in spans] for side in (0, 1))
+    axes.fill_between(at, low, high, step="post", color=PALE, label="95 % interval for others")
+    axes.axvline(chosen.value, color=ORANGE, label=f"chosen, for {chosen.aim:.1%}")
+    axes.set_xlabel("threshold of suspicion")
+    axes.set_ylabel("% of clean clips above")
+    axes.set_ylim(0, 100)
+    axes.legend(frameon=False, fontsize=8)
+    return png(figure)
+
+
+def trade_off(found: Sequence[Found], best: Found) -> bytes:
+    """What each setting keeps of attacked and of clean clips, against what it costs."""
+    figure, axes = axes_of(7.2, 4.2)
+    for name, colour, marker in (("clean", BLUE, "o"), ("attacked", ORANGE, "s")):
+        shares = [100 * getattr(one, name) / one.clips for one in found]
+        costs = [one.milliseconds for one in found]
+        axes.scatter(costs, shares, color=colour, marker=marker, s=18, label=name)
+    for one in found:
+        weight = "bold" if one is best else "normal"
+        at = (one.milliseconds, 100 * one.attacked / one.clips)
+        axes.annotate(
+            one.choice.name, at, (3, -9), textcoords="offset points", size=6, weight=weight
+        )
+    axes.set_xscale("log")
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("milliseconds a clip")
+    axes.set_ylabel("% of clips answered rightly")
+    axes.legend(frameon=False, fontsize=8)
     return png(figure)
 
 

@@ -109,7 +109,7 @@ def train(
         views: clips that are taken of each video.
         precision: see `half_dtype`.
         licence: of the trained model, for its card.
-        workers: processes that decode, and threads that make batches.
+        workers: processes that decode, and threads that make batches; 0 does both in this one.
         workplace: folder of clips, checkpoint, log and pictures; beside `out` by default.
         state: this process among several.
         report: told each step as it begins.

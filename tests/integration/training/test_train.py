@@ -94,10 +94,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 
     monkeypatch.setattr(unet.UNetTrainer, "step", broken)
     with pytest.raises(KeyboardInterrupt):
-        train(videos, RECOGNISER, out, RECIPE, views=2, report=stop)
+        train(videos, RECOGNISER, out, RECIPE, views=2, report=stop, workers=0)
     assert not out.exists()
     monkeypatch.setattr(unet.UNetTrainer, "step", whole)
-    result = train(videos, RECOGNISER, out, RECIPE, views=2)
+    result = train(videos, RECOGNISER, out, RECIPE, views=2, workers=0)
     assert result.found.log.resumed == 1
     name = "unet/diffusion_pytorch_model.safetensors"
     assert (out / name).read_bytes() == (trained / name).read_bytes()
@@ -105,19 +105,21 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 
 def test_a_checkpoint_of_another_run_is_refused(videos: Path, trained: Path) -> None:
     with pytest.raises(ValueError, match="another run, with other batch: remove it"):
-        train(videos, RECOGNISER, trained, replace(RECIPE, batch=1), views=2)
+        train(videos, RECOGNISER, trained, replace(RECIPE, batch=1), views=2, workers=0)
 
 
 def test_a_changed_folder_is_noticed(videos: Path, trained: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text(f"{videos}/0.mp4\n{videos}/1.mp4\n")
     with pytest.raises(ClipError, match="clips of an earlier run with other videos, shape: remove"):
-        train(listed, RECOGNISER, trained, RECIPE, views=2)
+        train(listed, RECOGNISER, trained, RECIPE, views=2, workers=0)
 
 
 def test_one_view_of_a_video_is_what_the_server_sees(videos: Path, tmp_path: Path) -> None:
     files = [videos / "0.mp4", videos / "1.mp4"]
-    clips = decode_videos(files, RECOGNISER, tmp_path / "clips", limits=Limits(), views=3)
+    clips = decode_videos(
+        files, RECOGNISER, tmp_path / "clips", limits=Limits(), views=3, workers=0
+    )
     served = read_clip(files[1].read_bytes(), 4, (16, 24), Limits()).frames
     assert torch.equal(clips.frames[1, 1], (served * 255).round().byte())
     shown, _ = clips.batch(8, torch.Generator().manual_seed(0))
@@ -133,11 +135,11 @@ def test_one_view_of_a_video_is_what_the_server_sees(videos: Path, tmp_path: Pat
 def test_decoding_goes_on_where_it_was_stopped(videos: Path, tmp_path: Path) -> None:
     files = sorted(videos.glob("*.mp4"))
     place = tmp_path / "clips"
-    first = decode_videos(files, RECOGNISER, place, limits=Limits())
+    first = decode_videos(files, RECOGNISER, place, limits=Limits(), workers=0)
     lines = (place / "videos.jsonl").read_text().splitlines(keepends=True)
     # As a kill leaves it: three videos done, the line of the fourth cut.
     (place / "videos.jsonl").write_text("".join(lines[:3]) + lines[3][:2])
-    again = decode_videos(files, RECOGNISER, place, limits=Limits())
+    again = decode_videos(files, RECOGNISER, place, limits=Limits(), workers=0)
     assert torch.equal(first.frames, again.frames)
     assert again.skipped == first.skipped
     assert len((place / "videos.jsonl").read_text().splitlines()) == len(files)
@@ -154,7 +156,7 @@ def test_a_codec_of_ones_own_is_kept_as_it_is(videos: Path, tmp_path: Path) -> N
     codec.save_pretrained(tmp_path / "codec")
     recipe = replace(RECIPE, steps=1)
     out = tmp_path / "purifier"
-    train(videos, RECOGNISER, out, recipe, codec=tmp_path / "codec", views=1)
+    train(videos, RECOGNISER, out, recipe, codec=tmp_path / "codec", views=1, workers=0)
     kept = AutoencoderTiny.from_pretrained(out / "vae", torch_dtype=torch.float16)
     for name, weight in codec.half().state_dict().items():
         assert torch.equal(kept.state_dict()[name], weight)
@@ -175,7 +177,7 @@ def test_what_cannot_be_trained_is_said_first(
 ) -> None:
     asked = {"videos": videos, "recogniser": RECOGNISER, "out": tmp_path / "out", **changes}
     with pytest.raises(ValueError, match=message):
-        train(**asked, recipe=RECIPE)
+        train(**asked, recipe=RECIPE, workers=0)
     assert not (tmp_path / "out").exists()
 
 
@@ -190,4 +192,6 @@ def test_a_full_disk_is_said_before_anything_is_decoded(
 
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(EvaluationError, match="is full"):
-        decode_videos([videos / "0.mp4"] * 2, RECOGNISER, tmp_path / "clips", limits=Limits())
+        decode_videos(
+            [videos / "0.mp4"] * 2, RECOGNISER, tmp_path / "clips", limits=Limits(), workers=0
+        )
