@@ -30,7 +30,7 @@ from videopure.training.compact import SIZES, Size, assemble, fit_codec
 from videopure.training.decoded import DecodedClips, decode_videos
 from videopure.training.loop import Question, step_generator
 from videopure.training.pictures import learning_curve, purified_samples
-from videopure.training.precision import Precision
+from videopure.training.precision import Precision, half_dtype
 from videopure.training.unet import (
     TrainedUNet,
     UNetRecipe,
@@ -123,6 +123,7 @@ def train(
     _check_out(out)
     chosen = _check_size(recogniser, size, codec)
     state = state or PartialState(cpu=not torch.cuda.is_available())
+    half_dtype(precision, state.device)  # says what the chip does not have
     place = workplace or out.with_name(f"{out.name}.training")
     files = [file.path for file in find_videos(videos, labelled=False)]
     report(f"Reading {len(files)} videos")
