@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,11 +41,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def archive(tiny_archive: Path, tmp_path: Path) -> Path:
-    copied: Path = shutil.copy(tiny_archive, tmp_path / "videopure.mar")
-    return copied
+    return Path(shutil.copy(tiny_archive, tmp_path / "videopure.mar"))
 
 
-def answered(archive: Path, video: Path) -> dict[str, object]:
+def answered(archive: Path, video: Path) -> dict[str, Any]:
     """What a worker of the archive answers, in full."""
     configure_archive(archive, {"videopure": {"policy": {"answer": "full"}}})
     with unpacked(archive) as root:
