@@ -185,7 +185,7 @@ def _calibrated(settings: HandlerSettings, changed: Mapping[str, Any]) -> bool:
         return settings.outdated_calibration is None
     section = "videopure.purification."
     keys = {key.removeprefix(section) for key in changed if key.startswith(section)}
-    return not keys or "suspicion_threshold" in keys
+    return keys <= {"change_threshold"} or "suspicion_threshold" in keys
 
 
 def _device(gpu_id: int | str | None) -> torch.device:
