@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -227,7 +228,7 @@ def score_clips(
     """
     suspicion: list[float] = []
     change: list[float] = []
-    for shown in track(batches, description="clean clips", total=None):
+    for shown in track(batches, "clean clips", console=Console(stderr=True)):
         for verdict in defended.answer(shown).verdicts:
             if verdict.suspicion is not None and verdict.change is not None:
                 suspicion.append(verdict.suspicion)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from torch import Generator, Tensor
 
@@ -179,8 +180,8 @@ def decode_videos(
             pool = ThreadPoolExecutor(max(1, workers))
             try:
                 found = pool.map(read, left)
-                hidden = not shown or not left
-                for number, fault in track(found, "reading", len(left), disable=hidden):
+                console = Console(stderr=True, quiet=not shown or not left)
+                for number, fault in track(found, "reading", len(left), console=console):
                     faults[number] = fault
                     done.write(json.dumps([number, fault]) + "\n")
                     done.flush()

@@ -136,5 +136,6 @@ def _save(parts: Mapping[str, Any], log: StageLog, step: int, checkpoint: Path) 
         "step": step,
     }
     part_file = checkpoint.with_suffix(".part")
-    torch.save(state, part_file)
+    with part_file.open("wb") as file:  # torch by itself does not say that the disk is full
+        torch.save(state, file)
     part_file.replace(checkpoint)
