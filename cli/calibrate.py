@@ -53,10 +53,13 @@ def calibrate(
     hold for the archive's models and settings as they are: calibrate again when they change.
     """
     with errors.status("Loading torch"):
+        from videopure.evaluation.report.html import check_tools
         from videopure.training.calibrate import calibrate as find
         from videopure.training.pictures import alarm_curve
 
     try:
+        if picture is not None:
+            check_tools()
         found = find(
             archive,
             videos,

@@ -63,10 +63,13 @@ def tune(
     are chosen on: evaluate on other clips afterwards.
     """
     with errors.status("Loading torch"):
+        from videopure.evaluation.report.html import check_tools
         from videopure.training.pictures import trade_off
         from videopure.training.tune import tune as try_settings
 
     try:
+        if picture is not None:
+            check_tools()
         tuned = try_settings(
             archive,
             videos,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
+from videopure.evaluation.report.html import check_tools
 from videopure.training.intervals import false_alarm_interval
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def purified_samples(clips: Tensor, noisy: Tensor, purified: Tensor) -> bytes:
     shown = [part[:, middle].permute(0, 2, 3, 1) for part in (clips, noisy, purified)]
     shown.append((0.5 + _GAIN * (shown[2] - shown[0])).clamp(0, 1))
     names = ("as it came", "with noise", "purified", f"difference x{_GAIN}")
-    figure = Figure(figsize=(1.3 * len(clips) + 1, 5.4), layout="constrained")
+    figure = _figure(1.3 * len(clips) + 1, 5.4)
     rows = figure.subplots(len(names), len(clips), squeeze=False)
     for row, name, frames in zip(rows, names, shown, strict=True):
         for place, frame in zip(row, frames, strict=True):
@@ -98,9 +98,9 @@ def trade_off(found: Sequence[Found], best: Found) -> bytes:
     return png(figure)
 
 
-def axes_of(width: float, height: float) -> tuple[Figure, Any]:
+def axes_of(width: float, height: float) -> tuple[Any, Any]:
     """A figure of inches, and its axes."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _figure(width, height)
     axes = figure.add_subplot()
     axes.tick_params(labelsize=8, colors=INK, length=3)
     for side in ("top", "right"):
@@ -108,7 +108,14 @@ def axes_of(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def png(figure: Figure) -> bytes:
+def _figure(width: float, height: float) -> Any:
+    check_tools()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def png(figure: Any) -> bytes:
     """The bytes of a figure, the same each time."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})

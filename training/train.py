@@ -19,6 +19,7 @@ from videopure.archive.recognisers import find_recogniser, store_recogniser
 from videopure.archive.spec import BuildSpec
 from videopure.archive.staging import Staging
 from videopure.evaluation.metrics import psnr
+from videopure.evaluation.report.html import check_tools
 from videopure.evaluation.store import disk_faults
 from videopure.evaluation.videos import find_videos
 from videopure.format.settings import Limits
@@ -116,8 +117,10 @@ def train(
 
     Raises:
         ClipError: if the videos cannot be trained on.
+        EvaluationError: if what draws pictures is not installed, or the disk is full.
         ValueError: naming what else cannot be used.
     """
+    check_tools()  # for the pictures, before hours of training
     recipe = recipe or UNetRecipe()
     recipe = replace(recipe, warm_up=min(recipe.warm_up, recipe.steps // 10))
     _check_out(out)
