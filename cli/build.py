@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from videopure.cli.inspect import fit_lines
+from videopure.cli.inspect import alarm_line, fit_lines
 from videopure.cli.options import ARCHIVE, AsJson
 from videopure.cli.terminal import console, errors, fail
 
@@ -112,7 +112,7 @@ def build(
         print(json.dumps(_as_json(built, summary)))
         return
     console.print(f"Built {built} ({summary.size / 1e6:.1f} MB)")
-    for line in fit_lines(summary):
+    for line in (*fit_lines(summary), alarm_line(summary)):
         console.print(line, highlight=False)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from videopure.cli.inspect import alarm_line
 from videopure.cli.options import ARCHIVE, AsJson
 from videopure.cli.terminal import console, errors, fail
 
@@ -58,6 +59,8 @@ def configure(
         console.print(f"{archive} has the settings it was built with")
     for key, (before, now) in summary.changed.items():
         console.print(f"{key}: {now} (built with: {before})", highlight=False)
+    if summary.config.videopure.outdated_calibration:
+        errors.print(f"Warning: {alarm_line(summary)}", highlight=False)
 
 
 def _set(changes: dict[str, Any], line: str) -> dict[str, Any]:

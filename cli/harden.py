@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from videopure.cli.options import ARCHIVE
-from videopure.cli.terminal import console, errors, fail
+from videopure.cli.terminal import console, errors, fail, tell_skipped
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
     from videopure.training.harden import Hardened
@@ -166,6 +166,7 @@ def harden(
         errors.print("Stopped. Run the same command to go on.")
         raise typer.Exit(STOPPED) from None
     _print(result, recipe.validation_steps, recipe.validation_epsilon, output)
+    tell_skipped(result.skipped)
 
 
 def _print(result: Hardened, steps: int, epsilon: float, output: Console) -> None:

@@ -16,7 +16,7 @@ from videopure.cli.terminal import console, errors, fail
 if TYPE_CHECKING:  # imports torch, which takes seconds
     from videopure.format.opening import ArchiveSummary
 
-__all__ = ["fit_lines", "inspect", "verify"]
+__all__ = ["alarm_line", "fit_lines", "inspect", "verify"]
 
 Archive = Annotated[Path, typer.Argument(help="Archive, or the folder of one.")]
 
@@ -74,6 +74,25 @@ def verify(
         console.print(line, highlight=False)
 
 
+def alarm_line(summary: ArchiveSummary) -> str:
+    """Whether clips are called adversarial, and how to have it so."""
+    settings = summary.config.videopure
+    threshold = settings.purification.suspicion_threshold
+    if threshold is None:
+        return (
+            "the alarm is off: no clip is called adversarial. To turn it on: videopure calibrate "
+            "CLEAN_VIDEOS --archive ARCHIVE"
+        )
+    if settings.outdated_calibration:
+        return (
+            f"the alarm is off: its thresholds were {settings.outdated_calibration}. To have it "
+            "back: videopure calibrate"
+        )
+    made = settings.calibration
+    on = f", for {made.false_alarms:.1%} false alarms by {made.clips} clips" if made.clips else ""
+    return f"the alarm is on: suspicion above {threshold:g} is called adversarial{on}"
+
+
 def fit_lines(summary: ArchiveSummary) -> Iterator[str]:
     """What the models weigh, and what a clip took when it was built."""
     components = summary.manifest.components.values()
@@ -110,6 +129,7 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
         where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
         yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
     yield from fit_lines(summary)
+    yield alarm_line(summary)
     for hard in manifest.hardening:
         yield (
             f"hardened: {hard.train} through {hard.method}, {hard.recipe['clips']} clips of "

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from videopure.cli.build import build
+from videopure.cli.calibrate import calibrate
 from videopure.cli.configure import configure, sign
 from videopure.cli.doctor import doctor
 from videopure.cli.evaluate import evaluate
@@ -18,6 +19,8 @@ from videopure.cli.manage import status, workers
 from videopure.cli.predict import predict
 from videopure.cli.purify import purify
 from videopure.cli.serve import serve
+from videopure.cli.train import train
+from videopure.cli.tune import tune
 
 __all__ = ["app", "main"]
 
@@ -47,7 +50,8 @@ def _all(
 for command in (
     *(build, inspect, verify, configure, sign),
     *(serve, predict, status, workers),
-    *(purify, doctor, evaluate, harden),
+    *(purify, doctor, evaluate),
+    *(train, calibrate, tune, harden),
 ):
     app.command()(command)
 

@@ -166,6 +166,7 @@ def evidence_names(files: Sequence[Path]) -> list[str]:
 def _print(answers: Iterator[tuple[Path, Result]], *, as_json: bool, as_csv: bool) -> bool:
     """Print the answers as they come (a table: at the end); whether one failed."""
     failed = False
+    warned: list[str] = []
     table = _table()
     writer = csv.DictWriter(sys.stdout, _CSV_FIELDS, lineterminator="\n")
     if as_csv:
@@ -179,8 +180,12 @@ def _print(answers: Iterator[tuple[Path, Result]], *, as_json: bool, as_csv: boo
             writer.writerow({"file": str(file), **_csv_row(answer)})
         else:
             table.add_row(str(file), *_cells(answer))
+        if isinstance(answer, Answer):
+            warned += [f"{file}: {warning}" for warning in answer.warnings]
     if not (as_json or as_csv):
         console.print(table)
+        for warning in warned:
+            errors.print(f"Warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     return failed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from videopure.cli.rewrite import Rewritten
-    from videopure.purifier import DefendedRecogniser
+    from videopure.format.loading import LoadedArchive
 
 __all__ = ["purify"]
 
@@ -58,7 +58,8 @@ def purify(
     if not archive.exists():
         raise fail(f"there is no archive {archive}: build it with `videopure build`")
     with errors.status("Loading the models"):
-        defended = _load(archive, _device(device))
+        loaded = _load(archive, _device(device))
+    defended = loaded.defended
     together = window or defended.recogniser.num_frames
     part = target.with_name(f".{target.name}.part{target.suffix}")
     try:
@@ -76,6 +77,9 @@ def purify(
         raise fail(str(error)) from error
     finally:
         part.unlink(missing_ok=True)
+    unlike = _unlike(source, loaded)
+    if unlike:
+        written = replace(written, warnings=[*written.warnings, unlike])
     _tell(target, written, as_json=as_json)
 
 
@@ -94,6 +98,27 @@ def _tell(target: Path, written: Rewritten, *, as_json: bool) -> None:
         errors.print(f"Warning: {warning}", highlight=False, soft_wrap=True)
 
 
+def _unlike(source: Path, loaded: LoadedArchive) -> str | None:
+    """A warning where the purifier does not know such clips; it is a clip as the server sees it."""
+    from videopure.evaluation.videos import ClipError, read_video
+
+    defended, settings = loaded.defended, loaded.settings
+    threshold = settings.purification.change_threshold
+    if threshold is None or settings.outdated_calibration:
+        return None
+    try:
+        clip = read_video(source, defended.recogniser, settings.limits)
+    except ClipError:  # longer than the server's limits allow
+        return None
+    (verdict,) = defended.answer(clip.frames[None]).verdicts
+    if verdict.change is None or verdict.change <= threshold:
+        return None
+    return (
+        "the video is unlike those that the purifier knows, and purification may have taken away "
+        "what matters in it: look at the copy before you use it"
+    )
+
+
 def _device(name: str | None) -> torch.device:
     import torch
 
@@ -106,7 +131,7 @@ def _device(name: str | None) -> torch.device:
     return chosen
 
 
-def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
+def _load(archive: Path, device: torch.device) -> LoadedArchive:
     """The archive's models, checked against its manifest."""
     from safetensors import SafetensorError
 
@@ -115,7 +140,7 @@ def _load(archive: Path, device: torch.device) -> DefendedRecogniser:
     from videopure.format.settings import SettingsError
 
     try:
-        return load_archive(archive, device).defended
+        return load_archive(archive, device)
     except (ManifestError, SettingsError, OSError) as error:
         raise fail(f"{archive} cannot be used: {error}") from error
     except (*_DISLIKED, SafetensorError) as error:

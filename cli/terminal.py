@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["console", "errors", "fail"]
+__all__ = ["console", "errors", "fail", "tell_skipped"]
 
 console = Console()
 errors = Console(stderr=True)
@@ -16,3 +18,13 @@ def fail(message: str, code: int = 1) -> typer.Exit:
     """Print an error; returns the exit with `code` that the caller is to raise."""
     errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
     return typer.Exit(code)
+
+
+def tell_skipped(faults: Sequence[str]) -> None:
+    """Name the videos that could not be read, each with what is wrong with it."""
+    if not faults:
+        return
+    count = "1 video" if len(faults) == 1 else f"{len(faults)} videos"
+    errors.print(f"Skipped {count} that cannot be read:", highlight=False)
+    for fault in faults:
+        errors.print(f"  {fault}", highlight=False, markup=False, soft_wrap=True)

@@ -13,10 +13,10 @@ import platform
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from diffusers import UNet3DConditionModel
+from accelerate import PartialState
 from rich.console import Console
 from torch import nn
 
@@ -25,7 +25,6 @@ from videopure.motions import BUNDLE
 from videopure.motions.bundle_files import (
     BundleSettings,
     load_defended,
-    make_scheduler,
     save_pipeline,
     save_recogniser,
 )
@@ -33,15 +32,11 @@ from videopure.motions.clips import CLASSES, Stream
 from videopure.motions.dataset import TrainingClips, load_split
 from videopure.purifier.networks.motion_recogniser import MotionResNet3d, MotionTransformer
 from videopure.purifier.networks.patch_codec import PatchCodec
-from videopure.training.loop import StageLog
+from videopure.training.compact import SIZES, assemble, fit_codec
+from videopure.training.loop import StageLog, step_generator
+from videopure.training.precision import Precision, half_dtype
 from videopure.training.recogniser import RecogniserRecipe, accuracy, train_recogniser
-from videopure.training.unet import (
-    UNetRecipe,
-    denoising_psnr,
-    fit_codec,
-    make_unet,
-    train_unet,
-)
+from videopure.training.unet import UNetRecipe, UNetTrainer, denoising_psnr, train_unet
 
 __all__ = ["STAGES", "main", "train"]
 
@@ -58,6 +53,8 @@ RECOGNISER = RecogniserRecipe(seed=101, steps=600, max_noise_sigma=0.015)
 TRANSFER = RecogniserRecipe(seed=102, steps=2200, learning_rate=1e-3)
 UNET = UNetRecipe(seed=103, steps=3600)
 TRAINING_CLIPS = 6000
+CODEC_IMAGES = 1500
+VALIDATION_CLIPS = 40
 CALIBRATION_CLIPS = 400
 
 # Chosen on the validation stream; see the model card.
@@ -72,6 +69,7 @@ class Workplace:
     bundle: Path
     device: torch.device
     compiled: bool
+    precision: Precision = "auto"
     recogniser_noise: float = RECOGNISER.max_noise_sigma
 
     @property
@@ -102,7 +100,11 @@ class Workplace:
 
 def train_codec(place: Workplace, clips: TrainingClips) -> None:
     """Fit the latent codec."""
-    codec = fit_codec(clips, CODEC_SEED, SCALING_FACTOR)
+    generator = step_generator(CODEC_SEED, 0)
+    varied, _ = clips.batch(CODEC_IMAGES, generator)
+    picks = torch.randint(varied.shape[1], (len(varied),), generator=generator)
+    images = varied[torch.arange(len(varied)), picks] * 2 - 1  # one frame of each
+    codec = fit_codec(images, SIZES["M"].patch, SIZES["M"].channels, SCALING_FACTOR)
     codec.save_pretrained(place.folder / "codec")
     frames, _ = load_split(Stream("validation"), 0, 50)
     with torch.no_grad():
@@ -125,7 +127,8 @@ def train_one_recogniser(place: Workplace, clips: TrainingClips, stage: str) -> 
         name, folder, architecture = "motion-transformer", "recogniser_transfer", {"width": 24}
         network = MotionTransformer(len(CLASSES), **architecture)
     checkpoint = place.folder / f"{stage}.pt"
-    log = train_recogniser(network, clips, recipe, checkpoint, stage, place.device)
+    half = half_dtype(place.precision, place.device)
+    log = train_recogniser(network, clips, recipe, checkpoint, stage, place.device, half)
     network.cpu()
     save_recogniser(network, name, architecture, place.bundle / folder)
     reached = accuracy(network, Stream("validation"), 400)
@@ -135,30 +138,22 @@ def train_one_recogniser(place: Workplace, clips: TrainingClips, stage: str) -> 
 def train_the_unet(place: Workplace, clips: TrainingClips) -> None:
     """Train the diffusion model and write the pipeline into the bundle."""
     torch.manual_seed(UNET.seed)
-    unet, codec, scheduler = make_unet(), _codec(place), make_scheduler()
-    mean, log = train_unet(
-        unet,
-        codec,
-        scheduler,
-        clips,
-        UNET,
-        place.folder / "unet.pt",
-        place.device,
-        compiled=place.compiled,
+    pipeline = assemble(_codec(place), "M")
+    held_out, _ = load_split(Stream("validation"), 0, VALIDATION_CLIPS)
+    state = PartialState(cpu=place.device.type == "cpu")
+    trainer = UNetTrainer(
+        *(pipeline, clips, held_out, UNET, state, place.precision), compiled=place.compiled
     )
-    save_unet(place, mean.cpu())
-    frames, _ = load_split(Stream("validation"), 0, 20)
+    found = train_unet(trainer, place.folder / "unet.pt")
+    save_pipeline(pipeline.unet.cpu(), _codec(place), place.bundle / "pipeline")
+    BundleSettings(PURIFICATION, {}).write(place.bundle)
     psnr = {
-        str(t): round(denoising_psnr(mean, codec, scheduler, frames, t, seed=0), 2)
+        str(t): round(denoising_psnr(pipeline, held_out[:20], t, seed=0), 2)
         for t in (1, 21, 41, 61, 81, 101)
     }
-    place.report("unet", {**_entry(UNET, log), "validation_one_step_psnr_db": psnr})
-
-
-def save_unet(place: Workplace, unet: UNet3DConditionModel) -> None:
-    """Write the pipeline, with uncalibrated settings, into the bundle."""
-    save_pipeline(unet, _codec(place), place.bundle / "pipeline")
-    BundleSettings(PURIFICATION, {}).write(place.bundle)
+    validated = {"validation": found.validation, "validation_one_step_psnr_db": psnr}
+    waiting = round(found.waiting, 4)
+    place.report("unet", {**_entry(UNET, found.log), "waiting": waiting, **validated})
 
 
 def calibrate(place: Workplace) -> None:
@@ -220,6 +215,12 @@ def main() -> None:
         help="compile the UNet for training: needs a C++ compiler, takes a third off every step",
     )
     parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="auto",
+        help="auto computes in bfloat16 on a GPU that has it, and in float32 elsewhere",
+    )
+    parser.add_argument(
         "--recogniser-noise",
         type=float,
         default=RECOGNISER.max_noise_sigma,
@@ -234,6 +235,7 @@ def main() -> None:
         arguments.bundle,
         device,
         arguments.compile,
+        arguments.precision,
         arguments.recogniser_noise,
     )
     train(place, tuple(arguments.stages))

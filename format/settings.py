@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import torch
@@ -23,6 +23,7 @@ from videopure.purifier import PurifySettings
 
 __all__ = [
     "DTYPES",
+    "Calibration",
     "Detail",
     "Dtype",
     "GuardedOption",
@@ -121,6 +122,16 @@ class Weights(_Section):
     flow: str | None = None
 
 
+class Calibration(_Section):
+    """What the thresholds of `purification` were found on; `videopure calibrate` writes it."""
+
+    clips: int = Field(0, ge=0, description="clean clips; 0 where nothing was calibrated")
+    false_alarms: float = Field(0.0, ge=0, lt=1, description="share of them that was aimed at")
+    settings: tuple[str, ...] = Field(
+        (), description="keys of purification that were not left to their defaults"
+    )
+
+
 class HandlerSettings(_Section):
     """Everything that can be set for a worker."""
 
@@ -150,13 +161,14 @@ class HandlerSettings(_Section):
     )
     cuda_graphs: bool = Field(False, description="launch the UNet's kernels as one on a GPU")
     purification: PurifySettings = PurifySettings()
+    calibration: Calibration = Calibration()
     policy: Policy = Policy()
     similarity: Similarity = Similarity()
     limits: Limits = Limits()
     weights: Weights = Weights()
 
     _empty = field_validator(
-        "purification", "policy", "similarity", "limits", "weights", mode="before"
+        *("purification", "calibration", "policy", "similarity", "limits", "weights"), mode="before"
     )(_defaults_for_none)
 
     @model_validator(mode="after")
@@ -187,6 +199,27 @@ class HandlerSettings(_Section):
                 f"steps, got {self.max_work}"
             )
         return self
+
+    @property
+    def purification_in_words(self) -> tuple[str, ...]:
+        """The keys of purification that are not left to their defaults, but for thresholds."""
+        own = flat_keys(asdict(self.purification))
+        usual = flat_keys(asdict(PurifySettings()))
+        return tuple(
+            f"{key}={value}"
+            for key, value in own.items()
+            if value != usual[key] and not key.endswith("_threshold")
+        )
+
+    @property
+    def outdated_calibration(self) -> str | None:
+        """How the settings differ from those that were calibrated for; None where they do not."""
+        made, now = self.calibration.settings, self.purification_in_words
+        if not self.calibration.clips or made == now:
+            return None
+        before = ", ".join(key for key in made if key not in now) or "the defaults"
+        after = ", ".join(key for key in now if key not in made) or "the defaults"
+        return f"calibrated for {before}, and set to {after}"
 
     @property
     def own_steps(self) -> int:

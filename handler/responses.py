@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from videopure.wire.schemas import (
     VoteStep,
 )
 
-__all__ = ["Reply", "combine", "error_reply", "failure_reply", "verdict_answer"]
+__all__ = ["Reply", "Thresholds", "combine", "error_reply", "failure_reply", "verdict_answer"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,13 @@ def failure_reply(error: Exception, request_id: str) -> Reply:
     return error_reply(InternalError(message), request_id)
 
 
+class Thresholds(NamedTuple):
+    """Beyond which a score raises the alarm; None where it never does."""
+
+    suspicion: float | None = None
+    change: float | None = None
+
+
 def verdict_answer(
     request_id: str,
     names: ModelNames,
@@ -102,7 +109,7 @@ def verdict_answer(
     top_k: int,
     verdicts: Sequence[Verdict],
     clip: Clip,
-    threshold: float | None,
+    thresholds: Thresholds,
     purification: PurificationInfo | None,
     timing_ms: Mapping[str, float],
 ) -> Answer:
@@ -111,7 +118,7 @@ def verdict_answer(
     Args:
         verdicts: one for each clip of the video, in order.
         clip: the frames of all of them, in order.
-        threshold: of suspicion.
+        thresholds: of the alarm.
         purification: how the clips were purified; None where they were not.
 
     Raises:
@@ -131,10 +138,10 @@ def verdict_answer(
         predictions=_predictions(verdict, labels, top_k),
         votes=_votes(verdict, verdicts, labels),
         undefended=_prediction(verdict.undefended, int(verdict.undefended.argmax()), labels),
-        suspicion=_suspicion(verdict, threshold if calibrated else None),
+        suspicion=_suspicion(verdict, thresholds.suspicion if calibrated else None),
         clips=_clips(verdicts, clip.info.frame_indices, labels),
         video=clip.info,
-        warnings=clip.warnings,
+        warnings=[*clip.warnings, *_unlike(verdict, thresholds.change if calibrated else None)],
         timing_ms={stage: round(spent, 1) for stage, spent in timing_ms.items()},
     )
 
@@ -160,6 +167,7 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
         agreement=agreeing / len(votes) if votes else 1.0,
         undefended=torch.stack([v.undefended for v in verdicts]).mean(dim=0),
         suspicion=max((v.suspicion for v in verdicts if v.suspicion is not None), default=None),
+        change=max((v.change for v in verdicts if v.change is not None), default=None),
     )
 
 
@@ -214,6 +222,15 @@ def _clips(
         )
         for number, verdict in enumerate(verdicts)
     ]
+
+
+def _unlike(verdict: Verdict, threshold: float | None) -> Iterator[str]:
+    """A warning where purification changes more than it does with clips that the purifier knows."""
+    if threshold is not None and verdict.change is not None and verdict.change > threshold:
+        yield (
+            "the clip is unlike those that the purifier knows, and purification may have taken "
+            "away what matters in it: trust the answer less"
+        )
 
 
 def _suspicion(verdict: Verdict, threshold: float | None) -> Suspicion | None:

@@ -23,6 +23,7 @@ from videopure.handler.protocols import Envelope
 from videopure.handler.requests import Options
 from videopure.handler.responses import (
     Reply,
+    Thresholds,
     combine,
     error_reply,
     failure_reply,
@@ -198,7 +199,7 @@ class VideoPureService:
 
     def _reply(self, job: Job, outcomes: Sequence[Outcome], start: float) -> Reply:
         try:
-            verdicts = _verdicts(outcomes)
+            verdicts, own = _verdicts(outcomes), self.defended.settings
             answer = verdict_answer(
                 job.asked.request_id,
                 self.names,
@@ -206,7 +207,7 @@ class VideoPureService:
                 job.options.top_k,
                 verdicts,
                 job.clip,
-                self.defended.settings.suspicion_threshold,
+                Thresholds(own.suspicion_threshold, own.change_threshold),
                 self._purification(job.options),
                 {
                     "decode": job.decode_ms,

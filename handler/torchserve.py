@@ -170,15 +170,22 @@ def load_service(
     return VideoPureService(
         *(loaded.defended, settings, names, response_timeout),
         operator_key=OperatorKey.from_environment(),
-        calibrated=changes is None or _still_calibrated(changes.changed),
+        calibrated=_calibrated(settings, {} if changes is None else changes.changed),
     )
 
 
-def _still_calibrated(changed: Mapping[str, Any]) -> bool:
-    """Whether the threshold of suspicion belongs to settings that the operator changed."""
+def _calibrated(settings: HandlerSettings, changed: Mapping[str, Any]) -> bool:
+    """Whether the thresholds belong to the settings, which the operator may have changed."""
+    if settings.calibration.clips:
+        if settings.outdated_calibration:
+            logger.warning(
+                "The alarm is off: its thresholds were %s; see videopure calibrate",
+                settings.outdated_calibration,
+            )
+        return settings.outdated_calibration is None
     section = "videopure.purification."
     keys = {key.removeprefix(section) for key in changed if key.startswith(section)}
-    return not keys or "suspicion_threshold" in keys
+    return keys <= {"change_threshold"} or "suspicion_threshold" in keys
 
 
 def _device(gpu_id: int | str | None) -> torch.device:

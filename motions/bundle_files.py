@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from videopure.motions import BUNDLE
 from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.networks import RECOGNISER_NETWORKS
-from videopure.purifier.networks.patch_codec import PatchCodec
 from videopure.purifier.networks.prompt_embedding import PromptEmbedding
 from videopure.purifier.pipeline import VideoPurePipeline
 from videopure.purifier.recognisers import load_recogniser
@@ -84,7 +84,14 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def save_recogniser(
-    network: nn.Module, name: str, architecture: dict[str, int], folder: Path
+    network: nn.Module,
+    name: str,
+    architecture: dict[str, int],
+    folder: Path,
+    *,
+    num_frames: int = NUM_FRAMES,
+    frame_size: tuple[int, int] = (FRAME_SIZE, FRAME_SIZE),
+    labels: Sequence[str] = CLASSES,
 ) -> None:
     """Write a recogniser as fp16 safetensors with the config.json that names its class."""
     kinds = {cls: kind for kind, cls in RECOGNISER_NETWORKS.items()}
@@ -92,9 +99,9 @@ def save_recogniser(
     config = {
         "kind": kinds[type(network)],
         "name": name,
-        "num_frames": NUM_FRAMES,
-        "frame_size": [FRAME_SIZE, FRAME_SIZE],
-        "labels": list(CLASSES),
+        "num_frames": num_frames,
+        "frame_size": list(frame_size),
+        "labels": list(labels),
         "architecture": architecture,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -105,10 +112,10 @@ def save_recogniser(
     save_file(weights, folder / "model.safetensors")
 
 
-def save_pipeline(unet: UNet3DConditionModel, codec: PatchCodec, folder: Path) -> None:
+def save_pipeline(unet: UNet3DConditionModel, codec: nn.Module, folder: Path) -> None:
     """Write a diffusers folder with fp16 weights."""
     prompt = PromptEmbedding.from_tensor(torch.zeros(1, 1, unet.config.cross_attention_dim))
-    halves = [nn.Module.half(copy.deepcopy(module)) for module in (codec, unet, prompt)]
+    halves: list[Any] = [nn.Module.half(copy.deepcopy(part)) for part in (codec, unet, prompt)]
     pipeline = VideoPurePipeline(
         vae=halves[0], unet=halves[1], scheduler=make_scheduler(), prompt_embedding=halves[2]
     )

@@ -36,6 +36,8 @@ class Verdict:
         undefended: [classes], probabilities of the bare recogniser on the clip as it came.
         suspicion: see `suspicion_score`; None where the clip was not purified.
         purified: the last candidate, [T, 3, H, W] in 0..1 on the CPU, where it was asked for.
+        change: root mean square difference of the first candidate from the clip, in 0..1. It is
+            large where the purifier has seen nothing like the clip. None where not purified.
     """
 
     label_id: int
@@ -46,6 +48,7 @@ class Verdict:
     undefended: Tensor
     suspicion: float | None
     purified: Tensor | None = None
+    change: float | None = None
 
 
 class Ballot:

@@ -158,8 +158,12 @@ class DefendedRecogniser(nn.Module):
             return DefendedOutput([bare_verdict(p) for p in undefended.cpu()], watch.milliseconds)
         verdicts: dict[int, Verdict] = {}
         for rows, purification in self._purifications(clips, settings, seeds, watch):
-            ballot, last = self._vote(purification, to_the_end=keep_purified)
-            voted = ballot.verdicts(undefended[rows])
+            sent = clips if len(rows) == len(clips) else clips[rows]
+            ballot, last, change = self._vote(purification, sent, to_the_end=keep_purified)
+            voted = [
+                replace(v, change=c)
+                for v, c in zip(ballot.verdicts(undefended[rows]), change.tolist(), strict=True)
+            ]
             if keep_purified:
                 with watch.measure("vote"):
                     purified = purification.decode(last).float().cpu()
@@ -167,27 +171,34 @@ class DefendedRecogniser(nn.Module):
             verdicts |= zip(rows, voted, strict=True)
         return DefendedOutput([verdicts[row] for row in range(len(clips))], watch.milliseconds)
 
-    def _vote(self, purification: Purification, *, to_the_end: bool) -> tuple[Ballot, Tensor]:
+    def _vote(
+        self, purification: Purification, clips: Tensor, *, to_the_end: bool
+    ) -> tuple[Ballot, Tensor, Tensor]:
         """Purify, decode and classify until every clip's label is settled.
 
         Also returns the candidate that this ended at, as latents: the last of all with
-        `to_the_end`.
+        `to_the_end`; and how far the first one is from each of the clips, see `Verdict.change`.
         """
         early = purification.settings.votes == "early"
-        clips, labels = purification.clips, self.recogniser.labels
-        ballot = Ballot(len(clips), len(labels), purification.num_candidates, clips.device)
+        classes = len(self.recogniser.labels)
+        ballot = Ballot(len(clips), classes, purification.num_candidates, clips.device)
+        change: Tensor | None = None
         # Steps 1. to 4. of the paper, each as far as the candidates that are asked for need it.
         for timestep, latents in purification.candidates():
             # 5. Decode and vote.
             with purification.watch.measure("vote"):
                 voters = ballot.undecided() if early else ballot.everyone
                 if len(voters):
-                    logits = self.recogniser.logits(purification.decode(latents, voters))
+                    candidate = purification.decode(latents, voters)
+                    if change is None:  # of the first one, on which every clip has a vote
+                        change = (candidate - clips).square().mean((1, 2, 3, 4)).sqrt()
+                    logits = self.recogniser.logits(candidate)
                     ballot.cast(timestep, voters, logits.softmax(dim=1))
                 settled = early and not len(ballot.undecided())
             if settled and not to_the_end:
                 break
-        return ballot, latents
+        assert change is not None  # there is a first candidate
+        return ballot, latents, change
 
     def _on_candidates(
         self, clips: Tensor, seeds: Seeds, read: Callable[[Tensor], Tensor]

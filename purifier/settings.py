@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Le
@@ -32,6 +32,8 @@ class PurifySettings:
         method: see `VideoPurePipeline.__call__`.
         votes: `early` stops when no remaining vote can change the label, `full` counts all.
         suspicion_threshold: suspicion above it is called adversarial; None where not calibrated.
+        change_threshold: a clip that purification changes more is called unlike those that the
+            purifier knows; see `Verdict.change`. None where not calibrated.
         randomisation: what is drawn for every clip; nothing by default. Its `step_range` takes
             the place of `inversion_steps`.
         speed: `exact` computes the published procedure's votes, `fast` takes the shortcuts of
@@ -50,6 +52,8 @@ class PurifySettings:
     speed: Speed = "exact"
     shortcuts: Shortcuts = Shortcuts()  # noqa: RUF009  frozen
     one_look: OneLook = OneLook()  # noqa: RUF009  frozen
+    # Changes nothing of how clips are purified, which the repr names in checkpoints of training.
+    change_threshold: Annotated[float, Ge(0), Le(1)] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

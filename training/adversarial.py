@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from videopure.evaluation.attacks.pgd import pgd
 from videopure.purifier import DefendedRecogniser, ProgramRecogniser
 from videopure.training.loop import step_generator
+from videopure.training.processes import average
 from videopure.training.running_mean import RunningMean
 
 __all__ = ["AdversarialTrainer", "HardenRecipe", "LabelledClips", "Train", "Validation"]
@@ -265,18 +266,13 @@ class AdversarialTrainer:
                 loss = loss + self.recipe.clean_weight * losses[count:].mean()
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            self._share(p.grad for p in self.networks.parameters() if p.grad is not None)
+            gradients = [p.grad for p in self.networks.parameters() if p.grad is not None]
+            average(gradients, self._state)
             nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
             self._optimizer.step()
-        self._share(b for b in self.networks.buffers() if b.is_floating_point())
+        average((b for b in self.networks.buffers() if b.is_floating_point()), self._state)
         kept = (votes[:count].detach().log_softmax(-1).mean(1).argmax(-1) == labels).float().mean()
         return float(loss.detach()), float(kept)
-
-    def _share(self, tensors: Iterator[Tensor]) -> None:
-        """Make tensors the mean over all processes."""
-        if self._state.num_processes > 1:
-            for tensor in tensors:
-                tensor.copy_(reduce(tensor, reduction="mean"))
 
     def _review(self, step: int) -> None:
         """Validate the running mean, and return to the best state where it collapsed."""

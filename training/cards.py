@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videopure.format.manifest import Component, Hardening
 
-__all__ = ["write_card"]
+if TYPE_CHECKING:
+    from videopure.training.train import Trained
+    from videopure.training.unet import UNetRecipe
+
+__all__ = ["purifier_card", "write_card"]
 
 _HEAD = "## Hardened"
 
@@ -43,6 +49,37 @@ Of the validation clips it kept {record.clean:.1%} clean and {record.attacked:.1
 weights are a running mean, chosen on these clips). This is no evaluation: stronger attacks fool
 more, and `videopure evaluate` makes them on clips that nothing was chosen on. Budgets beyond the
 one trained for, and other kinds of change than small ones of every pixel, were not trained against.
+
+| recipe | |
+|---|---|
+{settings}
+"""
+
+
+def purifier_card(trained: Trained, recipe: UNetRecipe, licence: str | None) -> str:
+    """The model card of a purifier that was trained on somebody's own videos."""
+    front = f"---\nlicense: {licence}\n---\n\n" if licence else ""
+    settings = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
+    levels = "\n".join(f"| {timestep} | {found} |" for timestep, found in trained.psnr.items())
+    found = trained.found
+    last = found.validation[-1]["loss"] if found.validation else float("nan")
+    return f"""{front}# {trained.pipeline.name}
+
+A video diffusion model of {trained.parameters:,} parameters that predicts noise in clips like
+those it was trained on, for `videopure build --pipeline`. It makes no videos: it knows the noise
+levels 0..{recipe.max_timestep} of 1000 alone, which are those that purification visits.
+
+Trained by `videopure train` on {trained.videos} videos without labels, in {found.precision}, in
+{found.log.seconds:.0f} s. Loss on held-out videos: {last:g}. They may show the same places as the
+training videos do: only clips of other sources tell what it does to new ones. Clips of another kind
+than the training videos it does not know, and it may wipe them clean.
+
+Held-out clips come through its codec with {trained.codec_psnr:.1f} dB, and are restored in one step
+from white noise with:
+
+| train step | dB |
+|---|---|
+{levels}
 
 | recipe | |
 |---|---|

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Generator, Tensor
 
+from videopure.evaluation.videos import ClipError, find_videos, number_classes, read_video
 from videopure.format.settings import Limits
-from videopure.handler.clips import read_for_recogniser
-from videopure.handler.errors import RequestError
 from videopure.motions.clips import CLASSES, Stream
 from videopure.motions.dataset import load_split, vary
 from videopure.purifier import Recogniser
@@ -22,10 +21,6 @@ __all__ = ["ClipError", "MotionClips", "VideoClips", "open_clips"]
 _ENDLESS = 1 << 40  # clips of the program that training draws from
 _HELD_OUT = 10  # one file in so many is for validation
 DEFAULT_LIMITS = Limits()
-
-
-class ClipError(ValueError):
-    """There are no such clips to train on; the message says what to do."""
 
 
 class MotionClips:
@@ -58,6 +53,8 @@ class MotionClips:
 class VideoClips:
     """Video files, read as the server reads them; one in ten is held out for validation.
 
+    One that cannot be read is skipped, and another one taken in its place.
+
     Args:
         files: path and class of each; None instead of a class, for all, leaves the classes to the
             recogniser's own answers.
@@ -78,26 +75,41 @@ class VideoClips:
         held_out = max(1, len(shuffled) // _HELD_OUT)
         self._validation, self._training = shuffled[:held_out], shuffled[held_out:]
         self._recogniser, self._limits = recogniser, limits
+        # What is wrong with each video that was skipped so far.
+        self.skipped: dict[Path, str] = {}
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """See `LabelledClips.batch`."""
         picks = torch.randint(len(self._training), (size,), generator=generator).tolist()
-        return self._read([self._training[pick] for pick in picks])
+        return _stack([self._next_good(pick) for pick in picks])
 
     def validation(self, count: int) -> tuple[Tensor, Tensor | None]:
         """See `LabelledClips.validation`."""
-        return self._read(self._validation[:count])
+        read = [self._read(*file) for file in self._validation[:count]]
+        good = [clip for clip in read if clip is not None]
+        return _stack(good or [self._failed(self._validation)])
 
-    def _read(self, files: Sequence[tuple[Path, int | None]]) -> tuple[Tensor, Tensor | None]:
-        clips = torch.stack([self._read_one(path) for path, _ in files])
-        labels = [label for _, label in files if label is not None]
-        return clips, torch.tensor(labels) if labels else None
+    def _next_good(self, pick: int) -> tuple[Tensor, int | None]:
+        """The first training video from `pick` on that can be read."""
+        files = self._training
+        for path, label in (*files[pick:], *files[:pick]):
+            clip = self._read(path, label)
+            if clip is not None:
+                return clip
+        return self._failed(files)
 
-    def _read_one(self, path: Path) -> Tensor:
+    def _read(self, path: Path, label: int | None) -> tuple[Tensor, int | None] | None:
+        if path in self.skipped:
+            return None
         try:
-            return read_for_recogniser(path.read_bytes(), self._recogniser, self._limits).frames
-        except (OSError, RequestError) as error:
-            raise ClipError(f"{path}: {error}") from error
+            return read_video(path, self._recogniser, self._limits).frames, label
+        except ClipError as error:
+            self.skipped[path] = str(error)
+            return None
+
+    def _failed(self, files: Sequence[tuple[Path, int | None]]) -> NoReturn:
+        first = self.skipped[files[0][0]]
+        raise ClipError(f"none of {len(files)} videos can be read; the first one: {first}")
 
 
 def open_clips(
@@ -110,8 +122,7 @@ def open_clips(
     """The clips that a command names.
 
     Args:
-        data: `demo`; a folder of videos, with a folder for each class where they are labelled; or
-            a CSV with the columns `path` and, where they are labelled, `label`.
+        data: `demo`, or what `find_videos` takes.
         recogniser: that is trained, or trained for.
         labelled: False leaves the classes to the recogniser's own answers.
         limits: of the archive, for videos.
@@ -121,58 +132,12 @@ def open_clips(
     """
     if data == "demo":
         return MotionClips(recogniser)
-    path = Path(data)
-    if path.is_dir():
-        files = _of_folder(path, labelled)
-    elif path.suffix.lower() == ".csv" and path.is_file():
-        files = _of_csv(path, labelled)
-    else:
-        raise ClipError(f"clips must be 'demo', a folder or a CSV file, got {data!r}")
-    numbered = [(file, _number(label, recogniser)) for file, label in files]
-    return VideoClips(numbered, recogniser, limits)
-
-
-def _of_folder(folder: Path, labelled: bool) -> list[tuple[Path, str | None]]:
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    files = find_videos(data, labelled=labelled)
     if not labelled:
-        return [(file, None) for file in files]
-    loose = [file for file in files if file.parent == folder]
-    if loose:
-        raise ClipError(
-            f"{loose[0]} lies in no folder of a class: put it into one, or leave the classes to "
-            "the recogniser's own answers with --unlabelled"
-        )
-    return [(file, file.relative_to(folder).parts[0]) for file in files]
+        return VideoClips([(file.path, None) for file in files], recogniser, limits)
+    return VideoClips(number_classes(files, recogniser), recogniser, limits)
 
 
-def _of_csv(file: Path, labelled: bool) -> list[tuple[Path, str | None]]:
-    try:
-        rows = csv.DictReader(file.read_text(encoding="utf-8-sig").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClipError(f"{file} cannot be read: {error}") from error
-    wanted = {"path", "label"} if labelled else {"path"}
-    if not wanted <= set(rows.fieldnames or ()):
-        raise ClipError(
-            f"{file} needs a first line that names {' and '.join(sorted(wanted))}, got "
-            f"{', '.join(rows.fieldnames or ()) or 'nothing'}"
-        )
-    return [
-        (file.parent / (row["path"] or ""), (row["label"] or "").strip() if labelled else None)
-        for row in rows
-    ]
-
-
-def _number(label: str | None, recogniser: Recogniser) -> int | None:
-    """The class of a label: its name, as folders may write it, or its number."""
-    if label is None:
-        return None
-    names = {_plain(name): number for number, name in enumerate(recogniser.labels)}
-    if _plain(label) in names:
-        return names[_plain(label)]
-    if label.isdecimal() and int(label) < len(names):
-        return int(label)
-    raise ClipError(f"recogniser {recogniser.name!r} does not know the class {label!r}")
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())
+def _stack(read: Sequence[tuple[Tensor, int | None]]) -> tuple[Tensor, Tensor | None]:
+    labels = [label for _, label in read if label is not None]
+    return torch.stack([clip for clip, _ in read]), torch.tensor(labels) if labels else None

@@ -24,8 +24,8 @@ from videopure.training.adversarial import (
     Validation,
 )
 from videopure.training.cards import write_card
-from videopure.training.clips import open_clips
-from videopure.training.loop import train_steps
+from videopure.training.clips import VideoClips, open_clips
+from videopure.training.loop import Question, train_steps
 
 __all__ = ["Hardened", "harden"]
 
@@ -40,12 +40,14 @@ class Hardened:
         archive: the one that was written.
         before, after: shares of the validation clips that were kept.
         seconds: that training took, of earlier runs too.
+        skipped: what was wrong with each video that could not be read.
     """
 
     archive: Path
     before: Validation
     after: Validation
     seconds: float
+    skipped: tuple[str, ...] = ()
 
 
 def harden(
@@ -100,7 +102,7 @@ def harden(
             source = open_clips(source, defended.recogniser, labelled=labelled, limits=limits)
         trainer = AdversarialTrainer(defended, source, recipe, state, report)
         asked = {"archive": digest, "purification": str(defended.settings)}
-        question = _Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
+        question = Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
         report("Attacking it as it is")
         before = trainer.validate()
         place = (workplace or out.with_suffix(".training")) / "checkpoint.pt"
@@ -133,32 +135,17 @@ def harden(
             )
             _write(root, defended, record, config, out)
         state.wait_for_everyone()
-    return Hardened(out, before, after, log.seconds)
-
-
-class _Question:
-    """What a checkpoint is of: one of another run is refused."""
-
-    def __init__(self, asked: Mapping[str, Any]) -> None:
-        self._asked = dict(asked)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._asked
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        others = [name for name, value in self._asked.items() if state.get(name) != value]
-        if others:
-            raise ValueError(
-                f"the checkpoint is of another run, with other {', '.join(others)}: remove it, or "
-                "give another --workplace"
-            )
+    skipped = tuple(source.skipped.values()) if isinstance(source, VideoClips) else ()
+    return Hardened(out, before, after, log.seconds, skipped)
 
 
 def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
-    """model-config.yaml as it will be: with other purification, and no threshold."""
+    """model-config.yaml as it will be: with other purification, and not calibrated."""
     config = read_yaml((root / CONFIG_NAME).read_text(encoding="utf-8"), CONFIG_NAME) or {}
     section = dict(config.get("videopure") or {})
+    section.pop("calibration", None)
     changed = {**(section.get("purification") or {}), **purification, "suspicion_threshold": None}
+    changed.pop("change_threshold", None)
     return {**config, "videopure": {**section, "purification": changed}}
 
 

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["StageLog", "step_generator", "train_steps"]
+__all__ = ["Question", "StageLog", "step_generator", "train_steps"]
 
 _SECONDS_BETWEEN_CHECKPOINTS = 60.0
 _POINTS_ON_CURVE = 60
@@ -31,6 +31,34 @@ class StageLog:
     seconds: float = 0.0
     resumed: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
+
+
+class Question:
+    """What a checkpoint is of, as a part of it: one of another run is refused.
+
+    Args:
+        asked: all on which the run depends, by name.
+    """
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self._asked = dict(asked)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints."""
+        return self._asked
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of a checkpoint.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        others = [name for name, value in self._asked.items() if state.get(name) != value]
+        if others:
+            raise ValueError(
+                f"the checkpoint is of another run, with other {', '.join(others)}: remove it, or "
+                "give another --workplace"
+            )
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -108,5 +136,6 @@ def _save(parts: Mapping[str, Any], log: StageLog, step: int, checkpoint: Path) 
         "step": step,
     }
     part_file = checkpoint.with_suffix(".part")
-    torch.save(state, part_file)
+    with part_file.open("wb") as file:  # torch by itself does not say that the disk is full
+        torch.save(state, file)
     part_file.replace(checkpoint)

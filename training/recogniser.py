@@ -1,20 +1,42 @@
-"""Training of the demo's recognisers."""
+"""Training of small recognisers: the demo's, and one of your own videos to try things with.
+
+    python -m videopure.training.recogniser VIDEOS recogniser
+
+VIDEOS holds a folder of videos for each class. It is for walking through what comes after; a
+recogniser that is any good comes from a library for that, such as transformers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Protocol
 
 import torch
-from torch import Tensor, nn
+import typer
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from videopure.evaluation.videos import find_videos, number_classes
+from videopure.format.settings import Limits
+from videopure.motions.bundle_files import save_recogniser
 from videopure.motions.clips import Stream
-from videopure.motions.dataset import TrainingClips, add_mixed_noise, load_split
+from videopure.motions.dataset import add_mixed_noise, load_split
+from videopure.purifier import NetworkRecogniser
+from videopure.purifier.networks.motion_recogniser import MotionResNet3d
+from videopure.training.decoded import decode_videos
 from videopure.training.loop import StageLog, step_generator, train_steps
+from videopure.training.precision import computing_in
 
 __all__ = ["RecogniserRecipe", "accuracy", "train_recogniser"]
+
+
+class Clips(Protocol):
+    """Clips with their classes."""
+
+    def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
+        """Clips drawn at random, [B, T, 3, H, W] in 0..1, and their classes [B]."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +54,14 @@ class RecogniserRecipe:
 
 def train_recogniser(
     network: nn.Module,
-    clips: TrainingClips,
+    clips: Clips,
     recipe: RecogniserRecipe,
     checkpoint: Path,
     name: str,
     device: torch.device,
+    half: torch.dtype | None = None,
 ) -> StageLog:
-    """Train a recogniser in place on clean and noisy clips, with bfloat16 autocast."""
+    """Train a recogniser in place on clean and noisy clips; `half` as of `half_dtype`."""
     network.to(device).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -52,8 +75,9 @@ def train_recogniser(
         frames, labels = clips.batch(recipe.batch, generator)
         ramp = min(1.0, index / (recipe.noise_ramp * recipe.steps))
         frames = add_mixed_noise(frames, ramp * recipe.max_noise_sigma, generator)
+        assert labels is not None
         frames, labels = frames.to(device), labels.to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with computing_in(half, device):
             logits = network(frames)
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
@@ -83,3 +107,42 @@ def accuracy(
         frames, labels = load_split(stream, start, min(batch, count - start))
         hits += int((classify(frames).argmax(1).cpu() == labels).sum())
     return hits / count
+
+
+def main(
+    videos: Annotated[Path, typer.Argument(help="Folder with a folder of videos for each class.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    frames: Annotated[int, typer.Option(min=2, help="Frames of a clip.")] = 16,
+    size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 64,
+    width: Annotated[int, typer.Option(help="Channels of its first layers.")] = 32,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of 16 clips each.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+) -> None:
+    """Train a small recogniser of your own classes."""
+    files = find_videos(videos, labelled=True)
+    classes = sorted({str(file.label) for file in files})
+    torch.manual_seed(seed)
+    architecture = {"width": width}
+    network = MotionResNet3d(len(classes), **architecture)
+    recogniser = NetworkRecogniser(network, out.name, frames, (size, size), classes)
+    place = out.with_name(f"{out.name}.training")
+    numbered = number_classes(files, recogniser)
+    clips = decode_videos(
+        [path for path, _ in numbered], recogniser, place / "clips", limits=Limits()
+    )
+    clips = replace(clips, labels=torch.tensor([number for _, number in numbered]))
+    recipe = RecogniserRecipe(seed=seed, steps=steps, batch=16, max_noise_sigma=0.015)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train_recogniser(network, clips, recipe, place / "checkpoint.pt", "recogniser", device)
+    shown, labels = clips.validation(len(clips.held_out))
+    with torch.no_grad():
+        hits = int((network.cpu()(shown).argmax(1) == labels).sum())
+    layout = {"num_frames": frames, "frame_size": (size, size), "labels": classes}
+    save_recogniser(network, out.name, architecture, out, **layout)  # type: ignore[arg-type]
+    print(f"{out}: {hits} of {len(shown)} held-out videos are recognised")
+    for fault in clips.skipped:
+        print(f"Skipped: {fault}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

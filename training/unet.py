@@ -1,186 +1,285 @@
-"""Training of the demo's video diffusion model."""
+"""Training of a compact video diffusion model on unlabelled clips, as a purifier needs it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from diffusers import DDIMScheduler, UNet3DConditionModel
+from accelerate import PartialState
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Generator, Tensor, nn
 
-from videopure.motions.dataset import TrainingClips, mixed_noise
-from videopure.purifier.networks.patch_codec import PatchCodec
-from videopure.training.loop import StageLog, step_generator, train_steps
+from videopure.purifier import VideoPurePipeline
+from videopure.training.ahead import Ahead
+from videopure.training.loop import Question, StageLog, step_generator, train_steps
+from videopure.training.noise import NoiseDraw, draw_noise, latent_noise
+from videopure.training.precision import Precision, computing_in, half_dtype
+from videopure.training.processes import average
 from videopure.training.running_mean import RunningMean
 
-__all__ = ["UNetRecipe", "denoising_psnr", "fit_codec", "latent_noise", "make_unet", "train_unet"]
+__all__ = ["TrainedUNet", "UNetRecipe", "UNetTrainer", "denoising_psnr", "train_unet"]
+
+_CLIPS_AT_ONCE = 8  # in validation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UNetRecipe:
     """How the UNet is trained.
 
     Args:
         seed: of the noise and of the order of clips.
-        steps, batch, learning_rate: as usual.
+        steps, batch, learning_rate: as usual; `batch` is of all processes together.
+        warm_up: steps in which the learning rate rises; then it falls along a cosine.
         max_timestep: it only learns the noise levels that purification visits, 0..max_timestep.
-        white_share: share of the clips that get white noise alone; see `latent_noise`.
+        white_share: share of the clips that get white noise alone; see `draw_noise`.
         ema_decay: of the running mean of the weights, which is what is kept.
+        validate_every: steps from one validation to the next.
     """
 
-    seed: int
-    steps: int
+    seed: int = 0
+    steps: int = 3600
     batch: int = 4
     learning_rate: float = 1e-3
     warm_up: int = 150
     max_timestep: int = 120
     white_share: float = 0.4
     ema_decay: float = 0.998
+    validate_every: int = 300
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 1 <= self.max_timestep < 1000:
+            raise ValueError(f"max_timestep must be in 1..999, got {self.max_timestep}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate at a step: a rise, then a cosine to a fiftieth."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        share = min(1.0, (step - self.warm_up) / max(1, self.steps - self.warm_up))
+        return self.learning_rate * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share)))
 
 
-def fit_codec(clips: TrainingClips, seed: int, scaling_factor: float) -> PatchCodec:
-    """Principal components of 4x4 patches from one frame each of 1,500 varied clips."""
-    generator = step_generator(seed, 0)
-    frames, _ = clips.batch(1500, generator)
-    picks = torch.randint(frames.shape[1], (len(frames),), generator=generator)
-    codec = PatchCodec(patch_size=4, latent_channels=16, scaling_factor=scaling_factor)
-    codec.fit(frames[torch.arange(len(frames)), picks] * 2 - 1)
-    return codec
+class Clips(Protocol):
+    """Clips to train on."""
+
+    def batch(self, size: int, generator: Generator) -> tuple[Tensor, Any]:
+        """Clips drawn at random, [B, T, 3, H, W] in 0..1, and what else is known of them."""
 
 
-def make_unet() -> UNet3DConditionModel:
-    """A small UNet for latents [B, 16, T, 16, 16], without spatial attention in its blocks."""
-    return UNet3DConditionModel(
-        sample_size=16,
-        in_channels=16,
-        out_channels=16,
-        down_block_types=("DownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "UpBlock3D"),
-        block_out_channels=(48, 96),
-        layers_per_block=1,
-        norm_num_groups=16,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
+class _Batch(NamedTuple):
+    clips: Tensor  # [B, T, 3, H, W] in 0..1
+    noise: list[NoiseDraw]
+    timesteps: Tensor  # [B]
 
 
-@torch.no_grad()
-def encode_clips(codec: PatchCodec, clips: Tensor) -> Tensor:
-    """Scaled latents [B, C, T, h, w] of clips [B, T, 3, H, W] in 0..1."""
-    latents = codec.encode(clips.flatten(0, 1) * 2 - 1).latents * codec.config.scaling_factor
-    return latents.unflatten(0, clips.shape[:2]).transpose(1, 2)
+@dataclass(frozen=True, eq=False)
+class TrainedUNet:
+    """What came of it.
 
-
-@torch.no_grad()
-def latent_noise(
-    codec: PatchCodec, clip_shape: tuple[int, ...], white_share: float, generator: Generator
-) -> Tensor:
-    """Noise [C, T, h, w] of unit mean variance for one clip [T, 3, H, W].
-
-    White in a share of the clips, otherwise a random mixture of white noise and of noise that is
-    smooth in space, in time or in both. Two things that purification meets are unlike white noise:
-    temporal inversion injects the same noise into every frame, and perturbations made by gradients
-    are smooth. (Mixed noise priors are known from video diffusion, e.g. arXiv 2305.10474.)
+    Args:
+        log: of all steps; see `StageLog`.
+        validation: by step, the loss on the validation clips of the weights that are kept.
+        waiting: share of this run's time that was spent waiting for clips, in 0..1.
+        precision: that it computed in.
     """
-    frames, _, height, width = clip_shape
-    size = codec.config.patch_size
-    shape = (codec.config.latent_channels, frames, height // size, width // size)
-    white = torch.randn(shape, generator=generator)
-    if float(torch.rand(1, generator=generator)) < white_share:
-        return white
-    angle = math.pi / 2 * float(torch.rand(1, generator=generator))
-    pixels = mixed_noise(clip_shape, generator, cells=(2, 4, 8))
-    both = encode_clips(codec, torch.stack((pixels, torch.zeros_like(pixels))).cpu())
-    smooth = both[0] - both[1]  # the codec is affine: this leaves its linear part
-    return math.cos(angle) * white + math.sin(angle) * smooth / smooth.square().mean().sqrt()
+
+    log: StageLog
+    validation: list[dict[str, float]]
+    waiting: float
+    precision: str
+
+
+class UNetTrainer:
+    """Takes one step after the other; its `parts` are what a checkpoint holds.
+
+    Args:
+        pipeline: whose UNet is trained, in place, in float32.
+        clips: to train on.
+        validation: clips [N, T, 3, H, W] in 0..1 that are not trained on; may be none.
+        recipe: how.
+        state: this process among several; each takes its share of a batch, and gradients are
+            averaged.
+        precision: see `half_dtype`.
+        compiled: compile the UNet, which needs a C++ compiler and minutes to start.
+        threads: that make batches ahead.
+    """
+
+    def __init__(
+        self,
+        pipeline: VideoPurePipeline,
+        clips: Clips,
+        validation: Tensor,
+        recipe: UNetRecipe,
+        state: PartialState,
+        precision: Precision = "auto",
+        *,
+        compiled: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self.pipeline, self.recipe, self.state = pipeline, recipe, state
+        self.half = half_dtype(precision, state.device)
+        self._clips = clips
+        for part in (pipeline.vae, pipeline.prompt_embedding):
+            part.to(state.device).requires_grad_(False)
+        self.unet: Any = pipeline.unet.to(state.device).train()
+        self.unet.set_attn_processor(AttnProcessor())  # over few frames the plain one is faster
+        for module in self.unet.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # the noise is new each time: there is little to regularise
+        self._predict = torch.compile(self.unet) if compiled else self.unet
+        self._optimizer = torch.optim.AdamW(
+            self.unet.parameters(), lr=recipe.learning_rate, weight_decay=0.01
+        )
+        self.mean = RunningMean(self.unet, recipe.ema_decay)
+        self._alphas = pipeline.scheduler.alphas_cumprod
+        self.validation: list[dict[str, float]] = []
+        self._checked = self._noised(validation, step_generator(recipe.seed, -1))
+        self.ahead = Ahead(self._draw, recipe.steps, threads)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that changes."""
+        return {
+            "unet": self.unet,
+            "optimizer": self._optimizer,
+            "mean": self.mean,
+            "validation": _Kept(self.validation),
+        }
+
+    def step(self, index: int) -> dict[str, float]:
+        """One step on fresh clips; and validation where it is due."""
+        drawn = self.ahead.take(index)
+        noisy, noise = self._add_noise(drawn)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.recipe.rate(index)
+        with computing_in(self.half, self.state.device):
+            predicted = self._call(self._predict, noisy, drawn.timesteps)
+        loss = (predicted.float() - noise).square().mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average([p.grad for p in self.unet.parameters() if p.grad is not None], self.state)
+        nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
+        self._optimizer.step()
+        self.mean.update(self.unet, index)
+        if (index + 1) % self.recipe.validate_every == 0 or index + 1 == self.recipe.steps:
+            self._review(index + 1)
+        return {"loss": float(loss.detach())}
+
+    def _draw(self, index: int) -> _Batch:
+        """What one step is made on, from its own generator; on the CPU."""
+        processes = self.state.num_processes
+        seed = self.recipe.seed * processes + self.state.process_index
+        generator = step_generator(seed, index)
+        clips, _ = self._clips.batch(max(1, self.recipe.batch // processes), generator)
+        return self._with_noise(clips, generator)
+
+    def _with_noise(self, clips: Tensor, generator: Generator) -> _Batch:
+        factor, channels = self.pipeline.vae_scale_factor, self.unet.config.in_channels
+        count, frames, _, height, width = clips.shape
+        latents = (channels, frames, height // factor, width // factor)
+        share = self.recipe.white_share
+        noise = [draw_noise(tuple(clip.shape), latents, share, generator) for clip in clips]
+        most = self.recipe.max_timestep
+        return _Batch(clips, noise, torch.randint(most + 1, (count,), generator=generator))
+
+    @torch.no_grad()
+    def _add_noise(self, drawn: _Batch) -> tuple[Tensor, Tensor]:
+        """Noisy latents and their noise, [B, C, T, h, w] both."""
+        latents = self.pipeline.encode(drawn.clips.to(self.state.device))
+        noise = torch.stack([latent_noise(one, self.pipeline) for one in drawn.noise])
+        alpha = self._alphas[drawn.timesteps].view(-1, 1, 1, 1, 1).to(self.state.device)
+        return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, noise
+
+    def _call(self, network: Any, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        prompt = self.pipeline.prompt_embedding(len(noisy))
+        times = timesteps.to(self.state.device)
+        predicted: Tensor = network(noisy, times, encoder_hidden_states=prompt).sample
+        return predicted
+
+    def _noised(self, clips: Tensor, generator: Generator) -> list[_Batch]:
+        """The validation clips with noise that stays the same in every validation."""
+        parts = clips.split(_CLIPS_AT_ONCE) if len(clips) else ()
+        return [self._with_noise(part, generator) for part in parts]
+
+    @torch.no_grad()
+    def _review(self, step: int) -> None:
+        """Validate the running mean."""
+        if not (self._checked and self.state.is_main_process):
+            return
+        total = count = 0.0
+        for drawn in self._checked:
+            noisy, noise = self._add_noise(drawn)
+            predicted = self._call(self.mean.network, noisy, drawn.timesteps)
+            total += float((predicted - noise).square().mean()) * len(noise)
+            count += len(noise)
+        self.validation.append({"step": step, "loss": round(total / count, 5)})
+
+
+class _Kept:
+    """A list as a part of checkpoints."""
+
+    def __init__(self, entries: list[dict[str, float]]) -> None:
+        self._entries = entries
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"entries": list(self._entries)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._entries[:] = state["entries"]
 
 
 def train_unet(
-    unet: UNet3DConditionModel,
-    codec: PatchCodec,
-    scheduler: DDIMScheduler,
-    clips: TrainingClips,
-    recipe: UNetRecipe,
+    trainer: UNetTrainer,
     checkpoint: Path,
-    device: torch.device,
     *,
-    compiled: bool = False,
-) -> tuple[UNet3DConditionModel, StageLog]:
-    """Train the UNet to predict noise, with bfloat16 autocast; returns the mean weights.
+    question: Question | None = None,
+    name: str = "unet",
+) -> TrainedUNet:
+    """Train the pipeline's UNet to predict noise; the pipeline has the mean weights afterwards.
 
-    `compiled` needs a C++ compiler and minutes to start, then takes a third off every step.
+    Args:
+        trainer: of the pipeline.
+        checkpoint: file; a run that was stopped goes on from it.
+        question: what the checkpoint is of.
+        name: shown beside the progress bar.
     """
-    unet.to(device).train()
-    unet.set_attn_processor(AttnProcessor())  # over 16 frames the plain one trains faster
-    for module in unet.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0  # clips never run out, so there is nothing to regularise
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_then_cosine(recipe))
-    mean = RunningMean(unet, recipe.ema_decay)
-    predict = torch.compile(unet) if compiled else unet
-    alphas = scheduler.alphas_cumprod
-    prompt = torch.zeros(recipe.batch, 1, unet.config.cross_attention_dim, device=device)
-
-    def step(index: int) -> dict[str, float]:
-        generator = step_generator(recipe.seed, index)
-        frames, _ = clips.batch(recipe.batch, generator)
-        latents = encode_clips(codec, frames)
-        noise = torch.stack(
-            [latent_noise(codec, tuple(f.shape), recipe.white_share, generator) for f in frames]
+    parts = {**({"question": question} if question else {}), **trainer.parts}
+    recipe, state = trainer.recipe, trainer.state
+    before = _seconds(checkpoint)
+    try:
+        log = train_steps(
+            name, recipe.steps, trainer.step, parts, checkpoint, writes=state.is_main_process
         )
-        timesteps = torch.randint(recipe.max_timestep + 1, (recipe.batch,), generator=generator)
-        alpha = alphas[timesteps].view(-1, 1, 1, 1, 1)
-        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-        noisy, noise, timesteps = noisy.to(device), noise.to(device), timesteps.to(device)
-        with torch.autocast(device.type, torch.bfloat16):
-            predicted = predict(noisy, timesteps, encoder_hidden_states=prompt).sample
-        loss = (predicted.float() - noise).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        mean.update(unet, index)
-        return {"loss": float(loss.detach())}
-
-    parts = {"unet": unet, "optimizer": optimizer, "schedule": schedule, "mean": mean}
-    log = train_steps("unet", recipe.steps, step, parts, checkpoint)
-    return mean.network.eval(), log
+    finally:
+        trainer.ahead.close()
+    trainer.unet.load_state_dict(trainer.mean.state_dict())
+    trainer.unet.eval()
+    spent = log.seconds - before
+    waiting = trainer.ahead.waited / spent if spent > 0 else 0.0
+    precision = str(trainer.half or torch.float32).removeprefix("torch.")
+    return TrainedUNet(log, trainer.validation, waiting, precision)
 
 
-def _warm_up_then_cosine(recipe: UNetRecipe) -> Any:
-    def factor(step: int) -> float:
-        if step < recipe.warm_up:
-            return (step + 1) / recipe.warm_up
-        share = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-        return 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, share)))
-
-    return factor
+def _seconds(checkpoint: Path) -> float:
+    """That earlier runs trained."""
+    if not checkpoint.exists():
+        return 0.0
+    return float(torch.load(checkpoint, weights_only=True)["log"]["seconds"])
 
 
 @torch.no_grad()
-def denoising_psnr(
-    unet: UNet3DConditionModel,
-    codec: PatchCodec,
-    scheduler: DDIMScheduler,
-    clips: Tensor,
-    timestep: int,
-    seed: int,
-) -> float:
+def denoising_psnr(pipeline: VideoPurePipeline, clips: Tensor, timestep: int, seed: int) -> float:
     """PSNR in dB of clips [B, T, 3, H, W] restored in one step from white noise at `timestep`."""
-    latents = encode_clips(codec, clips)
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-    alpha = float(scheduler.alphas_cumprod[timestep])
+    latents = pipeline.encode(clips.to(pipeline.device))
+    noise = torch.randn(latents.shape, generator=Generator().manual_seed(seed)).to(latents)
+    alpha = float(pipeline.scheduler.alphas_cumprod[timestep])
     noisy = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
-    prompt = torch.zeros(len(clips), 1, unet.config.cross_attention_dim)
-    predicted = unet(noisy, timestep, encoder_hidden_states=prompt).sample
-    x0 = (noisy - (1 - alpha) ** 0.5 * predicted) / alpha**0.5
-    frames = x0.transpose(1, 2).flatten(0, 1) / codec.config.scaling_factor
-    restored = (codec.decode(frames).sample / 2 + 0.5).clamp(0, 1)
-    error = (restored - clips.flatten(0, 1)).square().mean()
+    predicted = pipeline.predict_noise(noisy, timestep)
+    restored = pipeline.decode((noisy - (1 - alpha) ** 0.5 * predicted) / alpha**0.5)
+    error = (restored.cpu() - clips.cpu()).square().mean()
     return float(-10 * torch.log10(error))

@@ -187,8 +187,24 @@ def test_a_video_beyond_the_archives_limits_is_not_trained_on(
     limited = tmp_path / "limited.mar"
     shutil.copy(archive, limited)
     configure_archive(limited, {"videopure": {"limits": {"max_frames": 2}}})
-    with pytest.raises(ClipError, match="more than the 2 allowed"):
+    with pytest.raises(ClipError, match=r"none of 2 videos can be read.*more than the 2 allowed"):
         harden(limited, str(videos), tmp_path / "hard.mar", RECIPE)
+
+
+def test_videos_that_cannot_be_read_are_skipped_and_named(archive: Path, videos: Path) -> None:
+    recogniser = load_archive(archive, torch.device("cpu")).defended.recogniser
+    for k in range(20):
+        if k not in (3, 4, 5, 6):
+            (videos.parent / f"{k}.mp4").write_bytes(b"no video")
+    clips = open_clips(str(videos), recogniser)
+    shown, labels = clips.batch(8, torch.Generator().manual_seed(0))
+    assert labels is not None
+    brighter = shown[:, -1].mean(dim=(1, 2, 3)) > shown[:, 0].mean(dim=(1, 2, 3))
+    assert labels.tolist() == brighter.long().tolist()
+    for _ in range(9):
+        clips.batch(8, torch.Generator().manual_seed(1))
+    assert "0.mp4: the 8 bytes sent are no video" in " ".join(clips.skipped.values())
+    assert not any(f"{k}.mp4" == path.name for path in clips.skipped for k in (3, 4, 5, 6))
 
 
 @pytest.mark.parametrize(
@@ -197,8 +213,8 @@ def test_a_video_beyond_the_archives_limits_is_not_trained_on(
         ("nowhere", "clips must be 'demo', a folder or a CSV file, got 'nowhere'"),
         ("demo", "'tiny' does not know the classes of the demo's clips"),
         ("loose", r"0\.mp4 lies in no folder of a class"),
-        ("unknown", "'tiny' does not know the class 'fly'"),
-        ("headless", "needs a first line that names label and path, got 0.mp4"),
+        ("unknown", "'tiny' does not know 'fly'; it knows"),
+        ("headless", "needs a first line that names the columns path and label, got 0.mp4"),
     ],
 )
 def test_clips_that_cannot_be_used_are_named(

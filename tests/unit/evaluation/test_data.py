@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.models import tiny_recogniser
 from tests.support.videos import encode, frames
-from videopure.evaluation.data import DemoClips, open_source, read_csv, read_folder
+from videopure.evaluation.data import DemoClips, open_source
 from videopure.evaluation.store import EvaluationError
 from videopure.format.settings import Limits
 from videopure.handler.video import read_clip
@@ -40,7 +40,7 @@ def test_a_folder_of_classes_is_read_as_the_server_reads_it(folder: Path) -> Non
     for clip, name in zip(clips, names, strict=True):
         expected = read_clip(Path(name).read_bytes(), 3, (16, 24), Limits()).frames
         assert (clip == expected).all()
-    assert read_folder(folder, RECOGNISER).load(0, 4)[2] == names
+    assert open_source(str(folder), RECOGNISER).load(0, 4)[2] == names
     source.check(4)
 
 
@@ -68,7 +68,7 @@ def test_faulty_lists_are_refused_at_once(folder: Path, text: str, message: str)
     file = folder / "list.csv"
     file.write_text(text)
     with pytest.raises(EvaluationError, match=message):
-        read_csv(file, RECOGNISER)
+        open_source(str(file), RECOGNISER)
 
 
 def test_videos_that_cannot_be_read_are_all_named_before_anything_runs(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_videos_that_cannot_be_read_are_all_named_before_anything_runs(folder: P
     (folder / "Wave" / "1.mp4").symlink_to("nowhere.mp4")
     file = folder / "list.csv"
     file.write_text("path,label\nWave/0.mp4,wave\nWave/1.mp4,wave\njump/0.mp4,jump\n")
-    source = read_csv(file, RECOGNISER)
+    source = open_source(str(file), RECOGNISER)
     with pytest.raises(EvaluationError, match=r"2 of 3 videos cannot be read") as caught:
         source.check(3)
     assert "Wave/1.mp4: [Errno 2]" in str(caught.value)

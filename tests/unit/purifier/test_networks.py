@@ -13,8 +13,9 @@ from videopure.motions.clips import CLASSES, Stream
 from videopure.motions.dataset import TrainingClips, add_mixed_noise, load_split, mixed_noise, vary
 from videopure.purifier.networks import MotionResNet3d, MotionTransformer, PatchCodec
 from videopure.purifier.recognisers import load_recogniser
+from videopure.training.compact import assemble, fit_codec
 from videopure.training.loop import step_generator, train_steps
-from videopure.training.unet import encode_clips, fit_codec, latent_noise
+from videopure.training.noise import draw_noise, latent_noise
 
 pytestmark = pytest.mark.unit
 
@@ -60,7 +61,12 @@ def test_a_saved_recogniser_answers_alike(kind: type[nn.Module], tmp_path: Path)
 
 @pytest.mark.extended
 def test_the_codec_restores_clips_like_those_it_was_fitted_to() -> None:
-    codec = fit_codec(training_clips(), seed=0, scaling_factor=0.5)
+    images = training_clips().batch(300, step_generator(0, 0))[0][:, 5] * 2 - 1
+    codec = fit_codec(images, 4, 16)
+    # The latents' standard deviation is to be 1.
+    with torch.no_grad():
+        latents = codec.encode(images).latents * codec.config.scaling_factor
+    assert float(latents.std()) == pytest.approx(1, abs=0.01)
     frames = clips(4).flatten(0, 1) * 2 - 1
     with torch.no_grad():
         error = (codec(frames).sample - frames).square().mean() / 4
@@ -68,9 +74,11 @@ def test_the_codec_restores_clips_like_those_it_was_fitted_to() -> None:
 
 
 def test_latent_noise_has_unit_variance_white_or_not() -> None:
-    codec = PatchCodec(patch_size=4, latent_channels=16, scaling_factor=0.5)
+    pipeline = assemble(PatchCodec(patch_size=4, latent_channels=16, scaling_factor=0.5))
     for seed in range(12):
-        noise = latent_noise(codec, (16, 3, 64, 64), 0.4, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        drawn = draw_noise((16, 3, 64, 64), (16, 16, 16, 16), 0.4, generator)
+        noise = latent_noise(drawn, pipeline)
         assert noise.shape == (16, 16, 16, 16)
         assert float(noise.square().mean()) == pytest.approx(1, abs=0.25)
 
@@ -106,11 +114,6 @@ def test_a_mirrored_and_reversed_clip_keeps_its_direction() -> None:
         along = heavy.float().sum(3 - axis)
         centre = (along * at).sum(1) / along.sum(1)
         assert sign * float(centre[-1] - centre[0]) > 5
-
-
-def test_encoding_matches_the_pipeline_s_layout() -> None:
-    codec = PatchCodec(patch_size=4, latent_channels=16, scaling_factor=0.5)
-    assert encode_clips(codec, clips()).shape == (2, 16, 16, 16, 16)
 
 
 def test_an_interrupted_stage_goes_on_where_it_was(tmp_path: Path) -> None:

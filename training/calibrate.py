@@ -1,0 +1,239 @@
+"""Thresholds of an archive's alarm, found on clean clips: how often it may be false."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from videopure.archive.configure import configure_archive
+from videopure.evaluation.archives import load_evaluated
+from videopure.evaluation.videos import ClipError, find_videos, read_video
+from videopure.format.settings import Calibration, HandlerSettings, Limits
+from videopure.motions.clips import CLASSES, Stream
+from videopure.motions.dataset import load_split
+from videopure.purifier import DefendedRecogniser, Recogniser
+from videopure.purifier.suspicion import calibrate_threshold
+from videopure.training.decoded import Decoders
+from videopure.training.intervals import false_alarm_interval
+
+__all__ = [
+    "Calibrated",
+    "CleanScores",
+    "Threshold",
+    "calibrate",
+    "clean_clips",
+    "score_clips",
+]
+
+Report = Callable[[str], object]
+
+DEMO_CLIPS = 400
+RATES = (0.01, 0.02, 0.05, 0.1)
+_TOGETHER = 8  # clips that are purified together
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold, and what the clips that it was found on tell of its false alarms.
+
+    Args:
+        aim: the share of false alarms that was asked for.
+        value: the score beyond which there is an alarm.
+        expected: the share of false alarms among other clips of the same kind, on average over
+            what clips might have been drawn to calibrate on.
+        low, high: where that share lies, with 95 % confidence.
+        clips: how many it was found on.
+    """
+
+    aim: float
+    value: float
+    expected: float
+    low: float
+    high: float
+    clips: int
+
+    @classmethod
+    def of(cls, scores: Tensor, aim: float) -> Threshold:
+        """The threshold that a share `aim` of clean scores [N] exceeds."""
+        # Rounded up, so that what is written down and read back is not below any of the scores.
+        value = math.ceil(calibrate_threshold(scores, aim) * 1e6) / 1e6
+        above, clips = int((scores > value).sum()), len(scores)
+        low, high = false_alarm_interval(above, clips)
+        return cls(aim, value, (above + 1) / (clips + 1), low, high, clips)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there are clips enough for so few false alarms."""
+        return self.expected <= self.aim + 1e-9
+
+    @property
+    def clips_needed(self) -> int:
+        """Clips with which that is so."""
+        return math.ceil(1 / self.aim - 1e-9) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class CleanScores:
+    """Of clean clips: suspicion [N] and change [N], see `Verdict`; and what was skipped."""
+
+    suspicion: Tensor
+    change: Tensor
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """What was found.
+
+    Args:
+        suspicion: the alarm's thresholds, by `RATES`, and the one that was asked for first.
+        change: of the warning that the purifier does not know a clip.
+        scores: that they were found on.
+        written: whether the archive has them now.
+    """
+
+    suspicion: list[Threshold]
+    change: Threshold
+    scores: CleanScores
+    written: bool
+
+
+def calibrate(
+    archive: Path,
+    clips: str | Path,
+    *,
+    false_alarms: float = 0.01,
+    count: int | None = None,
+    device: torch.device | None = None,
+    workers: int = 1,
+    write: bool = True,
+    report: Report = lambda step: None,
+) -> Calibrated:
+    """Find the thresholds of an archive as it is set, and write them into it.
+
+    They hold for its models and settings, and for clips of the kind that they were found on.
+
+    Args:
+        archive: made by `videopure build`; its signature, if any, holds no longer afterwards.
+        clips: clean videos, see `find_videos`; labels are not looked at. Or `demo`.
+        false_alarms: share of clean clips that may be called adversarial.
+        count: of clips, at most.
+        device: to compute on; a GPU where there is one.
+        workers: processes that decode; 0 decodes in this one.
+        write: False leaves the archive as it is.
+        report: told each step as it begins.
+
+    Raises:
+        EvaluationError: if archive or clips cannot be used.
+        ValueError: if the share is not between 0 and 1.
+    """
+    if not 0 < false_alarms < 1:
+        raise ValueError(f"false_alarms must lie between 0 and 1, got {false_alarms}")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    report("Loading the archive")
+    loaded = load_evaluated(archive, device)
+    defended, settings = loaded.defended, loaded.settings
+    report("Purifying clean clips")
+    skipped: list[str] = []
+    shown = clean_clips(
+        clips, defended.recogniser, settings.limits, skipped, count=count, workers=workers
+    )
+    scores = score_clips(defended, shown, skipped)
+    aims = (false_alarms, *(rate for rate in RATES if rate != false_alarms))
+    thresholds = [Threshold.of(scores.suspicion, aim) for aim in aims]
+    change = Threshold.of(scores.change, false_alarms)
+    if write:
+        report("Writing the thresholds")
+        configure_archive(archive, _settings(settings, thresholds[0], change))
+    return Calibrated(thresholds, change, scores, write)
+
+
+def _settings(
+    settings: HandlerSettings, suspicion: Threshold, change: Threshold
+) -> dict[str, object]:
+    """The changes of model-config.yaml."""
+    record = Calibration(
+        clips=suspicion.clips,
+        false_alarms=suspicion.aim,
+        settings=settings.purification_in_words,
+    )
+    return {
+        "videopure": {
+            "purification": {
+                "suspicion_threshold": min(1.0, suspicion.value),
+                "change_threshold": min(1.0, change.value),
+            },
+            "calibration": record.model_dump(mode="json"),
+        }
+    }
+
+
+def clean_clips(
+    clips: str | Path,
+    recogniser: Recogniser,
+    limits: Limits,
+    skipped: list[str],
+    *,
+    count: int | None = None,
+    workers: int = 1,
+) -> Iterator[Tensor]:
+    """Batches of clips [B, T, 3, H, W] in 0..1; what cannot be read is added to `skipped`.
+
+    Raises:
+        ClipError: if there are none.
+    """
+    if str(clips) == "demo":
+        if tuple(recogniser.labels) != CLASSES:
+            raise ClipError(
+                f"recogniser {recogniser.name!r} does not know the demo's classes: name clips of "
+                "your own"
+            )
+        wanted = count or DEMO_CLIPS
+        for start in range(0, wanted, _TOGETHER):
+            shown, _ = load_split(Stream("calibration"), start, min(_TOGETHER, wanted - start))
+            yield shown
+        return
+    files = [file.path for file in find_videos(clips, labelled=False)][:count]
+    with closing(Decoders(workers > 0)) as decoders, ThreadPoolExecutor(max(1, workers)) as pool:
+
+        def read(path: Path) -> Tensor | None:
+            try:
+                return read_video(path, recogniser, limits, read=decoders.read).frames
+            except ClipError as error:
+                skipped.append(str(error))
+                return None
+
+        for start in range(0, len(files), _TOGETHER):
+            good = [c for c in pool.map(read, files[start : start + _TOGETHER]) if c is not None]
+            if good:
+                yield torch.stack(good)
+
+
+def score_clips(
+    defended: DefendedRecogniser, batches: Iterator[Tensor], skipped: Sequence[str] = ()
+) -> CleanScores:
+    """Purify clips as they are served, and collect what their verdicts say.
+
+    Raises:
+        ClipError: if there were none.
+    """
+    suspicion: list[float] = []
+    change: list[float] = []
+    for shown in track(batches, "clean clips", console=Console(stderr=True)):
+        for verdict in defended.answer(shown).verdicts:
+            if verdict.suspicion is not None and verdict.change is not None:
+                suspicion.append(verdict.suspicion)
+                change.append(verdict.change)
+    if not suspicion:
+        named = "".join(f"\n  {fault}" for fault in skipped[:5])
+        raise ClipError(f"there are no clean clips to calibrate on{named}")
+    return CleanScores(torch.tensor(suspicion), torch.tensor(change), tuple(skipped))
