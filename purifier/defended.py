@@ -62,7 +62,7 @@ class DefendedRecogniser(nn.Module):
         self.purifier = nn.ModuleDict(networks)
         self.eval().requires_grad_(False)
         use_onednn(recogniser)
-        factor = pipeline.vae_scale_factor
+        factor = pipeline.frame_multiple
         if recogniser.frame_size[0] % factor or recogniser.frame_size[1] % factor:
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes frames of {recogniser.frame_size}, which "

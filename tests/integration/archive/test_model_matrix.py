@@ -25,11 +25,13 @@ from tests.support.pipelines import (
 )
 from tests.support.programs import YAML, save_export, save_script
 from tests.support.recognisers import FAMILIES, save_transformers
+from tests.support.transformer_pipelines import save_cogvideox, save_wan
 from tests.support.videos import encode, frames
-from videopure.archive import BuildError, BuildSpec, build, pipelines
+from videopure.archive import BuildError, BuildSpec, build
 from videopure.cli.main import app
 from videopure.format.manifest import Manifest
 from videopure.handler.torchserve import TorchServeHandler, load_service
+from videopure.purifier.models.unet3d import UNet3D
 
 pytestmark = pytest.mark.integration
 
@@ -91,6 +93,12 @@ RECOGNISERS = {
 }
 
 
+TRANSFORMERS = {
+    "cogvideox": (save_cogvideox, "CogVideoXTransformer3DModel"),
+    "wan": (save_wan, "WanTransformer3DModel"),
+}
+
+
 @pytest.fixture(scope="module")
 def animatediff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Stable Diffusion pipeline in `sd` and a motion adapter in `adapter`."""
@@ -131,8 +139,19 @@ class Context(SimpleNamespace):
         assert value == "application/json"
 
 
-@pytest.mark.parametrize("diffusion", ["unet3d", "unet-motion"])
-@pytest.mark.parametrize("family", RECOGNISERS)
+# With the transformers, each way to load a recogniser once; the rest are among the slow tests.
+_OFTEN = [(family, d) for family in RECOGNISERS for d in ("unet3d", "unet-motion")]
+_OFTEN += [("videomae", "cogvideox"), ("export", "cogvideox")]
+_OFTEN += [("torchvision", "wan"), ("videopure", "wan")]
+_SELDOM = [(family, d) for family in RECOGNISERS for d in ("cogvideox", "wan")]
+PAIRS = [pytest.param(*pair, id="-".join(pair)) for pair in _OFTEN] + [
+    pytest.param(*pair, id="-".join(pair), marks=pytest.mark.slow)
+    for pair in _SELDOM
+    if pair not in _OFTEN
+]
+
+
+@pytest.mark.parametrize(("family", "diffusion"), PAIRS)
 def test_every_recogniser_is_served_behind_every_diffusion_model(
     family: str,
     diffusion: str,
@@ -150,11 +169,15 @@ def test_every_recogniser_is_served_behind_every_diffusion_model(
         options[-1] = str(animatediff / "sd")
         options += ["--motion-adapter", str(animatediff / "adapter")]
         expected = "UNetMotionModel"
+    elif diffusion in TRANSFORMERS:
+        save, expected = TRANSFORMERS[diffusion]
+        options[-1] = str(save(tmp_path / "diffusion"))
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     options += ["--settings", str(tmp_path / "settings.yaml")]
     root = tmp_path / "videopure"
     built = run("build", *options, "--folder", "--out", root)
-    assert built["purifier"]["classes"]["unet/config.json"] == expected
+    place = "transformer" if diffusion in TRANSFORMERS else "unet"
+    assert built["purifier"]["classes"][f"{place}/config.json"] == expected
     assert built["fit"]["clip_ms"] > 0
     assert run("inspect", root)["recogniser"]["kind"] == built["recogniser"]["kind"]
     assert run("verify", root)["intact"]
@@ -234,7 +257,7 @@ def test_a_decoder_is_stored_and_used(animatediff: Path, tmp_path: Path) -> None
 def test_a_new_codec_is_one_small_file_and_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(pipelines.CODECS, "AverageCodec", AverageCodec.__module__)
+    monkeypatch.setitem(UNet3D.codecs, "AverageCodec", AverageCodec.__module__)
     source = tmp_path / "pipeline"
     shutil.copytree(TEXT_TO_VIDEO, source)
     shutil.rmtree(source / "vae")
