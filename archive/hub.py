@@ -93,12 +93,8 @@ def _check_links(part: str, folder: Path) -> None:
 
 
 def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]) -> Path:
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HTTPError,  # type: ignore[attr-defined]  of whichever library it asks with
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     what = f"{part} {repo}" + (f"@{revision}" if revision else "")
     try:
@@ -119,7 +115,7 @@ def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]
         raise BuildError(
             f"{what} is not a folder, and the hub did not give it: {_line(error)}"
         ) from error
-    except (HTTPError, OSError) as error:
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of its library
         raise BuildError(
             f"{what} is not a folder, and the hub cannot be reached: {_line(error)}"
         ) from error

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from videopure.archive.hub import Source
 from videopure.archive.lora import merge_lora
@@ -19,7 +20,7 @@ from videopure.archive.sources import check_file, choose_weights, read_config
 from videopure.archive.spec import BuildError
 from videopure.archive.staging import Staging
 
-__all__ = ["MOTION_SCHEDULE", "find_motion_file", "store_motion_unet"]
+__all__ = ["MOTION_SCHEDULE", "adapter_of_file", "find_motion_file", "store_motion_unet"]
 
 STEM = "diffusion_pytorch_model"
 # AnimateDiff's motion modules were trained on this schedule, whatever the image model was on.
@@ -60,7 +61,7 @@ def store_motion_unet(
         scratch = Staging(Path(name), staging.dtype, False, staging.report)
         image = _load(scratch, "pipeline", source, source.path / "unet", UNet2DConditionModel)
         if adapter.path.is_file():
-            motion = _adapter_of_file(adapter, scratch)
+            motion = adapter_of_file(adapter, staging.dtype)
         else:
             motion = _load(scratch, "motion adapter", adapter, adapter.path, MotionAdapter)
         try:
@@ -87,8 +88,16 @@ def _load(scratch: Staging, part: str, source: Source, place: Path, kind: Any) -
     return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype)
 
 
-def _adapter_of_file(source: Source, scratch: Staging) -> MotionAdapter:
-    """A motion adapter that came without its configuration, which its weights tell."""
+def adapter_of_file(source: Source, dtype: torch.dtype | None) -> MotionAdapter:
+    """A motion adapter that came without its configuration, which its weights tell.
+
+    Args:
+        source: a .safetensors file.
+        dtype: to convert to; None leaves it as it is.
+
+    Raises:
+        BuildError: if it holds something else.
+    """
     weights = load_file(source.path)
     try:
         adapter = MotionAdapter(**_adapter_config(weights))
@@ -98,7 +107,9 @@ def _adapter_of_file(source: Source, scratch: Staging) -> MotionAdapter:
             f"motion adapter {source.origin} holds no weights of a MotionAdapter of diffusers: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return adapter.to(scratch.dtype or next(iter(weights.values())).dtype)
+    wanted = dtype or next(iter(weights.values())).dtype
+    converted: MotionAdapter = nn.Module.to(adapter, wanted)  # diffusers' own warns of nothing
+    return converted
 
 
 def _adapter_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -74,6 +74,12 @@ class DefendedRecogniser(nn.Module):
                 f"recogniser {recogniser.name!r} takes {recogniser.num_frames} frame; purification "
                 "needs at least 2"
             )
+        chosen = self.settings.shortcuts.feature_interval  # fast mode's own is for UNets alone
+        if chosen > 1 and not pipeline.model.reusable:
+            raise ValueError(
+                f"shortcuts.feature_interval must be 1 for a {type(pipeline.denoiser).__name__}, "
+                f"got {chosen}: it reuses the blocks of UNets"
+            )
         most = pipeline.max_frames
         if most is not None and recogniser.num_frames > most:
             raise ValueError(

@@ -202,7 +202,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         [B, T-1, 2, h, w] in latent pixels.
         """
         predict_noise: PredictNoise = self.predict_noise
-        if shortcuts.feature_interval > 1:
+        if shortcuts.feature_interval > 1 and self.model.reusable:
             whole = partial(self.predict_noise, keep_activations=True)
             interval, levels = shortcuts.feature_interval, shortcuts.feature_levels
             predict_noise = FeatureReuse(self.denoiser, whole, interval, levels)

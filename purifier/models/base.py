@@ -50,6 +50,8 @@ class LatentVideoModel(ABC):
     text_encoder: ClassVar[str]
     # Whether the denoiser's kernels were found to replay as a CUDA graph.
     capturable: ClassVar[bool] = False
+    # Whether the denoiser has the blocks of a UNet, whose features `FeatureReuse` keeps.
+    reusable: ClassVar[bool] = False
 
     def __init__(
         self,

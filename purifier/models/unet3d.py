@@ -44,6 +44,7 @@ class UNet3D(LatentVideoModel):
     decoders: ClassVar[dict[str, str]] = {"AutoencoderTiny": "diffusers"}
     text_encoder = "CLIPTextModel"
     capturable = True
+    reusable = True
 
     @staticmethod
     def adopt(scheduler: Any) -> DDIMScheduler:

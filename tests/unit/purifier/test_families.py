@@ -25,7 +25,7 @@ from tests.support.transformer_pipelines import (
     tokenizer,
     wan_parts,
 )
-from videopure.purifier import DefendedRecogniser, PurifySettings, VideoPurePipeline
+from videopure.purifier import DefendedRecogniser, PurifySettings, Shortcuts, VideoPurePipeline
 from videopure.purifier.models import FAMILIES, find_family
 from videopure.purifier.models.wan import Wan
 from videopure.purifier.networks import PromptEmbedding
@@ -88,10 +88,10 @@ def test_clips_of_any_length_come_back_whole(pipeline: VideoPurePipeline, frames
     assert encoded.shape[2] == len(pipeline.model.latent_times(frames)) >= 2
     assert pipeline.decode(encoded, frames).shape == video.shape
     # What was filled up is the last frame again.
-    whole = torch.cat((video, video[:, -1:].expand(-1, 17 - frames, -1, -1, -1)), dim=1)
-    longer = pipeline.model.padded(frames)
-    assert torch.equal(pipeline.encode(whole[:, :longer]), encoded)
-    assert pipeline.decode(encoded).shape[1] == longer
+    longer = pipeline.decode(encoded).shape[1]
+    assert longer >= frames
+    whole = torch.cat((video, video[:, -1:].expand(-1, longer - frames, -1, -1, -1)), dim=1)
+    assert torch.equal(pipeline.encode(whole), encoded)
 
 
 @torch.no_grad()
@@ -272,6 +272,21 @@ def test_frames_must_be_whole_patches(pipeline: VideoPurePipeline) -> None:
         pipeline(torch.rand(1, 5, 3, 24, 32))
     with pytest.raises(ValueError, match="multiples of 16; take a recogniser of another frame"):
         DefendedRecogniser(pipeline, tiny_recogniser(5, (24, 32)))
+
+
+def test_fast_mode_computes_every_block_of_a_transformer(wan: VideoPurePipeline) -> None:
+    recogniser = tiny_recogniser(5, SIZE)
+    calls: list[int] = []
+    hook = wan.transformer.blocks[1].register_forward_hook(lambda *_: calls.append(1))
+    try:
+        fast = DefendedRecogniser(wan, recogniser, PurifySettings(speed="fast", inversion_steps=2))
+        (verdict,) = fast.answer(clips()).verdicts
+    finally:
+        hook.remove()
+    assert (verdict.of, len(calls)) == (1, 4)  # one up, three down
+    reuse = Shortcuts(feature_interval=2)
+    with pytest.raises(ValueError, match="feature_interval must be 1 for a WanTransformer3DModel"):
+        DefendedRecogniser(wan, recogniser, PurifySettings(speed="custom", shortcuts=reuse))
 
 
 @pytest.mark.extended
