@@ -76,7 +76,7 @@ def _load(source: Source, kind: str) -> tuple[Any, Any]:
         import transformers
     except ImportError as error:
         raise BuildError(
-            f"transformers is needed for the prompt: {install_hint('transformers')}"
+            f"the text encoder of the prompt needs transformers: {install_hint('transformers')}"
         ) from error
     # Billions of parameters stay in the dtype that they are stored in.
     dtype = torch.float32 if kind == "CLIPTextModel" else "auto"
