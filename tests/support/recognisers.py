@@ -13,7 +13,7 @@ from torch import nn
 __all__ = ["FAMILIES", "LABELS", "processor_settings", "save_transformers", "tiny_model"]
 
 LABELS = {0: "wave", 1: "jump", 2: "run"}
-FAMILIES = ("videomae", "timesformer", "vivit", "vjepa2")
+FAMILIES: tuple[str, ...] = ("videomae", "timesformer", "vivit", "vjepa2")
 if find_spec("transformers.models.videoprism") is not None:  # the lowest versions have none
     FAMILIES += ("videoprism",)
 SIZE = 16
