@@ -17,6 +17,7 @@ from videopure.archive.flows import find_flow, store_flow
 from videopure.archive.hub import Source, find_source
 from videopure.archive.licences import find_licence, is_restricted
 from videopure.archive.model_config import render_model_config
+from videopure.archive.motion import find_motion_file
 from videopure.archive.pack import copy_code, lay_out, pack
 from videopure.archive.pipelines import FOLDERS, store_pipeline
 from videopure.archive.recognisers import (
@@ -115,6 +116,7 @@ def _fill(
         sources["pipeline"],
         prompt=spec.prompt,
         motion_adapter=sources.get("motion adapter"),
+        motion_lora=sources.get("motion LoRA"),
         decoder=sources.get("decoder"),
     )
     if "flow" in sources:
@@ -148,9 +150,14 @@ def find_sources(spec: BuildSpec) -> dict[str, Source]:
         "recogniser": find_recogniser(spec),
         "pipeline": find_source("pipeline", spec.pipeline, FOLDERS),
     }
-    for part, where in (("motion adapter", spec.motion_adapter), ("decoder", spec.decoder)):
+    if spec.decoder is not None:
+        sources["decoder"] = find_source("decoder", spec.decoder)
+    for part, where in (
+        ("motion adapter", spec.motion_adapter),
+        ("motion LoRA", spec.motion_lora),
+    ):
         if where is not None:
-            sources[part] = find_source(part, where)
+            sources[part] = find_motion_file(part, where) or find_source(part, where)
     flow = find_flow(spec)
     return sources | ({"flow": flow} if flow else {})
 
@@ -192,7 +199,7 @@ def make_manifest(
     parts = {
         name: f"{source.origin} ({find_licence(source.path) or 'no licence found'})"
         for name, source in sources.items()
-        if name in ("motion adapter", "decoder")
+        if name in ("motion adapter", "motion LoRA", "decoder")
     }
     flow = sources.get("flow")
     config = render_model_config(spec.config)

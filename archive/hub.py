@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,6 +20,7 @@ __all__ = ["Source", "find_source", "wanted_files"]
 _HUB_ID = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?$")
 _TEXTS = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*", "LICENCE*")
 _PICKLES = ("*pytorch_model*.bin",)
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,19 @@ def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> So
     found = _HUB_ID.match(str(where))
     if found is None or path.is_absolute() or str(where).startswith("."):
         raise BuildError(f"{part} {where} is not a folder")
+    if path.parent.is_dir():  # so it was meant as a path
+        raise BuildError(f"{part} {where} is not a folder{_near_miss(path)}")
     folder = _snapshot(part, found["repo"], found["revision"], folders)
     commit = folder.name  # snapshots are kept under the commit's name
     repo = found["repo"]
     return Source(folder, repo.split("/")[1], f"{repo}@{commit}", repo, commit)
+
+
+def _near_miss(path: Path) -> str:
+    """The folder beside it that was probably meant."""
+    beside = [other.name for other in path.parent.iterdir() if other.is_dir()]
+    near = get_close_matches(path.name, beside, n=1)
+    return f" (did you mean {path.parent / near[0]}?)" if near else ""
 
 
 def _check_links(part: str, folder: Path) -> None:
@@ -82,7 +93,7 @@ def _check_links(part: str, folder: Path) -> None:
 
 
 def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]) -> Path:
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import HfApi, constants, errors, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     what = f"{part} {repo}" + (f"@{revision}" if revision else "")
@@ -98,10 +109,22 @@ def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]
         return Path(snapshot_download(repo, revision=revision, allow_patterns=names))
     except LocalEntryNotFoundError as error:
         raise BuildError(
-            f"{what} is neither a folder nor in the hub's local cache: {error}"
+            f"{what} is neither a folder nor in the hub's local cache: {_line(error)}"
         ) from error
-    except (HfHubHTTPError, OSError) as error:  # no such repository, gated, no connection
-        raise BuildError(f"{what} is not a folder, and the hub did not give it: {error}") from error
+    except HfHubHTTPError as error:  # no such repository, or gated
+        raise BuildError(
+            f"{what} is not a folder, and the hub did not give it: {_line(error)}"
+        ) from error
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of its library
+        raise BuildError(
+            f"{what} is not a folder, and the hub cannot be reached: {_line(error)}"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line that is not too long."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
 
 def wanted_files(names: Iterable[str], folders: Sequence[str] = ()) -> list[str]:

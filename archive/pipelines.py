@@ -1,39 +1,36 @@
 """Stores a diffusion model in the layout that is served, without its text encoder.
 
-Weights are taken file by file: no model is built for it, but for AnimateDiff's, which is put
-together of an image model and a motion adapter.
+Weights are taken file by file: no model is built for it, but for AnimateDiff's; see `motion`.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from diffusers import __version__ as diffusers_version
 from diffusers.utils.logging import disable_progress_bar
-from safetensors import SafetensorError
 
 from videopure.archive.hub import Source
-from videopure.archive.sources import choose_weights, read_config, stored_dtype
+from videopure.archive.motion import MOTION_SCHEDULE, store_motion_unet
+from videopure.archive.prompts import find_embedding
+from videopure.archive.sources import choose_weights, read_config
 from videopure.archive.spec import BuildError
 from videopure.archive.staging import Staging
-from videopure.format.settings import DTYPES
-from videopure.purifier.networks import PatchCodec, PromptEmbedding
-from videopure.purifier.networks.prompt_embedding import embed_prompt
-from videopure.purifier.schedule import as_ddim
-from videopure.wire.installing import install_hint
+from videopure.purifier.models import FAMILIES, LatentVideoModel
+from videopure.purifier.networks import PromptEmbedding
 
 __all__ = ["FOLDERS", "store_pipeline"]
 
 # Of a repository on the hub.
 FOLDERS = (
     "unet",
+    "transformer",
+    "transformer_2",
     "vae",
     "scheduler",
     "inverse_scheduler",
@@ -43,26 +40,6 @@ FOLDERS = (
 )
 STEM = "diffusion_pytorch_model"
 
-# Class of each part -> the library that diffusers imports it from. One line here lets in another
-# class that is called like those it joins.
-UNETS = {"UNet3DConditionModel": "diffusers", "UNetMotionModel": "diffusers"}
-CODECS = {
-    "AutoencoderKL": "diffusers",
-    "AutoencoderTiny": "diffusers",
-    "PatchCodec": PatchCodec.__module__,
-}
-DECODERS = {"AutoencoderTiny": "diffusers"}
-# AnimateDiff's motion modules were trained on this schedule, whatever the image model was on.
-_MOTION_SCHEDULE = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "linear",
-    "steps_offset": 1,
-    "set_alpha_to_one": False,
-    "clip_sample": False,
-    "timestep_spacing": "leading",
-}
-
 
 def store_pipeline(
     staging: Staging,
@@ -70,6 +47,7 @@ def store_pipeline(
     *,
     prompt: str | None = None,
     motion_adapter: Source | None = None,
+    motion_lora: Source | None = None,
     decoder: Source | None = None,
 ) -> None:
     """Store `pipeline/`.
@@ -84,32 +62,84 @@ def store_pipeline(
         "_diffusers_version": diffusers_version,
     }
     if motion_adapter is None:
-        index["unet"] = _store_part(staging, source, "unet", UNETS, target)
-    else:
-        index["unet"] = _store_motion_unet(staging, source, motion_adapter, target / "unet")
-    index["vae"] = _store_part(staging, source, "vae", CODECS, target)
-    if decoder is not None:
-        index["decoder"] = _store_network(
-            staging, "decoder", decoder, decoder.path, DECODERS, target / "decoder"
+        place, name = _find_denoiser(source)
+        family = FAMILIES[name]
+        if place.name == "transformer_2":
+            staging.report("Note: of the two transformers the one for little noise is taken")
+        index[family.folder] = _store_network(
+            staging, "pipeline", source, place, {name: "diffusers"}, target / family.folder
         )
-    index["scheduler"] = _store_scheduler(source, target, motion=motion_adapter is not None)
-    if (source.path / "inverse_scheduler").is_dir():
+    else:
+        family = FAMILIES["UNetMotionModel"]
+        index["unet"] = store_motion_unet(
+            staging, source, motion_adapter, motion_lora, target / "unet"
+        )
+    index["vae"] = _store_network(
+        staging, "pipeline", source, source.path / "vae", family.codecs, target / "vae"
+    )
+    if decoder is not None:
+        index["decoder"] = _store_decoder(staging, decoder, family, target / "decoder")
+    index["scheduler"] = _store_scheduler(source, family, target, motion=motion_adapter is not None)
+    if family.folder == "unet" and (source.path / "inverse_scheduler").is_dir():
         shutil.copytree(source.path / "inverse_scheduler", target / "inverse_scheduler")
         index["inverse_scheduler"] = ["diffusers", "DDIMInverseScheduler"]
-    dtype = _stored_dtype(staging, target / "unet")
-    found = _prompt_embedding(source, prompt)
+    dtype = staging.dtype_of(target / family.folder)
+    config = read_config("pipeline", target / family.folder / "config.json")
+    found = find_embedding(source, family, config, prompt)
     stored = PromptEmbedding.from_tensor(found.embedding.to(dtype), found.config.prompt)
+    if not torch.isfinite(stored.embedding).all():
+        raise BuildError(
+            f"pipeline {source.origin}: the prompt's embedding is not finite in {dtype}: choose "
+            "another --dtype"
+        )
     stored.save_pretrained(target / "prompt_embedding")
     index["prompt_embedding"] = [PromptEmbedding.__module__, "PromptEmbedding"]
     (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _store_part(
-    staging: Staging, source: Source, name: str, classes: dict[str, str], target: Path
-) -> list[str]:
-    """Store one folder of the pipeline; returns its entry in model_index.json."""
-    place = source.path / name
-    return _store_network(staging, "pipeline", source, place, classes, target / name)
+def _find_denoiser(source: Source) -> tuple[Path, str]:
+    """Where the diffusion model itself lies, and its class, which has a family.
+
+    Of two transformers, one for much noise and one for little, the latter: purification visits the
+    lowest noise levels.
+    """
+    places = [source.path / name for name in ("transformer_2", "transformer", "unet")]
+    place = next((p for p in places if (p / "config.json").is_file()), None)
+    if place is None:
+        raise BuildError(_no_pipeline(source))
+    found = str(read_config("pipeline", place / "config.json").get("_class_name"))
+    if found == "UNet2DConditionModel":
+        raise BuildError(
+            f"pipeline {place} is a {found}, which knows no motion: give a --motion-adapter to "
+            "make AnimateDiff of it"
+        )
+    if found not in FAMILIES:
+        raise BuildError(
+            f"pipeline {place} is a {found}, a family that is not supported; use one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    return place, found
+
+
+def _no_pipeline(source: Source) -> str:
+    """What is wrong with a folder that holds no diffusion model of diffusers."""
+    config_file = source.path / "config.json"
+    config = read_config("pipeline", config_file) if config_file.is_file() else {}
+    kind = config.get("kind") or (config.get("architectures") or [None])[0]
+    if kind is not None:
+        return (
+            f"pipeline {source.origin} is a {kind}, no diffusion model: a recogniser is given with "
+            "--recogniser"
+        )
+    if "_class_name" in config:
+        return (
+            f"pipeline {source.origin} is a {config['_class_name']} by itself: give the folder of "
+            "the whole pipeline, in the layout of diffusers, with vae and scheduler"
+        )
+    return (
+        f"pipeline {source.origin} has neither unet/config.json nor transformer/config.json: give "
+        "a folder in the layout of diffusers"
+    )
 
 
 def _store_network(
@@ -117,15 +147,11 @@ def _store_network(
     part: str,
     source: Source,
     place: Path,
-    classes: dict[str, str],
+    classes: Mapping[str, str],
     target: Path,
 ) -> list[str]:
+    """Store one network's folder; returns its entry in model_index.json."""
     found = read_config(part, place / "config.json").get("_class_name")
-    if found == "UNet2DConditionModel":
-        raise BuildError(
-            f"{part} {place} is a {found}, which knows no motion: give a --motion-adapter to make "
-            "AnimateDiff of it"
-        )
     if found not in classes:
         raise BuildError(f"{part} {place} is a {found}; use {' or '.join(classes)}")
     files = choose_weights(part, place, STEM)
@@ -135,56 +161,34 @@ def _store_network(
     return [classes[str(found)], str(found)]
 
 
-def _store_motion_unet(
-    staging: Staging, source: Source, adapter: Source, target: Path
+def _store_decoder(
+    staging: Staging, decoder: Source, family: type[LatentVideoModel], target: Path
 ) -> list[str]:
-    """AnimateDiff's UNet, which is made here and so always goes into the archive."""
-    part = source.path / "unet"
-    for where, place, wanted in (
-        ("pipeline", part, "UNet2DConditionModel"),
-        ("motion adapter", adapter.path, "MotionAdapter"),
-    ):
-        found = read_config(where, place / "config.json").get("_class_name")
-        if found != wanted:
-            raise BuildError(f"{where} {place} is a {found}; a motion adapter needs {wanted}")
-    if staging.thin:
-        staging.report("Note: AnimateDiff's UNet is put together here: the archive holds it")
-    staging.report("Putting AnimateDiff's UNet together")
-    with tempfile.TemporaryDirectory(prefix="unet-", dir=staging.root.parent) as name:
-        scratch = Staging(Path(name), staging.dtype, False, staging.report)
-        networks = []
-        for where, origin, place, kind in (
-            ("pipeline", source, part, UNet2DConditionModel),
-            ("motion adapter", adapter, adapter.path, MotionAdapter),
-        ):
-            folder = scratch.root / where
-            scratch.add_weights(where, origin, choose_weights(where, place, STEM), folder, STEM)
-            shutil.copyfile(place / "config.json", folder / "config.json")
-            dtype = _stored_dtype(scratch, folder)
-            networks.append(
-                kind.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, dtype=dtype
-                )
-            )
-        try:
-            unet = UNetMotionModel.from_unet2d(*networks)
-        except (ValueError, RuntimeError) as error:
-            raise BuildError(
-                f"motion adapter {adapter.origin} does not fit {source.origin}: {error}"
-            ) from error
-        unet.save_pretrained(target, safe_serialization=True)
-    return ["diffusers", "UNetMotionModel"]
+    if not family.decoders:
+        raise BuildError(
+            f"decoder {decoder.origin}: there is none for a {family.__name__}, whose codec decodes "
+            "whole videos; leave --decoder out"
+        )
+    return _store_network(staging, "decoder", decoder, decoder.path, family.decoders, target)
 
 
-def _store_scheduler(source: Source, target: Path, *, motion: bool) -> list[str]:
-    from diffusers import DDIMScheduler
-
+def _store_scheduler(
+    source: Source, family: type[LatentVideoModel], target: Path, *, motion: bool
+) -> list[str]:
+    """Store what the family keeps of the model's scheduler."""
     folder = source.path / "scheduler"
-    config = read_config("pipeline", folder / "scheduler_config.json")
-    own = _Configured({key: value for key, value in config.items() if not key.startswith("_")})
-    ddim: DDIMScheduler = as_ddim(own, **(_MOTION_SCHEDULE if motion else {}))
-    ddim.save_pretrained(target / "scheduler")
-    return ["diffusers", "DDIMScheduler"]
+    file = folder / "scheduler_config.json"
+    own = _Configured(read_config("pipeline", file) | (MOTION_SCHEDULE if motion else {}))
+    try:
+        kept = family.adopt(own)
+    except ValueError as error:
+        raise BuildError(f"pipeline {folder}: {error}") from error
+    if kept is not own:
+        kept.save_pretrained(target / "scheduler")
+        return ["diffusers", type(kept).__name__]
+    (target / "scheduler").mkdir()
+    shutil.copyfile(file, target / "scheduler" / file.name)
+    return ["diffusers", str(own.config["_class_name"])]
 
 
 class _Configured:
@@ -192,56 +196,3 @@ class _Configured:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-
-
-def _stored_dtype(staging: Staging, folder: Path) -> torch.dtype:
-    """Of the first weights in a folder of the archive, here or elsewhere."""
-    prefix = folder.relative_to(staging.root).as_posix() + "/"
-    names = [name for name in staging.files.names() if name.startswith(prefix)]
-    paths = [staging.located.get(name, staging.root / name) for name in names]
-    return DTYPES[stored_dtype(paths)]
-
-
-def _prompt_embedding(source: Source, prompt: str | None) -> PromptEmbedding:
-    """The stored embedding, or that of a prompt by the pipeline's text encoder."""
-    folder = source.path / "prompt_embedding"
-    if folder.is_dir():
-        if prompt is not None:
-            raise BuildError(
-                f"pipeline {source.origin} comes with the embedding of a prompt and without a "
-                f"text encoder: prompt {prompt!r} cannot be embedded"
-            )
-        choose_weights("pipeline", folder, STEM)
-        stored: PromptEmbedding = PromptEmbedding.from_pretrained(folder, local_files_only=True)
-        return stored
-    config = read_config("pipeline", source.path / "text_encoder" / "config.json")
-    found = (config.get("architectures") or [None])[0]
-    if found != "CLIPTextModel":
-        raise BuildError(f"pipeline {source.path / 'text_encoder'} is a {found}; use CLIPTextModel")
-    try:
-        from transformers import CLIPTextModel, CLIPTokenizer
-    except ImportError as error:
-        raise BuildError(
-            f"the text encoder of the prompt needs transformers: {install_hint('transformers')}"
-        ) from error
-    try:
-        # A pickle of it is read by the loader that admits tensors and nothing else.
-        encoder = CLIPTextModel.from_pretrained(
-            source.path / "text_encoder", local_files_only=True, dtype=torch.float32
-        ).eval()
-        tokenizer = CLIPTokenizer.from_pretrained(source.path / "tokenizer", local_files_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise BuildError(
-            f"pipeline {source.origin}: its text_encoder or tokenizer cannot be loaded: {error}"
-        ) from error
-    _check_length(tokenizer, prompt or "")
-    return embed_prompt(encoder, tokenizer, prompt or "")
-
-
-def _check_length(tokenizer: Any, prompt: str) -> None:
-    tokens = len(tokenizer(prompt).input_ids)
-    if tokens > tokenizer.model_max_length:
-        raise BuildError(
-            f"prompt takes {tokens} tokens, more than the {tokenizer.model_max_length} of the text "
-            f"encoder: shorten {prompt!r}"
-        )

@@ -97,6 +97,11 @@ def read_labels(file: Path) -> list[str]:
 def _store_folder(
     spec: BuildSpec, source: Source, staging: Staging, target: Path
 ) -> StoredRecogniser:
+    if (source.path / "model_index.json").is_file():
+        raise BuildError(
+            f"recogniser {source.origin} is a pipeline of diffusers (model_index.json): a "
+            "diffusion model is given with --pipeline"
+        )
     config = read_config("recogniser", source.path / "config.json")
     if "auto_map" in config:
         raise BuildError(

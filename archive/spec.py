@@ -46,7 +46,9 @@ class BuildSpec:
         accept_licence: agree to licences that restrict use.
         dtype: that all weights are converted to; by default they keep theirs. RAFT stays float32.
         prompt: that the diffusion model is conditioned on; by default the empty one.
-        motion_adapter: folder or hub id; makes AnimateDiff of a Stable Diffusion pipeline.
+        motion_adapter: folder, hub id or .safetensors file; makes AnimateDiff of a Stable Diffusion
+            pipeline.
+        motion_lora: file, folder or hub id of a LoRA that the adapter wants, as AnimateLCM's does.
         decoder: folder or hub id of an AutoencoderTiny that decodes the same latents faster.
         flow: `raft_large` or `raft_small`, with `flow_weights`; by default DIS, without weights.
         flow_weights: file of RAFT's weights.
@@ -71,6 +73,7 @@ class BuildSpec:
     dtype: str | None = None
     prompt: str | None = None
     motion_adapter: str | Path | None = None
+    motion_lora: str | Path | None = None
     decoder: str | Path | None = None
     flow: str | None = None
     flow_weights: Path | None = None
@@ -102,6 +105,10 @@ class BuildSpec:
             raise BuildError(
                 f"dtype {self.dtype} cannot be had with thin, which leaves weights as they are: "
                 "choose the dtype of computing with the setting videopure.dtype"
+            )
+        if self.motion_lora is not None and self.motion_adapter is None:
+            raise BuildError(
+                f"motion_lora goes with motion_adapter, got {self.motion_lora} without one"
             )
         if self.flow is not None and self.flow not in RAFT_MODELS:
             raise BuildError(f"flow must be one of {', '.join(RAFT_MODELS)}, got {self.flow!r}")

@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 
 from videopure.archive.hub import Source
+from videopure.archive.sources import stored_dtype
 from videopure.archive.spec import BuildSpec, Report
 from videopure.archive.weights import copy_weights, read_pickled, save_weights
 from videopure.format.external_weights import CompleteFiles
 from videopure.format.integrity import FolderFiles
 from videopure.format.manifest import ExternalWeights, FileRecord, digest
+from videopure.format.settings import DTYPES
 
 __all__ = ["Staging"]
 
@@ -83,6 +85,12 @@ class Staging:
                 self._leave(part, source, file, place)
             else:
                 copy_weights(file, place, self.dtype)
+
+    def dtype_of(self, folder: Path) -> torch.dtype:
+        """Of the first weights in a folder of the archive, here or elsewhere."""
+        prefix = folder.relative_to(self.root).as_posix() + "/"
+        names = [name for name in self.files.names() if name.startswith(prefix)]
+        return DTYPES[stored_dtype([self.located.get(n, self.root / n) for n in names])]
 
     def _leave(self, part: str, source: Source, file: Path, place: Path) -> None:
         """Note where a file lies instead of taking it in."""

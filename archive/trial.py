@@ -51,7 +51,7 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
     milliseconds = 1000 * (time.monotonic() - start)
     return Fit(
         device=torch.cuda.get_device_name(device) if on_gpu else "cpu",
-        dtype=str(defended.pipeline.unet.dtype).removeprefix("torch."),
+        dtype=str(defended.pipeline.denoiser.dtype).removeprefix("torch."),
         load_s=round(loaded, 1),
         clip_ms=round(milliseconds, 1),
         model_bytes=sum(tensor.nbytes for tensor in weights),

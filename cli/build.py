@@ -51,7 +51,10 @@ def build(
     ] = None,
     motion_adapter: Annotated[
         str | None,
-        typer.Option(help="Folder or hub id: AnimateDiff of a Stable Diffusion --pipeline."),
+        typer.Option(help="Folder, hub id or file: AnimateDiff of a Stable Diffusion --pipeline."),
+    ] = None,
+    motion_lora: Annotated[
+        str | None, typer.Option(help="File, folder or hub id: the LoRA of a --motion-adapter.")
     ] = None,
     decoder: Annotated[
         str | None,

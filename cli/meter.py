@@ -31,7 +31,7 @@ class WorkMeter:
     """
 
     def __init__(self, defended: DefendedRecogniser, window: int) -> None:
-        self._unet, self._window = defended.pipeline.unet, window
+        self._denoiser, self._window = defended.pipeline.denoiser, window
         self._calls_a_window = 2 * (defended.settings.inversion_steps + 1)  # there and back
         self._calls = self._windows = 0
         self._total: int | None = None  # windows
@@ -41,7 +41,7 @@ class WorkMeter:
         self._task = self._progress.add_task("", total=None)
 
     def __enter__(self) -> WorkMeter:
-        self._hook = self._unet.register_forward_hook(self._called)
+        self._hook = self._denoiser.register_forward_hook(self._called)
         self._progress.start()
         return self
 

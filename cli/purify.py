@@ -69,7 +69,7 @@ def purify(
                 part,
                 defended.purify,
                 together,
-                defended.pipeline.vae_scale_factor,
+                defended.pipeline.frame_multiple,
                 meter.frames_done,
             )
         part.replace(target)

@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 # As torch asks for: lazy initialisation must be over before anything is recorded.
 WARM_UPS = 3
 
-# (latents [B, C, T, h, w], train step as a tensor [1] on their device) -> output, of any shape.
+# (latents [B, C, T, h, w], the network's time as a tensor [1] on their device) -> output, of any
+# shape.
 Predict = Callable[[Tensor, Tensor], Tensor]
 _Key = tuple[torch.Size, torch.dtype]
 
@@ -53,12 +54,12 @@ class CUDAGraphs:
         self._recorded: dict[_Key, _Recorded] = {}
         self._called: set[_Key] = set()
 
-    def __call__(self, latents: Tensor, timestep: int) -> Tensor:
+    def __call__(self, latents: Tensor, timestep: float) -> Tensor:
         """The function's answer, in memory of its own.
 
         Args:
             latents: [B, C, T, h, w] on a GPU.
-            timestep: train step.
+            timestep: the network's time: always whole, or always a float.
         """
         key = (latents.shape, latents.dtype)
         if key not in self._recorded:
@@ -82,7 +83,7 @@ class CUDAGraphs:
             )
 
 
-def _record(predict: Predict, latents: Tensor, timestep: int) -> _Recorded:
+def _record(predict: Predict, latents: Tensor, timestep: float) -> _Recorded:
     """Record one call on copies of its arguments."""
     own = latents.clone()
     step = torch.tensor([timestep], device=latents.device)

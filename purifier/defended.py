@@ -62,7 +62,7 @@ class DefendedRecogniser(nn.Module):
         self.purifier = nn.ModuleDict(networks)
         self.eval().requires_grad_(False)
         use_onednn(recogniser)
-        factor = pipeline.vae_scale_factor
+        factor = pipeline.frame_multiple
         if recogniser.frame_size[0] % factor or recogniser.frame_size[1] % factor:
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes frames of {recogniser.frame_size}, which "
@@ -73,6 +73,12 @@ class DefendedRecogniser(nn.Module):
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes {recogniser.num_frames} frame; purification "
                 "needs at least 2"
+            )
+        chosen = self.settings.shortcuts.feature_interval  # fast mode's own is for UNets alone
+        if chosen > 1 and not pipeline.model.reusable:
+            raise ValueError(
+                f"shortcuts.feature_interval must be 1 for a {type(pipeline.denoiser).__name__}, "
+                f"got {chosen}: it reuses the blocks of UNets"
             )
         most = pipeline.max_frames
         if most is not None and recogniser.num_frames > most:

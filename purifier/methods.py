@@ -134,7 +134,7 @@ class Purification(ABC):
         wanted = range(len(self.clips)) if clips is None else clips.tolist()
         chosen = latents if clips is None else latents[clips]
         back = [(-self._shifts[k][0], -self._shifts[k][1]) for k in wanted]
-        return roll_frames(self.pipeline.decode(chosen), back)
+        return roll_frames(self.pipeline.decode(chosen, self.clips.shape[1]), back)
 
 
 class VideoPure(Purification):

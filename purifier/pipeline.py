@@ -8,25 +8,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderTiny,
-    DDIMInverseScheduler,
-    DDIMScheduler,
-    UNet3DConditionModel,
-    UNetMotionModel,
-)
+from diffusers import AutoencoderTiny, DDIMInverseScheduler
 from torch import Tensor
 
-from videopure.purifier.compatibility import check_parts
 from videopure.purifier.convolutions import use_onednn
 from videopure.purifier.flow import DISFlow, FlowEstimator
 from videopure.purifier.guidance import PUBLISHED_SHAPE, Guidance, resize_flow
 from videopure.purifier.inputs import as_batch, check_flow, check_video
 from videopure.purifier.latents import LatentVideoPipeline
 from videopure.purifier.methods import METHODS, PURIFICATIONS, Candidate, Method
-from videopure.purifier.networks.patch_codec import PatchCodec
-from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
+from videopure.purifier.models import find_family
+from videopure.purifier.networks.prompt_embedding import PromptEmbedding
 from videopure.purifier.one_look import OneLook
 from videopure.purifier.output import VideoPureOutput
 from videopure.purifier.randomisation import Generators, Randomisation
@@ -38,7 +30,7 @@ from videopure.purifier.sampling import (
     ddim_inversion,
     keep,
 )
-from videopure.purifier.schedule import Schedule, as_ddim
+from videopure.purifier.schedule import Schedule
 from videopure.purifier.settings import PurifySettings
 from videopure.purifier.shortcuts import FeatureReuse, Shortcuts
 
@@ -52,24 +44,26 @@ StepCallback = Callable[["VideoPurePipeline", int, int, dict[str, Tensor]], dict
 
 
 class VideoPurePipeline(LatentVideoPipeline):
-    """Purifies clips; loads any text-to-video folder of the supported layouts.
+    """Purifies clips; loads any text-to-video folder of the families in `FAMILIES`.
 
     The lifecycle is `encode`, `invert`, `denoise`, `decode`, each usable alone. They keep
     gradients; calling the pipeline does not.
 
     Args:
-        vae: image codec of the frames.
-        unet: video diffusion model that predicts noise or velocity.
-        scheduler: noise schedule of the UNet, and which of the two it predicts; of another kind
-            than DDIM it is replaced by the DDIM scheduler of the same configuration.
+        vae: codec of the frames.
+        unet, transformer: the video diffusion model; the other one is None.
+        scheduler: its noise schedule, and what it predicts; a UNet's of another kind than DDIM is
+            replaced by the DDIM scheduler of the same configuration.
         inverse_scheduler: derived from `scheduler` when None.
         text_encoder, tokenizer: used once, for the constant prompt embedding, and not kept.
         prompt_embedding: the stored embedding; makes the two above unnecessary.
         decoder: a faster decoder of the same latents, in the place of the vae's own.
     """
 
-    model_cpu_offload_seq = "prompt_embedding->unet->vae->decoder"
+    model_cpu_offload_seq = "prompt_embedding->unet->transformer->vae->decoder"
     _optional_components = [  # noqa: RUF012
+        "unet",
+        "transformer",
         "inverse_scheduler",
         "text_encoder",
         "tokenizer",
@@ -80,40 +74,50 @@ class VideoPurePipeline(LatentVideoPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL | AutoencoderTiny | PatchCodec,
-        unet: UNet3DConditionModel | UNetMotionModel,
-        scheduler: DDIMScheduler,
+        vae: Any,
+        unet: Any,
+        scheduler: Any,
         inverse_scheduler: DDIMInverseScheduler | None = None,
         text_encoder: Any = None,
         tokenizer: Any = None,
         prompt_embedding: PromptEmbedding | None = None,
         decoder: AutoencoderTiny | None = None,
+        transformer: Any = None,
     ) -> None:
         super().__init__()
+        denoiser = transformer if unet is None else unet
+        if denoiser is None or (unet is not None and transformer is not None):
+            raise ValueError(
+                f"either unet or transformer is needed, got {type(unet).__name__} and "
+                f"{type(transformer).__name__}"
+            )
+        self._family = find_family(denoiser)
         if prompt_embedding is None:
             if text_encoder is None or tokenizer is None:
                 raise ValueError(
                     "prompt_embedding is None: give it, or a text_encoder and a tokenizer to "
                     "compute it from"
                 )
-            prompt_embedding = embed_prompt(text_encoder, tokenizer)
-        check_parts(vae, unet, scheduler, prompt_embedding, decoder)
+            prompt_embedding = self._family.embed(text_encoder, tokenizer, config=denoiser.config)
         self.register_modules(
             vae=vae,
             unet=unet,
-            scheduler=as_ddim(scheduler),
+            transformer=transformer,
+            scheduler=self._family.adopt(scheduler),
             inverse_scheduler=inverse_scheduler,
             text_encoder=None,
             tokenizer=None,
             prompt_embedding=prompt_embedding,
             decoder=decoder,
         )
-        use_onednn(unet)
+        self.model.check()
+        use_onednn(denoiser)
         self.flow_estimator: FlowEstimator = DISFlow()
 
     def schedule(self, inversion_steps: int = 5, num_inference_steps: int = 50) -> Schedule:
         """The noise levels to visit; see `Schedule`."""
-        train_steps = self.scheduler.config.num_train_timesteps
+        noise_levels = self.model.noise_levels
+        train_steps = noise_levels.config.num_train_timesteps
         if not 1 <= num_inference_steps <= train_steps:
             raise ValueError(
                 f"num_inference_steps must be in 1..{train_steps}, got {num_inference_steps}"
@@ -123,34 +127,39 @@ class VideoPurePipeline(LatentVideoPipeline):
                 f"inversion_steps must be in 0..{num_inference_steps - 1} (below "
                 f"num_inference_steps), got {inversion_steps}"
             )
-        return Schedule(
-            self.scheduler, self.inverse_scheduler, inversion_steps, num_inference_steps
-        )
+        return Schedule(noise_levels, self.inverse_scheduler, inversion_steps, num_inference_steps)
 
     def check_inputs(self, video: Tensor, method: str, output_type: str) -> None:
         """Raise ValueError for a clip or an argument that cannot be purified."""
-        check_video(video, self.vae_scale_factor, self.max_frames)
+        check_video(video, self.frame_multiple, self.max_frames)
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if output_type not in ("pt", "np", "latent"):
             raise ValueError(f"output_type must be one of pt, np, latent, got {output_type!r}")
 
     def estimate_flow(self, video: Tensor, flow: Tensor | FlowEstimator | None = None) -> Tensor:
-        """Optical flow of the clips on the latent grid, [B, T-1, 2, h, w] in latent pixels.
+        """Optical flow of the clips on the latent grid, [B, t-1, 2, h, w] in latent pixels.
 
         Args:
             video: [B, T, 3, H, W] in 0..1.
-            flow: [B, T-1, 2, H, W], (dx, dy) in pixels; or an estimator; or None for
-                `self.flow_estimator`.
+            flow: [B, t-1, 2, H, W], (dx, dy) in pixels, between the frames that neighbouring
+                latents stand for: all T of them, unless the codec compresses time; or an
+                estimator; or None for `self.flow_estimator`.
         """
         if flow is None:
             flow = self.flow_estimator
+        video = self.shown_by_latents(video)
         full = flow if isinstance(flow, Tensor) else flow(video)
         check_flow(full, video)
         height, width = video.shape[-2:]
         factor = self.vae_scale_factor
         full = full.to(device=video.device, dtype=torch.float32)
         return resize_flow(full, (height // factor, width // factor))
+
+    def shown_by_latents(self, video: Tensor) -> Tensor:
+        """The frames [B, t, 3, H, W] of clips [B, T, 3, H, W] that their latents stand for."""
+        times = self.model.latent_times(video.shape[1])
+        return video if times == list(range(video.shape[1])) else video[:, times]
 
     def invert(
         self,
@@ -193,10 +202,10 @@ class VideoPurePipeline(LatentVideoPipeline):
         [B, T-1, 2, h, w] in latent pixels.
         """
         predict_noise: PredictNoise = self.predict_noise
-        if shortcuts.feature_interval > 1:
+        if shortcuts.feature_interval > 1 and self.model.reusable:
             whole = partial(self.predict_noise, keep_activations=True)
             interval, levels = shortcuts.feature_interval, shortcuts.feature_levels
-            predict_noise = FeatureReuse(self.unet, whole, interval, levels)
+            predict_noise = FeatureReuse(self.denoiser, whole, interval, levels)
         every = len(schedule.timesteps_down) + 1
         return ddim_guided(
             latents,
@@ -231,7 +240,7 @@ class VideoPurePipeline(LatentVideoPipeline):
 
         Args:
             video: tensor or array [B, T, 3, H, W] in 0..1, or a list of clips [T, 3, H, W]; T at
-                least 2, H and W multiples of `vae_scale_factor`.
+                least 2, H and W multiples of `frame_multiple`.
             flow: see `estimate_flow`.
             inversion_steps: the paper's t; t + 1 steps are taken each way.
             num_inference_steps: steps of the full schedule, of which the lowest are visited.
@@ -254,7 +263,7 @@ class VideoPurePipeline(LatentVideoPipeline):
         clips = as_batch(video).to(self._execution_device)
         self.check_inputs(clips, method, output_type)
         if isinstance(flow, Tensor):
-            check_flow(flow, clips)
+            check_flow(flow, self.shown_by_latents(clips))
         if randomisation.step_range is not None or randomisation.max_shift:
             raise ValueError(
                 "randomisation.step_range and randomisation.max_shift are for DefendedRecogniser, "
@@ -285,7 +294,8 @@ class VideoPurePipeline(LatentVideoPipeline):
         # 5. Decode; the vote is `DefendedRecogniser`'s
         decoded: Tensor | np.ndarray | None = None
         if output_type != "latent":
-            decoded = torch.stack([self.decode(c.latents) for c in candidates], dim=1)
+            frames = clips.shape[1]
+            decoded = torch.stack([self.decode(c.latents, frames) for c in candidates], dim=1)
             if output_type == "np":
                 decoded = decoded.cpu().numpy()
         self.maybe_free_model_hooks()

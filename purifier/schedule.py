@@ -8,13 +8,45 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
 
-__all__ = ["NoiseLevel", "Schedule", "as_ddim", "ddpm_step", "noise_of_velocity", "predict_x0"]
+__all__ = [
+    "BETA_SCHEDULERS",
+    "NoiseLevel",
+    "Schedule",
+    "as_ddim",
+    "ddpm_step",
+    "flow_time",
+    "noise_of_velocity",
+    "predict_x0",
+    "published_levels",
+]
+
+# Of diffusers: those whose `beta_start`, `beta_end`, `beta_schedule` and `trained_betas` mean what
+# they mean to DDIM. They differ in how they step, which is not taken over.
+BETA_SCHEDULERS = (
+    "DDIMScheduler",
+    "DDIMInverseScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +133,18 @@ class Schedule:
 
 
 def as_ddim(scheduler: Any, **changes: Any) -> DDIMScheduler:
-    """The DDIM scheduler of the noise schedule that a scheduler of any kind is configured with."""
+    """The DDIM scheduler of the noise schedule that another scheduler is configured with.
+
+    Args:
+        scheduler: or what has its `config`, such as a class of diffusers saves.
+        changes: to that configuration.
+
+    Raises:
+        ValueError: if the noise schedule is not one of betas that DDIM has, too.
+    """
     if isinstance(scheduler, DDIMScheduler) and not changes:
         return scheduler
+    _check_betas(scheduler)
     # Schedulers that never clip have no key for it, and DDIM's own default would clip latents.
     ddim: DDIMScheduler = _configured(
         DDIMScheduler, {"clip_sample": False, **scheduler.config, **changes}
@@ -111,10 +152,49 @@ def as_ddim(scheduler: Any, **changes: Any) -> DDIMScheduler:
     return ddim
 
 
+def _check_betas(scheduler: Any) -> None:
+    """Raise ValueError where DDIM would be given another noise schedule, and silently."""
+    config = scheduler.config
+    name = config.get("_class_name") or type(scheduler).__name__
+    if name not in BETA_SCHEDULERS:
+        raise ValueError(
+            f"scheduler is a {name}, whose noise schedule DDIM may not have; use one of "
+            f"{', '.join(BETA_SCHEDULERS)}"
+        )
+    for key, plain in (("use_flow_sigmas", False), ("snr_shift_scale", 1.0)):
+        if config.get(key, plain) not in (plain, None):
+            raise ValueError(
+                f"scheduler.{key} must be {plain}, got {config[key]!r}: DDIM has no such noise "
+                "schedule, and a UNet is trained on one that it has"
+            )
+
+
 def _configured(kind: Any, settings: dict[str, Any]) -> Any:
     """A scheduler with those settings that it has; diffusers would warn of the others each time."""
     known = inspect.signature(kind.__init__).parameters
     return kind(**{key: value for key, value in settings.items() if key in known})
+
+
+@cache
+def published_levels() -> DDIMScheduler:
+    """The noise levels of the published procedure: those of Stable Diffusion's betas.
+
+    Only its configuration and its alphas are used; see `Schedule`.
+    """
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def flow_time(alpha: float) -> float:
+    """The time in 0..1 at which flow matching has the noise ratio of a level `alpha`."""
+    signal, noise = alpha**0.5, (1 - alpha) ** 0.5
+    return noise / (signal + noise)
 
 
 def predict_x0(latents: Tensor, noise: Tensor, alpha: float) -> Tensor:

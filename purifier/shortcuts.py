@@ -27,7 +27,8 @@ class Shortcuts:
             predicts, the first frame's noise alone is used. None shows it all.
         inversion_jump: one UNet call on the way up, straight to the highest noise level.
         feature_interval: the UNet's inner blocks are computed in every so many denoising steps,
-            and what they returned is used again in between (DeepCache, arXiv 2312.00858).
+            and what they returned is used again in between (DeepCache, arXiv 2312.00858). Of UNets:
+            a transformer's blocks are computed in every step.
         feature_levels: levels of the UNet, from full resolution on, that are not inner blocks and
             so computed in every step.
         last_votes: so many of the last candidates are decoded and vote; None lets all vote.

@@ -340,7 +340,7 @@ def _networks(defended: DefendedRecogniser, train: Train) -> nn.ModuleDict:
     """What is trained, by the folder that holds it in an archive."""
     networks: dict[str, nn.Module] = {}
     if train != "recogniser":
-        networks["purifier"] = defended.pipeline.unet
+        networks["purifier"] = defended.pipeline.denoiser
     if train != "purifier":
         if isinstance(defended.recogniser, ProgramRecogniser):
             raise ValueError(

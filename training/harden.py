@@ -166,7 +166,9 @@ def _write(
 
     def change(models: Path) -> None:
         if record.train != "recogniser":
-            replace_weights(models / "pipeline" / "unet", defended.pipeline.unet.state_dict())
+            pipeline = defended.pipeline
+            folder = models / "pipeline" / pipeline.model.folder
+            replace_weights(folder, pipeline.denoiser.state_dict())
             write_card(models / "pipeline", manifest.purifier, record)
         if record.train != "purifier":
             _write_recogniser(models / "recogniser", defended, manifest.recogniser.dtype)

@@ -127,7 +127,9 @@ def defences(defended: DefendedRecogniser) -> Iterator[Defence]:
     yield Cleaned("temporal shuffle within 2", recogniser, _shuffle, randomised=True)
     yield Cleaned("randomised smoothing", recogniser, _smoothing, randomised=True)
     yield Cleaned(
-        "codec round trip", recogniser, lambda clips, _: pipeline.decode(pipeline.encode(clips))
+        "codec round trip",
+        recogniser,
+        lambda clips, _: pipeline.decode(pipeline.encode(clips), clips.shape[1]),
     )
 
 

@@ -44,14 +44,32 @@ class PromptEmbedding(ModelMixin, ConfigMixin):
 
 
 @torch.no_grad()
-def embed_prompt(text_encoder: Any, tokenizer: Any, prompt: str = "") -> PromptEmbedding:
-    """The text encoder's last hidden state for a prompt padded to the tokenizer's full length."""
+def embed_prompt(
+    text_encoder: Any,
+    tokenizer: Any,
+    prompt: str = "",
+    *,
+    length: int | None = None,
+    masked: bool = False,
+) -> PromptEmbedding:
+    """The text encoder's last hidden state for a prompt.
+
+    Args:
+        text_encoder, tokenizer: of transformers.
+        prompt: cut off where it is too long.
+        length: tokens that it is padded to; the tokenizer's own where None.
+        masked: the encoder does not see the padding, and its places are zero.
+    """
     tokens = tokenizer(
         prompt,
         padding="max_length",
-        max_length=tokenizer.model_max_length,
+        max_length=tokenizer.model_max_length if length is None else length,
         truncation=True,
         return_tensors="pt",
     )
-    hidden = text_encoder(tokens.input_ids.to(text_encoder.device))[0]
-    return PromptEmbedding.from_tensor(hidden, prompt)
+    ids = tokens.input_ids.to(text_encoder.device)
+    if not masked:
+        return PromptEmbedding.from_tensor(text_encoder(ids)[0], prompt)
+    mask = tokens.attention_mask.to(text_encoder.device)
+    hidden = text_encoder(ids, mask)[0]
+    return PromptEmbedding.from_tensor(hidden * mask[..., None], prompt)

@@ -63,6 +63,20 @@ class Recogniser(nn.Module, ABC):
                 f"{self.name!r}, got {list(frames.shape)}"
             )
 
+    def check_logits(self, logits: Tensor, clips: int) -> Tensor:
+        """Logits of so many clips, at least float32.
+
+        Raises:
+            ValueError: if the model answers something of another shape.
+        """
+        expected = [clips, len(self.labels)]
+        if list(logits.shape) != expected:
+            raise ValueError(
+                f"recogniser {self.name!r} must answer logits of shape {expected} (clips, labels), "
+                f"got {list(logits.shape)}"
+            )
+        return at_least_float32(logits)
+
 
 class Normalise(nn.Module):
     """Frames in 0..1 as a model wants them: `(frames * scale - shift - mean) / std`, in float32.

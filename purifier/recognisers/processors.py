@@ -35,6 +35,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "offset": True,
     },
     "vjepa2": {**_IMAGENET, "crop_size": 256},
+    # VideoPrism's checkpoints come with this one.
+    "llavaonevision": {
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "size": {"height": 384, "width": 384},
+        "do_center_crop": False,
+        "resample": 3,
+    },
 }
 _INTERPOLATION = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 

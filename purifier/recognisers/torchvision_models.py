@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from videopure.purifier.inputs import at_least_float32
 from videopure.purifier.recognisers.base import Normalise, Recogniser
 from videopure.purifier.recognisers.config import RecogniserConfig
 
@@ -45,7 +44,7 @@ class TorchvisionRecogniser(Recogniser):
         dtype = next(self.network.parameters()).dtype
         pixels = self.normalise(frames).transpose(1, 2)  # [B, 3, T, H, W]
         output: Tensor = self.network(pixels.to(dtype))
-        return at_least_float32(output)
+        return self.check_logits(output, len(frames))
 
 
 def load(folder: RecogniserFolder) -> TorchvisionRecogniser:

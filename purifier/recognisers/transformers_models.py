@@ -1,4 +1,7 @@
-"""Family `transformers`: VideoMAE, TimeSformer, ViViT, V-JEPA 2. transformers is an extra."""
+"""Family `transformers`: VideoMAE, TimeSformer, ViViT, V-JEPA 2, VideoPrism.
+
+transformers is an extra.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from videopure.purifier.inputs import at_least_float32
 from videopure.purifier.recognisers.base import Recogniser
 from videopure.purifier.recognisers.processors import find_processor, read_processor
 
@@ -45,7 +47,9 @@ class TransformersRecogniser(Recogniser):
         self.check_frames(frames)
         pixels = self.normalise(frames).to(self.model.dtype)
         output: Tensor = self.model(**{self._argument: pixels}).logits
-        return at_least_float32(output)
+        if output.ndim == 3 and output.shape[1] == 1:  # VideoPrism answers [B, 1, classes]
+            output = output[:, 0]
+        return self.check_logits(output, len(frames))
 
 
 def load(folder: RecogniserFolder) -> TransformersRecogniser:

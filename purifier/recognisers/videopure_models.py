@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from videopure.purifier.inputs import at_least_float32
 from videopure.purifier.networks import RECOGNISER_NETWORKS
 from videopure.purifier.recognisers.base import Recogniser
 from videopure.purifier.recognisers.config import RecogniserConfig
@@ -37,7 +36,7 @@ class NetworkRecogniser(Recogniser):
         self.check_frames(frames)
         dtype = next(self.network.parameters()).dtype
         output: Tensor = self.network(frames.to(dtype))
-        return at_least_float32(output)
+        return self.check_logits(output, len(frames))
 
 
 def load(folder: RecogniserFolder) -> NetworkRecogniser:

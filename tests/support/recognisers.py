@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import nn
 __all__ = ["FAMILIES", "LABELS", "processor_settings", "save_transformers", "tiny_model"]
 
 LABELS = {0: "wave", 1: "jump", 2: "run"}
-FAMILIES = ("videomae", "timesformer", "vivit", "vjepa2")
+FAMILIES: tuple[str, ...] = ("videomae", "timesformer", "vivit", "vjepa2")
+if find_spec("transformers.models.videoprism") is not None:  # the lowest versions have none
+    FAMILIES += ("videoprism",)
 SIZE = 16
 _SMALL = {
     "image_size": SIZE,
@@ -32,6 +35,7 @@ _MEANS = {
     "timesformer": ([0.45, 0.45, 0.45], [0.225, 0.225, 0.225]),
     "vivit": ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]),
     "vjepa2": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "videoprism": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
 }
 
 
@@ -47,6 +51,11 @@ def tiny_model(family: str) -> Any:
     if family == "vivit":
         config = t.VivitConfig(**_SMALL, tubelet_size=[2, 8, 8])
         return t.VivitForVideoClassification(config).eval()
+    if family == "videoprism":
+        kept = {k: v for k, v in _SMALL.items() if k not in ("patch_size", "num_hidden_layers")}
+        layers = {f"num_{kind}_layers": 1 for kind in ("spatial", "temporal", "auxiliary")}
+        config = t.VideoPrismVisionConfig(**kept, **layers, tubelet_size=[1, 8, 8])
+        return t.VideoPrismForVideoClassification(config).eval()
     small = {k: v for k, v in _SMALL.items() if k not in ("image_size", "num_frames")}
     config = t.VJEPA2Config(
         **small,
@@ -64,6 +73,14 @@ def tiny_model(family: str) -> Any:
 def processor_settings(family: str, size: int = SIZE) -> dict[str, Any]:
     """The settings of a processor that prepares frames of `size`; larger before the crop."""
     mean, std = _MEANS[family]
+    if family == "videoprism":
+        return {
+            "video_processor_type": "LlavaOnevisionVideoProcessor",
+            "size": {"height": size, "width": size},
+            "resample": 3,
+            "image_mean": mean,
+            "image_std": std,
+        }
     return {
         "size": {"shortest_edge": size * 256 // 224},
         "crop_size": {"height": size, "width": size},

@@ -218,7 +218,11 @@ SOURCES: list[tuple[Callable[[Path], None], str]] = [
     (cut, r"recogniser .*model\.safetensors is damaged: "),
     (integers, r"recogniser .*model\.safetensors holds I8 weights; use one of F32, F16, BF16"),
     (change_dtype, r"recogniser .*model\.safetensors holds F64 weights; use one of F32, F16"),
-    (change_class, r"pipeline .*unet is a UNet2DModel; use UNet3DConditionModel or UNetMotionM"),
+    (
+        change_class,
+        r"pipeline .*unet is a UNet2DModel, a family that is not supported; use one "
+        "of UNet3DConditionModel, UNetMotionModel, CogVideoX",
+    ),
     (put_a_pickle, r"recogniser .*model\.safetensors is a pickle under another name"),
     (index_outside, r"recogniser .*index\.json names '\.\./other\.safetensors', which leaves"),
     (not_finite, r"recogniser 'tiny' answers .*not finite"),

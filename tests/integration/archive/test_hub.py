@@ -1,5 +1,6 @@
 """Hub ids: fetched over HTTP at build time, found in the local cache without a network."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,28 @@ def test_what_the_hub_does_not_have_is_named(hub: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(BuildError, match=r"team/other@v1 is neither a folder nor in the hub's l"):
         find_source("pipeline", "team/other@v1")
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as closed:  # bound and not listening: nobody answers, nobody else takes it
+        closed.bind(("127.0.0.1", 0))
+        use_hub(f"http://127.0.0.1:{closed.getsockname()[1]}", monkeypatch)
+        with pytest.raises(BuildError, match="team/x is not a folder, and the hub cannot be") as e:
+            find_source("pipeline", "team/x")
+    assert len(str(e.value).splitlines()) == 1
+
+
+def test_a_mistyped_folder_is_not_asked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "wan").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BuildError, match=r"models/wam is not a folder \(did you mean models/wan\?"):
+        find_source("pipeline", "models/wam")
+    with pytest.raises(BuildError, match=r"models/other is not a folder$"):
+        find_source("pipeline", "models/other")
 
 
 @pytest.mark.parametrize("where", ["nowhere", "./a/b", "/a/b", "a/b/c", "a b/c"])

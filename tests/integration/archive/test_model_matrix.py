@@ -25,11 +25,13 @@ from tests.support.pipelines import (
 )
 from tests.support.programs import YAML, save_export, save_script
 from tests.support.recognisers import FAMILIES, save_transformers
+from tests.support.transformer_pipelines import save_cogvideox, save_wan
 from tests.support.videos import encode, frames
-from videopure.archive import BuildError, BuildSpec, build, pipelines
+from videopure.archive import BuildError, BuildSpec, build
 from videopure.cli.main import app
 from videopure.format.manifest import Manifest
 from videopure.handler.torchserve import TorchServeHandler, load_service
+from videopure.purifier.models.unet3d import UNet3D
 
 pytestmark = pytest.mark.integration
 
@@ -91,6 +93,12 @@ RECOGNISERS = {
 }
 
 
+TRANSFORMERS = {
+    "cogvideox": (save_cogvideox, "CogVideoXTransformer3DModel"),
+    "wan": (save_wan, "WanTransformer3DModel"),
+}
+
+
 @pytest.fixture(scope="module")
 def animatediff(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a Stable Diffusion pipeline in `sd` and a motion adapter in `adapter`."""
@@ -131,8 +139,22 @@ class Context(SimpleNamespace):
         assert value == "application/json"
 
 
-@pytest.mark.parametrize("diffusion", ["unet3d", "unet-motion"])
-@pytest.mark.parametrize("family", RECOGNISERS)
+# With the transformers, each way to load a recogniser once; the rest are among the slow tests.
+_OFTEN = [
+    *((family, "unet3d") for family in RECOGNISERS),
+    *((family, "unet-motion") for family in RECOGNISERS if family != "videoprism"),
+    *(("videomae", "cogvideox"), ("export", "cogvideox")),
+    *(("torchvision", "wan"), ("videopure", "wan")),
+]
+_SELDOM = [(family, d) for family in RECOGNISERS for d in ("unet-motion", "cogvideox", "wan")]
+PAIRS = [pytest.param(*pair, id="-".join(pair)) for pair in _OFTEN] + [
+    pytest.param(*pair, id="-".join(pair), marks=pytest.mark.slow)
+    for pair in _SELDOM
+    if pair not in _OFTEN
+]
+
+
+@pytest.mark.parametrize(("family", "diffusion"), PAIRS)
 def test_every_recogniser_is_served_behind_every_diffusion_model(
     family: str,
     diffusion: str,
@@ -150,11 +172,15 @@ def test_every_recogniser_is_served_behind_every_diffusion_model(
         options[-1] = str(animatediff / "sd")
         options += ["--motion-adapter", str(animatediff / "adapter")]
         expected = "UNetMotionModel"
+    elif diffusion in TRANSFORMERS:
+        save, expected = TRANSFORMERS[diffusion]
+        options[-1] = str(save(tmp_path / "diffusion"))
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     options += ["--settings", str(tmp_path / "settings.yaml")]
     root = tmp_path / "videopure"
     built = run("build", *options, "--folder", "--out", root)
-    assert built["purifier"]["classes"]["unet/config.json"] == expected
+    place = "transformer" if diffusion in TRANSFORMERS else "unet"
+    assert built["purifier"]["classes"][f"{place}/config.json"] == expected
     assert built["fit"]["clip_ms"] > 0
     assert run("inspect", root)["recogniser"]["kind"] == built["recogniser"]["kind"]
     assert run("verify", root)["intact"]
@@ -234,7 +260,7 @@ def test_a_decoder_is_stored_and_used(animatediff: Path, tmp_path: Path) -> None
 def test_a_new_codec_is_one_small_file_and_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(pipelines.CODECS, "AverageCodec", AverageCodec.__module__)
+    monkeypatch.setitem(UNet3D.codecs, "AverageCodec", AverageCodec.__module__)
     source = tmp_path / "pipeline"
     shutil.copytree(TEXT_TO_VIDEO, source)
     shutil.rmtree(source / "vae")
@@ -252,6 +278,15 @@ def test_a_new_codec_is_one_small_file_and_a_line(
         ({"pipeline": TEXT_TO_VIDEO}, "unet is a UNet3DConditionModel; a motion adapter needs UN"),
         ({"motion_adapter": TEXT_TO_VIDEO / "vae"}, "is a AutoencoderKL; a motion adapter needs M"),
         ({"decoder": TEXT_TO_VIDEO / "vae"}, "decoder .*vae is a AutoencoderKL; use AutoencoderTi"),
+        (
+            {"pipeline": TEXT_TO_VIDEO / "unet", "motion_adapter": None},
+            "pipeline unet is a UNet3DConditionModel by itself: give the folder of the whole pipe",
+        ),
+        (
+            {"recogniser": TEXT_TO_VIDEO},
+            r"recogniser .* is a pipeline of diffusers \(model_index.json\): a diffusion model is",
+        ),
+        ({"motion_adapter": None, "motion_lora": "x"}, "motion_lora goes with motion_adapter, got"),
     ],
 )
 def test_models_of_the_wrong_class_are_named(
@@ -260,6 +295,33 @@ def test_models_of_the_wrong_class_are_named(
     with pytest.raises(BuildError, match=message):
         build(spec(animatediff, tmp_path, **options))
     assert not (tmp_path / "built").exists()
+
+
+def test_a_folder_that_is_no_diffusion_model_is_told_what_it_is(
+    animatediff: Path, tmp_path: Path
+) -> None:
+    def fails(folder: Path, message: str) -> None:
+        with pytest.raises(BuildError, match=message):
+            build(spec(animatediff, tmp_path, pipeline=folder, motion_adapter=None))
+
+    own = save_recogniser(tmp_path / "recogniser", 4, (16, 16))
+    fails(own, "is a videopure.motion_resnet3d, no diffusion model: a recogniser is given with")
+    save_transformers("videomae", tmp_path / "videomae")
+    fails(tmp_path / "videomae", "pipeline videomae is a VideoMAEForVideoClassification, no diff")
+    (tmp_path / "empty").mkdir()
+    fails(tmp_path / "empty", "empty has neither unet/config.json nor transformer/config.json")
+    other = tmp_path / "hunyuan" / "transformer"
+    other.mkdir(parents=True)
+    (other / "config.json").write_text('{"_class_name": "HunyuanVideoTransformer3DModel"}')
+    fails(other.parent, "is a HunyuanVideoTransformer3DModel, a family that is not supported; use")
+
+
+def test_a_decoder_of_images_is_not_for_a_codec_of_videos(
+    animatediff: Path, tmp_path: Path
+) -> None:
+    options = {"pipeline": save_wan(tmp_path / "wan"), "motion_adapter": None}
+    with pytest.raises(BuildError, match=r"decoder taesd: there is none for a Wan, .* leave --dec"):
+        build(spec(animatediff, tmp_path, decoder=save_tiny_decoder(tmp_path / "taesd"), **options))
 
 
 def test_misfits_are_refused_with_the_way_out(animatediff: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 def defended() -> Any:
     return SimpleNamespace(
-        pipeline=SimpleNamespace(unet=torch.nn.Identity()),
+        pipeline=SimpleNamespace(denoiser=torch.nn.Identity()),
         settings=SimpleNamespace(inversion_steps=2),
     )
 
@@ -30,7 +30,7 @@ def test_the_first_call_tells_what_all_will_take(
     models = defended()
     with meter.WorkMeter(models, 16) as work:
         work.frames_done(0, 100)
-        models.pipeline.unet(torch.zeros(1))
+        models.pipeline.denoiser(torch.zeros(1))
     written = capsys.readouterr().err
     assert written.startswith("Purifying 100 frames in 7 windows of 16")
     assert ("7 windows of 16 frames will take about 21 minutes" in written) == told
@@ -43,8 +43,8 @@ def test_it_counts_calls_and_leaves_the_model_as_it_was() -> None:
     with meter.WorkMeter(models, 16) as work:
         work.frames_done(0, 32)
         for _ in range(4):  # a method of fewer calls than was thought
-            models.pipeline.unet(torch.zeros(1))
+            models.pipeline.denoiser(torch.zeros(1))
         work.frames_done(16, 32)
         (task,) = work._progress.tasks
         assert (task.completed, task.total) == (4, 8)
-    assert not models.pipeline.unet._forward_hooks
+    assert not models.pipeline.denoiser._forward_hooks

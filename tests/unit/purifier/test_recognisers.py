@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.models import tiny_recogniser
 from tests.support.recognisers import FAMILIES, LABELS, processor_settings, save_transformers
 from videopure.purifier import TransformersRecogniser, load_recogniser, recognisers
 from videopure.purifier.recognisers import families
@@ -31,7 +32,7 @@ def test_logits_are_those_of_the_library_on_normalised_frames(family: str, tmp_p
     )
     normalised = torch.from_numpy((scaled - mean) / std).float()
     with torch.no_grad():
-        expected = model(normalised).logits
+        expected = model(normalised).logits.flatten(1)  # VideoPrism's are [B, 1, classes]
         ours = recogniser.logits(torch.from_numpy(pixels) / 255)
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
     assert ours.std() > 0
@@ -59,6 +60,20 @@ def test_wrong_shape_is_named(tmp_path: Path) -> None:
     save_transformers("videomae", tmp_path)
     with pytest.raises(ValueError, match=r"\[B, 4, 3, 16, 16\].*got \[1, 5, 3, 16, 16\]"):
         load_recogniser(tmp_path).logits(torch.rand(1, 5, 3, 16, 16))
+
+
+def test_logits_of_another_shape_are_named(tmp_path: Path) -> None:
+    save_transformers("videomae", tmp_path)
+    loaded = load_recogniser(tmp_path)
+    loaded.labels = ["wave"]
+    with pytest.raises(ValueError, match=r"must answer logits of shape \[2, 1\] .*got \[2, 3\]"):
+        loaded.logits(torch.rand(2, 4, 3, 16, 16))
+    own = tiny_recogniser(4, (16, 16))
+    own.network.head = torch.nn.Identity()
+    with pytest.raises(
+        ValueError, match=r"'tiny' must answer logits of shape \[1, 4\] .*got \[1, 8"
+    ):
+        own.logits(torch.rand(1, 4, 3, 16, 16))
 
 
 def test_missing_processor_says_what_to_do(tmp_path: Path) -> None:

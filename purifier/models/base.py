@@ -1,0 +1,184 @@
+"""What purification asks of a video diffusion model, whatever family it is of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_prompt
+
+__all__ = ["Call", "LatentVideoModel", "Network", "Predict"]
+
+# A network as a function of one tensor, and what calls it: at once, or so that its activations are
+# computed again on the way back; see `LatentVideoPipeline.checkpointed`.
+Network = Callable[[Tensor], Tensor]
+Call = Callable[[Network, Tensor], Tensor]
+# (noisy latents [B, C, t, h, w], the network's own time) -> its answer, of the same shape.
+Predict = Callable[[Tensor, float], Tensor]
+
+
+def call(network: Network, argument: Tensor) -> Tensor:
+    """The `Call` that does nothing else."""
+    return network(argument)
+
+
+class LatentVideoModel(ABC):
+    """A diffusion model on latents of videos: its codec and its denoiser, called on whole clips.
+
+    A family is a subclass in a file of its own, and its line in `FAMILIES`. An instance holds
+    nothing but its parts, so it is made anew where it is needed.
+
+    Args:
+        codec: between frames and latents.
+        denoiser: the network that sees noisy latents.
+        scheduler: with the noise schedule that the denoiser was trained on.
+        prompt_embedding: the constant text that the denoiser is conditioned on.
+        decoder: a faster decoder of the same latents, or None for the codec's own.
+        call: calls the codec.
+    """
+
+    # Folder of the denoiser in a diffusers pipeline.
+    folder: ClassVar[Literal["unet", "transformer"]]
+    # What the other parts may be: class -> library that diffusers imports it from.
+    codecs: ClassVar[Mapping[str, str]]
+    decoders: ClassVar[Mapping[str, str]] = {}
+    # Class in transformers of the text encoder that a build embeds the prompt with.
+    text_encoder: ClassVar[str]
+    # Whether the denoiser's kernels were found to replay as a CUDA graph.
+    capturable: ClassVar[bool] = False
+    # Whether the denoiser has the blocks of a UNet, whose features `FeatureReuse` keeps.
+    reusable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        codec: Any,
+        denoiser: Any,
+        scheduler: Any,
+        prompt_embedding: Any,
+        decoder: Any = None,
+        call: Call = call,
+    ) -> None:
+        self.codec = codec
+        self.denoiser = denoiser
+        self.scheduler = scheduler
+        self.prompt_embedding = prompt_embedding
+        self.decoder = decoder
+        self.call = call
+
+    @staticmethod
+    def adopt(scheduler: Any) -> Any:
+        """The scheduler that a pipeline keeps, of the one that a model comes with.
+
+        Raises:
+            ValueError: if the model's noise schedule cannot be told from it.
+        """
+        return scheduler
+
+    @staticmethod
+    def embed(
+        text_encoder: Any, tokenizer: Any, prompt: str = "", config: Any = None
+    ) -> PromptEmbedding:
+        """The embedding of a prompt as the family's own pipeline in diffusers makes it.
+
+        `config` is the denoiser's, which may say how long it has to be.
+        """
+        return embed_prompt(text_encoder, tokenizer, prompt)
+
+    @property
+    @abstractmethod
+    def spatial(self) -> int:
+        """Pixels along one side of a latent pixel."""
+
+    @property
+    def frame_multiple(self) -> int:
+        """Pixels that the height and the width of frames must be multiples of."""
+        return self.spatial
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels C of the latents."""
+
+    @property
+    def max_frames(self) -> int | None:
+        """Frames that a clip may have at most; None where any number will do."""
+        return None
+
+    @abstractmethod
+    def latent_times(self, frames: int) -> list[int]:
+        """The frame that each of the latents of a clip of so many frames stands for."""
+
+    @abstractmethod
+    def encode(self, video: Tensor) -> Tensor:
+        """Latents of clips: [B, T, 3, H, W] in 0..1 -> [B, C, t, h, w], at least float32.
+
+        The mean of the posterior is taken, so encoding is deterministic.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Tensor, frames: int | None = None) -> Tensor:
+        """Clips of latents: [B, C, t, h, w] -> [B, T, 3, H, W] in 0..1, at least float32.
+
+        Args:
+            latents: as `encode` returns them.
+            frames: T of the clips that were encoded; None for all that the latents hold.
+        """
+
+    @property
+    @abstractmethod
+    def noise_levels(self) -> DDIMScheduler:
+        """The noise levels that purification visits, as the scheduler that walks them."""
+
+    @abstractmethod
+    def predict(self, sample: Tensor, time: float | Tensor) -> Tensor:
+        """The denoiser's own answer [B, C, t, h, w] to what it is given, at its own time."""
+
+    @abstractmethod
+    def noise(
+        self, latents: Tensor, timestep: int, alpha: float, predict: Predict | None = None
+    ) -> Tensor:
+        """The noise in latents, as the denoiser predicts it.
+
+        Args:
+            latents: [B, C, t, h, w], `sqrt(alpha) * x0 + sqrt(1 - alpha) * noise`: variance
+                preserving, whatever the denoiser itself was trained on.
+            timestep: train step of `noise_levels`.
+            alpha: its cumulative alpha, in 0..1.
+            predict: calls the denoiser; `self.predict` where None.
+
+        Returns:
+            Like `latents`, at least float32.
+        """
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise ValueError, naming the part and the way out, where two parts do not fit."""
+
+    @property
+    def dtype(self) -> Any:
+        """That the denoiser computes in."""
+        return self.denoiser.dtype
+
+    def check_channels(self, *names: str) -> None:
+        """See `check`: the denoiser's channels are those of the codec's latents."""
+        for name in names:
+            found = self.denoiser.config[name]
+            if found != self.channels:
+                raise ValueError(
+                    f"{self.folder}.{name} is {found}, but the vae's latents have {self.channels} "
+                    f"channels: use the vae that the {self.folder} was trained with, and no "
+                    f"{self.folder} that takes further channels, as those for inpainting do"
+                )
+
+    def check_prompt(self, features: Any) -> None:
+        """See `check`: the prompt's embedding has as many features as the denoiser takes."""
+        found = self.prompt_embedding.config.dim
+        if isinstance(features, int) and found != features:
+            raise ValueError(
+                f"prompt_embedding has {found} features, but the {self.folder} takes {features}: "
+                f"embed the prompt with the text encoder that the {self.folder} was trained with"
+            )
