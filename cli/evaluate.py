@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from videopure.cli.options import ARCHIVE
+from videopure.cli.options import ARCHIVE, HOW, STOPPED, Seed, Threads, labelled_clips
 from videopure.cli.terminal import console, errors, fail
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-STOPPED = 130
-
-WHAT, PART, HOW = "What is attacked", "Only a part of the suite", "How"
+WHAT, PART = "What is attacked", "Only a part of the suite"
 
 Archive = Annotated[
     Path, typer.Option(help="Archive to evaluate, made by `videopure build`.", rich_help_panel=WHAT)
@@ -37,14 +35,7 @@ SuiteOption = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Data = Annotated[
-    str,
-    typer.Option(
-        help="`demo`, a folder with a folder of videos for each class, or a CSV with the columns "
-        "path and label.",
-        rich_help_panel=WHAT,
-    ),
-]
+Data = Annotated[str, labelled_clips(WHAT)]
 Split = Annotated[
     str,
     typer.Option(
@@ -112,10 +103,6 @@ Beside = Annotated[
         "stand in the same tables; repeatable.",
         rich_help_panel=HOW,
     ),
-]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
-Threads = Annotated[
-    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
 ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from videopure.cli.options import ARCHIVE
+from videopure.cli.options import ARCHIVE, HOW, STOPPED, Seed, Threads, labelled_clips
 from videopure.cli.terminal import console, errors, fail, tell_skipped
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
@@ -17,9 +17,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 
 __all__ = ["harden"]
 
-STOPPED = 130
-
-WHAT, SERVED, HOW = "What is trained, on what", "What will be served", "How"
+WHAT, SERVED = "What is trained, on what", "What will be served"
 
 Out = Annotated[
     Path | None,
@@ -28,14 +26,7 @@ Out = Annotated[
 TrainOption = Annotated[
     str, typer.Option(help="purifier, recogniser or both.", rich_help_panel=WHAT)
 ]
-Data = Annotated[
-    str,
-    typer.Option(
-        help="`demo`, a folder with a folder of videos for each class, or a CSV with the columns "
-        "path and label.",
-        rich_help_panel=WHAT,
-    ),
-]
+Data = Annotated[str, labelled_clips(WHAT)]
 Bare = Annotated[
     bool,
     typer.Option(
@@ -82,10 +73,6 @@ Every = Annotated[
     int, typer.Option(min=1, help="Steps from one validation to the next.", rich_help_panel=HOW)
 ]
 Checked = Annotated[int, typer.Option(min=1, help="Clips to validate on.", rich_help_panel=HOW)]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
-Threads = Annotated[
-    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
-]
 Workplace = Annotated[
     Path | None,
     typer.Option(

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 __all__ = [
     "ARCHIVE",
+    "HOW",
+    "STOPPED",
     "Archive",
     "AsJson",
     "KeyFile",
     "ManagementUrl",
     "Model",
     "RequiredKey",
+    "Seed",
+    "Threads",
     "Url",
+    "labelled_clips",
 ]
 
 ARCHIVE = Path("model_store/videopure.mar")
+STOPPED = 130  # exit status of a command that was stopped, as shells have it
+HOW = "How"  # heading in --help
 
 Archive = Annotated[Path, typer.Option(help="The archive.")]
 Url = Annotated[str, typer.Option(envvar="VIDEOPURE_URL", help="TorchServe's inference address.")]
@@ -39,3 +46,16 @@ RequiredKey = Annotated[
         dir_okay=False,
     ),
 ]
+Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
+Threads = Annotated[
+    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
+]
+
+
+def labelled_clips(panel: str) -> Any:
+    """The option that names clips of known classes, under a heading of --help."""
+    return typer.Option(
+        help="`demo`, a folder with a folder of videos for each class, or a CSV with the columns "
+        "path and label.",
+        rich_help_panel=panel,
+    )

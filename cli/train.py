@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from videopure.cli.options import HOW, STOPPED, Seed, Threads
 from videopure.cli.terminal import console, errors, fail, tell_skipped
 
 if TYPE_CHECKING:  # imports torch, which takes seconds
@@ -19,9 +20,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 
 __all__ = ["train"]
 
-STOPPED = 130
-
-FOR, WHAT, HOW = "For which recogniser", "What is trained", "How"
+FOR, WHAT = "For which recogniser", "What is trained"
 
 Videos = Annotated[
     Path,
@@ -97,10 +96,6 @@ PrecisionOption = Annotated[
 ]
 Every = Annotated[
     int, typer.Option(min=1, help="Steps from one validation to the next.", rich_help_panel=HOW)
-]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
-Threads = Annotated[
-    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
 ]
 Workers = Annotated[
     int | None,

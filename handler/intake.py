@@ -180,9 +180,7 @@ class Intake:
         """
         if self.memory is None:
             return ()
-        found = tuple(
-            self.memory.observe(asked.client, frames) for frames in clip.frames.chunk(clip.clips)
-        )
+        found = self.memory.observe(asked.client, clip.frames.chunk(clip.clips))
         self.sightings.extend(found)
         for sighting in found:
             if sighting.first:

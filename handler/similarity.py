@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,25 +66,35 @@ class SimilarityMemory:
         self._clock = clock
         self._clients: OrderedDict[str, _Client] = OrderedDict()
 
-    def observe(self, client: str, frames: Tensor) -> Sighting:
-        """Remember a clip of a client, and hold it against the client's others.
+    def observe(self, client: str, clips: Sequence[Tensor]) -> tuple[Sighting, ...]:
+        """Hold the clips of a video against the client's recent ones, then remember them.
+
+        They are not held against each other: a still scene is like itself.
 
         Args:
             client: see `client_of`.
-            frames: [T, 3, H, W] in 0..1.
+            clips: each [T, 3, H, W] in 0..1.
         """
-        now, means = self._clock(), describe_clip(frames)
+        known, now = self._recent(client), self._clock()
+        described = [describe_clip(clip) for clip in clips]
+        sightings = tuple(self._sighting(client, known, means) for means in described)
+        known.seen.extend((now, means) for means in described)
+        return sightings
+
+    def _recent(self, client: str) -> _Client:
+        """What is remembered of a client, without what is too old."""
         known = self._clients.setdefault(client, _Client(deque(maxlen=self.settings.clips)))
         self._clients.move_to_end(client)
         while len(self._clients) > self.settings.clients:
             self._clients.popitem(last=False)
-        while known.seen and now - known.seen[0][0] > self.settings.seconds:
+        while known.seen and self._clock() - known.seen[0][0] > self.settings.seconds:
             known.seen.popleft()
-        near = self._near(known, means)
-        known.seen.append((now, means))
+        return known
+
+    def _sighting(self, client: str, known: _Client, means: np.ndarray) -> Sighting:
+        near, limit = self._near(known, means), self.settings.refuse_at
         alarm = near >= self.settings.alarm_at
         first, known.alarmed = alarm and not known.alarmed, alarm
-        limit = self.settings.refuse_at
         return Sighting(client, near, alarm, limit is not None and near >= limit, first)
 
     def _near(self, known: _Client, means: np.ndarray) -> int:

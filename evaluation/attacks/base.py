@@ -8,15 +8,27 @@ like them, within `epsilon` of them (L-inf, in 0..1) and in 0..1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Required, TypedDict
 
 import torch
 from torch import Generator, Tensor
 
 from videopure.evaluation.attacks.losses import Loss, gradient
 
-__all__ = ["GradientAttack", "OnStep", "choose", "project", "random_start"]
+__all__ = ["Budget", "GradientAttack", "OnStep", "choose", "project", "random_start"]
 
 OnStep = Callable[[], object]
+
+
+class Budget(TypedDict, total=False):
+    """What any attack may spend; arguments as of `GradientAttack`."""
+
+    epsilon: Required[float]
+    steps: int
+    step_size: float
+    warm_start: Tensor | None
+    keep_best: bool
+    generator: Generator | None
 
 
 def project(moved: Tensor, clips: Tensor, epsilon: float) -> Tensor:
@@ -59,7 +71,7 @@ class GradientAttack:
         clips: Tensor,
         *,
         epsilon: float,
-        steps: int,
+        steps: int = 50,
         step_size: float = 2 / 255,
         warm_start: Tensor | None = None,
         keep_best: bool = False,

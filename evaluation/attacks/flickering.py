@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Generator, Tensor
+from typing import Unpack
 
-from videopure.evaluation.attacks.base import GradientAttack
+import torch
+from torch import Tensor
+
+from videopure.evaluation.attacks.base import Budget, GradientAttack
 from videopure.evaluation.attacks.losses import Loss
 from videopure.evaluation.attacks.threat_models import Attack, Task
 
@@ -14,15 +16,7 @@ __all__ = ["ATTACKS", "flickering"]
 STEPS = 25  # of the suites
 
 
-def flickering(
-    loss: Loss,
-    clips: Tensor,
-    *,
-    epsilon: float,
-    steps: int = 50,
-    step_size: float = 1 / 255,
-    generator: Generator | None = None,
-) -> Tensor:
+def flickering(loss: Loss, clips: Tensor, **budget: Unpack[Budget]) -> Tensor:
     """Steps of an offset for each channel of each frame, from a random one.
 
     The published attack weighs visibility against the label; here `epsilon` bounds it, as it
@@ -31,14 +25,10 @@ def flickering(
     Args:
         loss: to be raised.
         clips: [B, T, 3, H, W] in 0..1.
-        epsilon: largest change of a pixel (L-inf), in 0..1.
-        steps: gradient steps.
-        step_size: change of an offset in one step, in 0..1.
-        generator: of the random start.
+        budget: see `GradientAttack`; a step changes an offset by `step_size`, 1/255 by default.
     """
-    return _Flickering(
-        loss, clips, epsilon=epsilon, steps=steps, step_size=step_size, generator=generator
-    ).run()
+    budget.setdefault("step_size", 1 / 255)
+    return _Flickering(loss, clips, **budget).run()
 
 
 class _Flickering(GradientAttack):

@@ -5,56 +5,34 @@ A purifier takes fine noise for noise and smooth changes for content (arXiv 1809
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from videopure.evaluation.attacks.adaptive import soft_loss
-from videopure.evaluation.attacks.base import GradientAttack
+from videopure.evaluation.attacks.base import Budget, GradientAttack
 from videopure.evaluation.attacks.losses import Loss
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Attack, Task
 
 __all__ = ["ATTACKS", "low_frequency"]
 
 CELLS = (2, 8, 8)  # frames, rows and columns that share one number
-STEPS = 50  # of the suites, on the recogniser
 
 
 def low_frequency(
-    loss: Loss,
-    clips: Tensor,
-    *,
-    epsilon: float,
-    steps: int = STEPS,
-    step_size: float = 1 / 255,
-    cells: tuple[int, int, int] = CELLS,
-    keep_best: bool = False,
-    generator: Generator | None = None,
+    loss: Loss, clips: Tensor, cells: tuple[int, int, int] = CELLS, **budget: Unpack[Budget]
 ) -> Tensor:
     """PGD on a coarse grid of changes, which is interpolated to the clip.
 
     Args:
         loss: to be raised.
         clips: [B, T, 3, H, W] in 0..1.
-        epsilon: largest change of a pixel (L-inf), in 0..1.
-        steps: gradient steps.
-        step_size: change of a number of the grid in one step, in 0..1.
         cells: frames, rows and columns of the clip for each number of the grid.
-        keep_best: return the clips of the highest loss on the way, and not the last ones.
-        generator: of the random start.
+        budget: see `GradientAttack`; a step changes a number of the grid by `step_size`.
     """
-    return _LowFrequency(
-        loss,
-        clips,
-        cells=cells,
-        epsilon=epsilon,
-        steps=steps,
-        step_size=step_size,
-        keep_best=keep_best,
-        generator=generator,
-    ).run()
+    return _LowFrequency(loss, clips, cells, **budget).run()
 
 
 class _LowFrequency(GradientAttack):
@@ -63,7 +41,7 @@ class _LowFrequency(GradientAttack):
     _grid: Tensor
 
     def __init__(
-        self, loss: Loss, clips: Tensor, *, cells: tuple[int, int, int], **budget: Any
+        self, loss: Loss, clips: Tensor, cells: tuple[int, int, int], **budget: Unpack[Budget]
     ) -> None:
         super().__init__(loss, clips, **budget)
         batch, frames, channels, height, width = clips.shape

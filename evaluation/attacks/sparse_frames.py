@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from videopure.evaluation.attacks.base import GradientAttack, random_start
+from videopure.evaluation.attacks.base import Budget, GradientAttack, random_start
 from videopure.evaluation.attacks.losses import Loss, gradient
 from videopure.evaluation.attacks.threat_models import Attack, Task
 
@@ -16,47 +16,27 @@ __all__ = ["ATTACKS", "sparse_frames"]
 STEPS = 25  # of the suites
 
 
-def sparse_frames(
-    loss: Loss,
-    clips: Tensor,
-    *,
-    epsilon: float,
-    frames: int = 4,
-    steps: int = 50,
-    step_size: float = 2 / 255,
-    generator: Generator | None = None,
-) -> Tensor:
+def sparse_frames(loss: Loss, clips: Tensor, frames: int = 4, **budget: Unpack[Budget]) -> Tensor:
     """PGD on those frames on which the clean clip's loss depends most (L1 norm of its gradient).
 
     Args:
         loss: to be raised.
         clips: [B, T, 3, H, W] in 0..1.
-        epsilon: largest change of a pixel (L-inf), in 0..1.
         frames: how many frames of each clip are changed, 1..T.
-        steps: gradient steps.
-        step_size: change of a pixel in one step, in 0..1.
-        generator: of the random start.
+        budget: see `GradientAttack`.
 
     Raises:
         ValueError: if `frames` is out of range.
     """
     if not 1 <= frames <= clips.shape[1]:
         raise ValueError(f"frames must be in 1..{clips.shape[1]}, got {frames}")
-    return _SparseFrames(
-        loss,
-        clips,
-        frames=frames,
-        epsilon=epsilon,
-        steps=steps,
-        step_size=step_size,
-        generator=generator,
-    ).run()
+    return _SparseFrames(loss, clips, frames, **budget).run()
 
 
 class _SparseFrames(GradientAttack):
     _mask: Tensor  # 1 where a frame may change, [B, T, 1, 1, 1]
 
-    def __init__(self, loss: Loss, clips: Tensor, *, frames: int, **budget: Any) -> None:
+    def __init__(self, loss: Loss, clips: Tensor, frames: int, **budget: Unpack[Budget]) -> None:
         super().__init__(loss, clips, **budget)
         self._frames = frames
 

@@ -33,6 +33,19 @@ def noise(seed: int, size: int = 16) -> Tensor:
     return torch.nn.functional.interpolate(coarse, (size, size))
 
 
+def near(memory: SimilarityMemory, client: str, clip: Tensor) -> int:
+    """Near-duplicates of a clip, which is remembered."""
+    (sighting,) = memory.observe(client, [clip])
+    return sighting.near
+
+
+def test_clips_of_one_video_are_not_held_against_each_other() -> None:
+    memory = SimilarityMemory(Similarity(clips=20))
+    still = [noise(0)] * 3
+    assert [s.near for s in memory.observe("a", still)] == [0, 0, 0]
+    assert [s.near for s in memory.observe("a", still)] == [3, 3, 3]
+
+
 def test_the_description_is_the_means_of_cells_in_grey() -> None:
     clip = torch.zeros(8, 3, 16, 16)
     clip[:, 0, :2, :2] = 1.0  # red, in the first cell of 2x2 pixels
@@ -47,56 +60,56 @@ def test_the_description_is_the_means_of_cells_in_grey() -> None:
 def test_every_query_of_square_is_a_near_duplicate(epsilon: int) -> None:
     """Whatever it repaints, it stays within the budget."""
     memory = SimilarityMemory(Similarity(clips=30))
-    near: list[int] = []
+    found: list[int] = []
 
     def leads(shown: Tensor, rows: Tensor) -> Tensor:
-        near.extend(memory.observe("mallory", clip).near for clip in shown)
+        found.extend(near(memory, "mallory", clip) for clip in shown)
         return torch.ones(len(shown))
 
     clips = noise(0)[None]
     search(leads, clips, epsilon=epsilon / 255, queries=40, generator=torch.Generator())
-    assert near == [*range(30), *[30] * 10]
+    assert found == [*range(30), *[30] * 10]
 
 
 def test_the_farthest_clips_of_a_budget_are_near_duplicates_and_no_others() -> None:
     clip = 0.2 + 0.5 * noise(0)
-    for change, near in ((16, 1), (19, 0)):
+    for change, expected in ((16, 1), (19, 0)):
         memory = SimilarityMemory(Similarity(clips=10, alarm_at=5))
-        memory.observe("a", clip)
+        near(memory, "a", clip)
         local = clip.clone()
         local[:, :, :2, :2] += change / 255
-        assert memory.observe("a", local).near == near
+        assert near(memory, "a", local) == expected
 
 
 def test_clips_of_the_demo_are_not_near_duplicates_of_each_other() -> None:
     clips, _ = load_split(Stream("validation"), 0, 40)
     memory = SimilarityMemory(Similarity(clips=40))
-    assert sum(memory.observe("a", clip).near for clip in clips) == 0
+    assert sum(near(memory, "a", clip) for clip in clips) == 0
 
 
 def test_a_client_pushes_out_none_but_his_own_clips() -> None:
     memory = SimilarityMemory(Similarity(clips=20, alarm_at=5))
-    memory.observe("alice", noise(0))
+    near(memory, "alice", noise(0))
     for seed in range(1, 100):
-        memory.observe("mallory", noise(seed))
-    assert memory.observe("alice", noise(0)).near == 1
-    assert memory.observe("mallory", noise(1)).near == 0  # pushed out by his own
-    assert memory.observe("mallory", noise(0)).near == 0  # another's
+        near(memory, "mallory", noise(seed))
+    assert near(memory, "alice", noise(0)) == 1
+    assert near(memory, "mallory", noise(1)) == 0  # pushed out by his own
+    assert near(memory, "mallory", noise(0)) == 0  # another's
 
 
 def test_memory_is_bounded_in_clients_and_time() -> None:
     now = [0.0]
     memory = SimilarityMemory(Similarity(clips=20, clients=3, seconds=60), clock=lambda: now[0])
     for client in "abc":
-        memory.observe(client, noise(0))
-    memory.observe("a", noise(1))  # heard of again, so that b is the oldest
-    memory.observe("d", noise(0))
-    assert memory.observe("a", noise(0)).near == 1
+        near(memory, client, noise(0))
+    near(memory, "a", noise(1))  # heard of again, so that b is the oldest
+    near(memory, "d", noise(0))
+    assert near(memory, "a", noise(0)) == 1
     now[0] = 59.0
-    assert memory.observe("d", noise(0)).near == 1
+    assert near(memory, "d", noise(0)) == 1
     now[0] = 61.0
-    assert memory.observe("d", noise(0)).near == 1  # the one of 59
-    assert memory.observe("b", noise(0)).near == 0
+    assert near(memory, "d", noise(0)) == 1  # the one of 59
+    assert near(memory, "b", noise(0)) == 0
 
 
 def test_clients_are_told_apart_by_the_header_that_the_operator_names() -> None:
