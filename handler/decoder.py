@@ -36,6 +36,14 @@ _START_SECONDS = 120
 _LONGEST_HEADER = 1 << 22
 # Of shared memory, from one video to the next: to make it anew takes longer than to fill it.
 _KEPT_BYTES = 32 << 20
+_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc's malloc: what one video's frames took is left for the next one's, as above.
+    "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(2 * _KEPT_BYTES),
+}
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from videopure.handler.decoding import main; main(int(sys.argv[1]))"
@@ -181,8 +189,7 @@ class Decoder:
             self._starter.kill()
             self._starter.wait()
         ours, theirs = socket.socketpair()
-        hidden = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        environment = {**os.environ, **hidden}
+        environment = {**os.environ, **_ENVIRONMENT}
         environment.pop(KEY_FILE_VARIABLE, None)
         flags = ["-B"] if sys.dont_write_bytecode else []
         self._starter = subprocess.Popen(

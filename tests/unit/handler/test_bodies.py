@@ -94,6 +94,13 @@ def test_faults_are_told(
     assert len(str(caught.value)) < 500
 
 
+def test_as_many_parts_as_are_allowed_are_read() -> None:
+    body = b'{"a": [' + b"1," * 99_998 + b"1]}"
+    assert len(opened(body, 1_000_000)["a"]) == 99_999
+    with pytest.raises(InvalidRequestError, match="more than 100000 parts"):
+        opened(body.replace(b"1]}", b"1,1]}"), 1_000_000)
+
+
 def test_characters_in_escapes_are_read() -> None:
     assert opened(b'{"a": "\\ud83d\\ude00 \\u00e9"}') == {"a": "\U0001f600 é"}
 

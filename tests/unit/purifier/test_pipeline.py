@@ -1,5 +1,6 @@
 """The purification pipeline on a tiny random-weight model in the text-to-video layout."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,11 @@ def test_bad_arguments_are_named(
 def test_a_pipeline_without_any_prompt_says_what_is_missing(pipeline: VideoPurePipeline) -> None:
     with pytest.raises(ValueError, match="prompt_embedding is None"):
         VideoPurePipeline(vae=pipeline.vae, unet=pipeline.unet, scheduler=pipeline.scheduler)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    """As published with arXiv 2501.14999: t of 5 in a schedule of 50 steps."""
+    told = inspect.signature(VideoPurePipeline.__call__).parameters
+    chosen = [told[name].default for name in ("inversion_steps", "num_inference_steps", "method")]
+    assert chosen == [5, 50, "videopure"]
+    assert VideoPurePipeline.schedule.__defaults__ == (5, 50)
