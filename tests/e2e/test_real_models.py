@@ -17,6 +17,7 @@ from tests.support.pipelines import (
 )
 from tests.support.programs import YAML, save_export
 from tests.support.recognisers import save_transformers
+from tests.support.transformer_pipelines import save_cogvideox, save_wan
 from tests.support.videos import encode, frames
 from videopure.archive import BuildSpec, build
 from videopure.client.errors import ClientError
@@ -72,6 +73,26 @@ def torchvision_with_raft_in_a_file(root: Path) -> dict[str, Any]:
     }
 
 
+def videomae_and_cogvideox_thin(root: Path) -> dict[str, Any]:
+    save_transformers("videomae", root / "videomae")
+    return {
+        "recogniser": root / "videomae",
+        "pipeline": save_cogvideox(root / "cogvideox"),
+        "out": root / "store" / "cogvideox.mar",
+        "thin": True,
+    }
+
+
+def program_and_wan_in_a_folder(root: Path) -> dict[str, Any]:
+    return {
+        **program_and_unet3d_thin(root),
+        "pipeline": save_wan(root / "wan"),
+        "out": root / "store" / "wan",
+        "thin": False,
+        "folder": True,
+    }
+
+
 @pytest.fixture
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workers can import torchvision, too."""
@@ -83,7 +104,14 @@ KINDS = [
     transformers_and_animatediff_in_a_folder,
     program_and_unet3d_thin,
     torchvision_with_raft_in_a_file,
+    videomae_and_cogvideox_thin,
+    program_and_wan_in_a_folder,
 ]
+DENOISERS = {
+    "cogvideox": ("transformer", "CogVideoXTransformer3DModel"),
+    "wan": ("transformer", "WanTransformer3DModel"),
+    "animate": ("unet", "UNetMotionModel"),
+}
 
 
 @pytest.mark.usefixtures("torchvision", "importable")
@@ -105,9 +133,8 @@ def test_it_is_served(models: Callable[[Path], dict[str, Any]], tmp_path: Path) 
     assert answer.votes.of == 2
     assert len(answer.predictions) == 3
     classes = described["purifier"]["classes"]
-    motion = "motion_adapter" in options
-    expected = "UNetMotionModel" if motion else "UNet3DConditionModel"
-    assert classes["unet/config.json"] == expected
+    place, expected = DENOISERS.get(spec.name, ("unet", "UNet3DConditionModel"))
+    assert classes[f"{place}/config.json"] == expected
     assert described["flow"]["name"] == options.get("flow", "DIS")
 
 

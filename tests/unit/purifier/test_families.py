@@ -316,6 +316,37 @@ def test_exact_gradients_are_those_of_finite_differences(
     assert grad.abs().max() > 0
 
 
+@pytest.fixture
+def on_gpu() -> Callable[[str], VideoPurePipeline]:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    return lambda family: MAKE[family]()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", list(MAKE))
+def test_bfloat16_on_a_gpu_is_near_float32_on_the_cpu(
+    family: str, on_gpu: Callable[[str], VideoPurePipeline]
+) -> None:
+    options = {"inversion_steps": 2, "output_type": "latent"}
+    expected = on_gpu(family)(clips(), **options).latents
+    half = on_gpu(family).to("cuda", torch.bfloat16)
+    found = half(clips(), **options).latents.cpu()
+    assert found.isfinite().all()
+    assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", list(MAKE))
+def test_parts_may_wait_on_the_cpu(family: str, on_gpu: Callable[[str], VideoPurePipeline]) -> None:
+    expected = on_gpu(family).to("cuda")(clips(), inversion_steps=1).candidates
+    offloaded = on_gpu(family)
+    offloaded.enable_model_cpu_offload()
+    found = offloaded(clips(), inversion_steps=1).candidates
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert {p.device.type for p in offloaded.transformer.parameters()} == {"cpu"}
+
+
 # --- Folders
 
 

@@ -1,0 +1,94 @@
+"""What a clip costs with the published configurations of each family: counted, with no weights.
+
+    python -m benchmarks.families
+
+Networks and clips are on torch's meta device, where operations have shapes and no values, so it
+takes seconds and hardly any memory. The table is in docs/diffusion-models.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLCogVideoX,
+    AutoencoderKLWan,
+    CogVideoXTransformer3DModel,
+    UNet3DConditionModel,
+    WanTransformer3DModel,
+)
+from torch import nn
+
+from benchmarks.counting import count_flops
+from benchmarks.real_size import UNET, VAE
+from videopure.purifier.models import find_family
+from videopure.purifier.networks import PromptEmbedding
+
+SIZE = 224
+# Of the published procedure: up and down through six levels, and seven votes.
+CALLS, VOTES = 12, 7
+
+
+class Published(NamedTuple):
+    """A model as it was published: its denoiser's and its codec's configuration."""
+
+    denoiser: Callable[[], Any]
+    codec: Callable[[], Any]
+    prompt: tuple[int, int]  # tokens, features
+    frames: tuple[int, int]
+
+
+# diffusers' defaults are those of CogVideoX-2B and of Wan 2.1's codec.
+MODELS = {
+    "text-to-video-ms-1.7b": Published(
+        lambda: UNet3DConditionModel(**UNET), lambda: AutoencoderKL(**VAE), (77, 1024), (16, 32)
+    ),
+    "CogVideoX-2B": Published(
+        CogVideoXTransformer3DModel, AutoencoderKLCogVideoX, (226, 4096), (17, 33)
+    ),
+    "Wan 2.1 1.3B": Published(
+        lambda: WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30),
+        AutoencoderKLWan,
+        (512, 4096),
+        (17, 33),
+    ),
+}
+
+
+def main() -> None:
+    """Print a row for each model and length of clips."""
+    print("| model | parameters | codec | frames | a call | encoding | a decoding | a clip |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, published in MODELS.items():
+        for frames in published.frames:
+            print(row(name, published, frames), flush=True)
+
+
+@torch.no_grad()
+def row(name: str, published: Published, frames: int) -> str:
+    """Parameters in billions and work in TFLOP, a multiply-add counted as two."""
+    with torch.device("meta"):
+        denoiser, codec = published.denoiser(), published.codec()
+        prompt = PromptEmbedding(*published.prompt)
+        clip = torch.empty(1, frames, 3, SIZE, SIZE)
+    model = find_family(denoiser)(codec, denoiser, None, prompt)
+    # The codec's factors and the family's frames, as `encode` has them.
+    made: list[torch.Tensor] = []
+    encoding = count_flops(lambda: made.append(model.encode(clip)))
+    call = count_flops(lambda: model.predict(made[0], 101.0))
+    decoding = count_flops(lambda: model.decode(made[0], frames))
+    total = encoding + CALLS * call + VOTES * decoding
+    work = " | ".join(f"{flops / 1e12:.1f}" for flops in (call, encoding, decoding, total))
+    return f"| {name} | {size(denoiser)} | {size(codec)} | {frames} | {work} |"
+
+
+def size(network: nn.Module) -> str:
+    """How many parameters."""
+    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e9:.3f} B"
+
+
+if __name__ == "__main__":
+    main()
