@@ -166,23 +166,6 @@ def test_without_labels_the_recognisers_own_answers_are_right(archive: Path, vid
     assert not tuned.written
 
 
-def test_the_command_shows_what_each_setting_keeps(
-    archive: Path, videos: Path, tmp_path: Path
-) -> None:
-    picture = tmp_path / "tune.png"
-    asked = [
-        *("tune", str(videos), "--archive", str(archive), "--unlabelled", "--clips", "2"),
-        *("--t", "0", "--guidance", "", "--speed", "", "--picture", str(picture)),
-    ]
-    done = CliRunner().invoke(app, asked)
-    assert done.exit_code == 0, done.output
-    said = " ".join(done.output.split())
-    assert "t = 0:" in said
-    assert "2 clips, by the recogniser's own answers" in said
-    assert "recommended" in said
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.mark.parametrize(
     ("kept", "milliseconds", "wins"),
     [
