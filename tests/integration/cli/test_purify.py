@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from tests.support.damage import sound_only
 from tests.support.videos import encode, frames
+from videopure.archive.configure import configure_archive
 from videopure.cli.main import app
 
 pytestmark = pytest.mark.integration
@@ -66,6 +68,20 @@ def test_an_existing_copy_is_only_replaced_by_force(tiny_archive: Path, tmp_path
         "warnings": [],
     }
     assert len(pixels_of(target.read_bytes())) == 4
+
+
+@pytest.mark.parametrize(("most", "warned"), [(0.0, True), (1.0, False)])
+def test_a_video_that_the_purifier_does_not_know_is_told(
+    tiny_archive: Path, tmp_path: Path, most: float, warned: bool
+) -> None:
+    archive = Path(shutil.copy(tiny_archive, tmp_path / "videopure.mar"))
+    configure_archive(archive, {"videopure": {"purification": {"change_threshold": most}}})
+    source = tmp_path / "in.mp4"
+    source.write_bytes(encode(frames(4, 16, 24)))
+    result = purify(archive, source, tmp_path / "out.mp4", "--json")
+    assert result.exit_code == 0, result.output
+    warnings = " ".join(json.loads(result.stdout)["warnings"])
+    assert ("unlike those that the purifier knows" in warnings) is warned
 
 
 @pytest.mark.parametrize(

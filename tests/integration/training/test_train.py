@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderTiny
+from typer.testing import CliRunner
 
 from tests.support.models import save_recogniser, tiny_recogniser
 from tests.support.videos import encode, frames
 from videopure.archive import build_archive, inspect_archive
+from videopure.cli.main import app
 from videopure.evaluation.store import EvaluationError
 from videopure.evaluation.videos import ClipError
 from videopure.format.settings import Limits
@@ -59,6 +61,24 @@ def test_what_is_trained_is_what_build_takes(trained: Path, tmp_path: Path) -> N
     purifier = inspect_archive(archive).manifest.purifier
     assert purifier.licence == "apache-2.0"
     assert {"UNet3DConditionModel", "PatchCodec"} <= set(purifier.classes.values())
+
+
+def test_the_command_takes_the_frames_of_a_recogniser(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "purifier"
+    asked = [
+        *("train", str(videos), "--recogniser", str(save_recogniser(tmp_path / "recogniser"))),
+        *("--out", str(out), "--clips", "2", "--batch", "2", "--views", "1", "--threads", "1"),
+    ]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "Trained on 3 videos" in said
+    assert "waiting for clips" in said
+    assert "Skipped 3 videos that cannot be read" in said
+    assert (out / "model_index.json").is_file()
+    done = CliRunner().invoke(app, ["train", str(videos), "--out", str(out)])
+    assert done.exit_code == 2
+    assert "give either --recogniser or --archive" in done.output
 
 
 def test_log_and_pictures_lie_in_the_workplace(trained: Path) -> None:
