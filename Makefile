@@ -14,7 +14,7 @@ PACKAGES := wire purifier format handler archive motions training evaluation cli
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo serve test test-fast test-all test-lowest lint types format parity bench dist train-demo evaluate-demo clean
+.PHONY: help demo serve test test-fast test-all test-lowest lint types format parity bench dist train-demo harden-demo evaluate-demo clean
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
 #   make test-fast   run the unit tests that take less than about two seconds each
@@ -23,7 +23,7 @@ help:
 #   make serve   build the archive and leave a server running in the foreground
 #   make bench   measure speed, into build/benchmarks; BENCH=--quick only sees that it runs
 #   make dist   build the wheel and the sdist; with TAG=v1.2.3 only where that is the version
-#   make lint types format parity train-demo evaluate-demo clean
+#   make lint types format parity train-demo harden-demo evaluate-demo clean
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
@@ -105,8 +105,16 @@ train-demo: $(VENV)/.dev
 	$(TRAIN) --stages recogniser transfer --threads 1 && wait $$unet
 	$(TRAIN) --stages calibrate
 
+HARDEN := $(BIN)/python -m videopure.demo.harden
+harden-demo: $(VENV)/.dev
+	$(HARDEN) --stages recogniser
+	@echo "==> Training the control beside both; its progress: tail -f build/harden-demo/control.log"
+	@$(HARDEN) --stages control --threads 1 > build/harden-demo/control.log 2>&1 & control=$$!; \
+	$(HARDEN) --stages both --threads 1 && wait $$control
+	$(HARDEN) --stages calibrate
+
 evaluate-demo: $(VENV)/.demo
-	@$(BIN)/videopure build --demo
+	@$(BIN)/videopure build --demo --demo-models published
 	@$(BIN)/videopure evaluate --suite demo --threads 1
 
 clean:

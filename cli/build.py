@@ -23,6 +23,14 @@ __all__ = ["build"]
 
 def build(
     demo: Annotated[bool, typer.Option("--demo", help="Use the demo's models.")] = False,
+    demo_models: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of them: hardened; published, VideoPure as the paper has it; or control, "
+            "the same before a recogniser that was hardened without a purifier.",
+            show_default="hardened",
+        ),
+    ] = None,
     recogniser: Annotated[
         str | None,
         typer.Option(help="Folder or hub id, torchvision:NAME, or a .pt2, .pt or .ts program."),
@@ -127,23 +135,27 @@ def _spec(options: dict[str, Any]) -> BuildSpec:
         SettingsError: if a file of settings cannot be read.
     """
     from videopure.archive import BuildSpec
-    from videopure.motions import BUNDLE
-    from videopure.motions.bundle_files import BundleSettings
+    from videopure.motions.bundle_files import demo_models
 
     demo, settings, model_config = (options[n] for n in ("demo", "settings", "model_config"))
     models = [options["recogniser"], options["pipeline"]]
     if demo == (models != [None, None]):
         raise fail("give either --demo, or both --recogniser and --pipeline")
+    if options["demo_models"] is not None and not demo:
+        raise fail("--demo-models goes with --demo")
     if settings is not None and model_config is not None:
         raise fail("give either --settings or --model-config")
     named = {field.name for field in fields(BuildSpec)}
     given = {name: value for name, value in options.items() if name in named}
     given["config"] = {}
     if demo:
-        given["recogniser"] = str(BUNDLE / "recogniser")
-        given["pipeline"] = str(BUNDLE / "pipeline")
-        given["purifier_name"] = given["purifier_name"] or "demo-unet3d"
-        given["config"] = {"videopure": BundleSettings.read().archive_settings()}
+        try:
+            chosen = demo_models(options["demo_models"] or "hardened")
+        except ValueError as error:
+            raise fail(str(error)) from error
+        given["recogniser"], given["pipeline"] = str(chosen.recogniser), str(chosen.pipeline)
+        given["purifier_name"] = given["purifier_name"] or chosen.purifier_name
+        given["config"] = {"videopure": chosen.settings.archive_settings()}
     elif None in models:
         raise fail("--recogniser and --pipeline are needed together")
     if settings is not None:

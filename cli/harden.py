@@ -68,6 +68,12 @@ Epsilon = Annotated[
     typer.Option(help="Budget of the attack inside at its highest, in 1/255.", rich_help_panel=HOW),
 ]
 AttackSteps = Annotated[int, typer.Option(min=1, help="Of the PGD inside.", rich_help_panel=HOW)]
+Fidelity = Annotated[
+    float,
+    typer.Option(
+        min=0, help="How much purified clips must look like the clips.", rich_help_panel=HOW
+    ),
+]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=HOW)]
 Every = Annotated[
     int, typer.Option(min=1, help="Steps from one validation to the next.", rich_help_panel=HOW)
@@ -94,6 +100,7 @@ def harden(
     batch: Batch = 16,
     epsilon: Epsilon = 6.0,
     attack_steps: AttackSteps = 2,
+    fidelity: Fidelity = 5.0,
     learning_rate: Rate = 1e-3,
     validate_every: Every = 50,
     validation_clips: Checked = 40,
@@ -128,6 +135,7 @@ def harden(
             epsilon=epsilon,
             first_epsilon=min(1.0, epsilon),
             attack_steps=attack_steps,
+            fidelity=fidelity,
             learning_rate=learning_rate,
             validate_every=validate_every,
             validation_clips=validation_clips,

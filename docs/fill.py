@@ -19,7 +19,7 @@ from pathlib import Path
 
 from videopure.evaluation.report.tables import Table, make_tables
 
-MARKED = re.compile(r"(<!-- table (\w+) (\w+)(.*?)-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- table ([\w-]+) (\w+)(.*?)-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 FIGURES = ("overview", "curves", "roc")
 
 

@@ -12,7 +12,7 @@ from videopure.evaluation.store import EvaluationError, disk_faults
 from videopure.format.loading import LoadedArchive, load_archive
 from videopure.format.manifest import ManifestError
 from videopure.format.settings import DTYPES, Dtype, SettingsError
-from videopure.motions import BUNDLE
+from videopure.motions import BUNDLE, HARDENED
 from videopure.motions.bundle_files import BundleSettings
 from videopure.motions.clips import CLASSES
 from videopure.purifier.defended import DefendedRecogniser
@@ -81,7 +81,8 @@ def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
     served = defended.settings.suspicion_threshold
     if served is None:
         return {}
-    calibrated = BundleSettings.read().suspicion_thresholds
-    if served in calibrated.values():
-        return {f"{float(rate):.0%} of clean clips": t for rate, t in calibrated.items()}
+    for bundle in (HARDENED, BUNDLE):
+        calibrated = BundleSettings.read(bundle).suspicion_thresholds
+        if served in calibrated.values():
+            return {f"{float(rate):.0%} of clean clips": t for rate, t in calibrated.items()}
     return {"the archive's threshold": served}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from videopure.format.settings import ModelConfig
-from videopure.motions import BUNDLE
+from videopure.motions import BUNDLE, CONTROL, HARDENED
 from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.networks import RECOGNISER_NETWORKS
@@ -25,13 +25,22 @@ from videopure.purifier.recognisers import load_recogniser
 from videopure.purifier.settings import PurifySettings
 
 __all__ = [
+    "DEMO_MODELS",
     "BundleSettings",
+    "DemoModels",
+    "demo_models",
     "load_defended",
     "make_scheduler",
     "save_pipeline",
     "save_recogniser",
 ]
 
+# Where the recogniser and its settings lie, where the pipeline, and what answers call that.
+DEMO_MODELS = {
+    "hardened": (HARDENED, HARDENED, "demo-hardened"),
+    "published": (BUNDLE, BUNDLE, "demo-unet3d"),
+    "control": (CONTROL, BUNDLE, "demo-unet3d"),
+}
 # Served with the threshold that lets this share of clean clips raise a false alarm.
 FALSE_ALARMS = "0.01"
 
@@ -68,6 +77,38 @@ class BundleSettings:
         """The same as the `videopure` section of model-config.yaml."""
         threshold = self.suspicion_thresholds.get(FALSE_ALARMS)
         return {"purification": {**self.purification, "suspicion_threshold": threshold}}
+
+
+@dataclass(frozen=True)
+class DemoModels:
+    """Models that the demo's archive is built from, and how they are served."""
+
+    recogniser: Path
+    pipeline: Path
+    purifier_name: str
+    settings: BundleSettings
+
+
+def demo_models(name: str = "hardened") -> DemoModels:
+    """The models of one line of the demo's comparison.
+
+    Args:
+        name: `hardened` is what the demo serves; `published` is VideoPure as the paper has it,
+            before a recogniser that was trained as usual; `control` is the same before the
+            recogniser that was hardened without a purifier.
+
+    Raises:
+        ValueError: if there are no such models.
+    """
+    if name not in DEMO_MODELS:
+        raise ValueError(f"demo models must be one of {', '.join(DEMO_MODELS)}, got {name!r}")
+    recogniser, pipeline, purifier_name = DEMO_MODELS[name]
+    return DemoModels(
+        recogniser / "recogniser",
+        pipeline / "pipeline",
+        purifier_name,
+        BundleSettings.read(recogniser),
+    )
 
 
 def make_scheduler() -> DDIMScheduler:

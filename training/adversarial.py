@@ -62,6 +62,9 @@ class HardenRecipe:
         attack_steps: of the PGD inside, which starts at random.
         clean_weight: of the loss on clean clips beside that on attacked ones.
         clean_share: share of the clips whose clean loss is computed, for their mean says enough.
+        fidelity: weight of the mean absolute difference between purified clips and the clips that
+            were attacked, in 0..1. Without it, a purifier that is trained together with its
+            recogniser may paint what that one alone understands.
         average: decay of the running mean of the weights, which is what is kept.
         seed: of all that is drawn.
         validate_every: steps from one validation to the next.
@@ -82,6 +85,7 @@ class HardenRecipe:
     attack_steps: int = 2
     clean_weight: float = 0.5
     clean_share: float = 0.25
+    fidelity: float = 5.0
     average: float = 0.99
     seed: int = 0
     validate_every: int = 50
@@ -98,6 +102,8 @@ class HardenRecipe:
         for name in ("clips", "batch", "attack_steps", "validate_every", "validation_clips"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.fidelity < 0:
+            raise ValueError(f"fidelity must not be negative, got {self.fidelity}")
         for name in ("growth", "clean_share", "average", "collapse"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in 0..1, got {getattr(self, name)}")
@@ -237,6 +243,15 @@ class AdversarialTrainer:
         votes: Tensor = self.defended(clips)
         return votes
 
+    def _votes_and_change(self, shown: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """The votes on clips, and how far their last candidates are from the clean ones."""
+        if self.recipe.bare or not self.recipe.fidelity:
+            return self._votes(shown), shown.new_zeros(())
+        candidates = torch.stack(self.defended.candidates(shown))  # [B, V, T, 3, H, W]
+        votes = self.defended.recogniser.logits(candidates.flatten(0, 1))
+        change = (candidates[:, -1] - clean).abs().mean()
+        return votes.unflatten(0, candidates.shape[:2]), change
+
     def _attack(
         self, clips: Tensor, labels: Tensor, epsilon: float, steps: int, generator: Generator
     ) -> Tensor:
@@ -259,11 +274,14 @@ class AdversarialTrainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with _trainable(self.networks):
-            votes = self._votes(torch.cat((attacked, clips[:clean])))
+            votes, unlike = self._votes_and_change(
+                torch.cat((attacked, clips[:clean])), torch.cat((clips, clips[:clean]))
+            )
             losses = _vote_loss(votes, torch.cat((labels, labels[:clean])))
             loss = losses[:count].mean()
             if clean:
                 loss = loss + self.recipe.clean_weight * losses[count:].mean()
+            loss = loss + self.recipe.fidelity * unlike
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             gradients = [p.grad for p in self.networks.parameters() if p.grad is not None]

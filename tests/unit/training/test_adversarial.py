@@ -212,3 +212,19 @@ def test_a_program_cannot_be_trained(pipeline: Path) -> None:
     clips = BrightClips(FRAMES, SIZE)
     with pytest.raises(ValueError, match="'fixed' is a program, whose weights are fixed"):
         AdversarialTrainer(defended, clips, RECIPE, PartialState(cpu=True))
+
+
+def test_fidelity_keeps_purified_clips_like_the_clips(pipeline: Path) -> None:
+    clips, _ = BrightClips(FRAMES, SIZE).batch(8, torch.Generator().manual_seed(3))
+    changes = []
+    for fidelity in (0.0, 200.0):
+        training = trainer(pipeline, replace(RECIPE, train="purifier", fidelity=fidelity))
+        for index in range(8):
+            training.step(index)
+        changes.append(float((training.defended.purify(clips) - clips).abs().mean()))
+    assert changes[1] < 0.7 * changes[0]
+
+
+def test_a_negative_fidelity_is_refused() -> None:
+    with pytest.raises(ValueError, match="fidelity must not be negative, got -1"):
+        HardenRecipe(fidelity=-1)
