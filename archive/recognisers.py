@@ -240,7 +240,8 @@ def _store_program(spec: BuildSpec, program: Path, target: Path) -> StoredRecogn
     if holds_pickled_module(program):
         raise BuildError(
             f"recogniser {program} was written by torch.save: it holds a pickled module or "
-            "weights, not a program. Export the model with torch.export.save (.pt2) or torch.jit.save (.pt)"
+            "weights, not a program. Export the model with torch.export.save (.pt2) or "
+            "torch.jit.save (.pt)"
         )
     if spec.recogniser_config is None:
         raise BuildError(

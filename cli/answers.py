@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,3 @@ def _csv_row(result: Result) -> dict[str, Any]:
 
 def _message(error: ClientError | OSError) -> str:
     return str(error) or type(error).__name__
-
-
-def stored(lines: Iterable[str]) -> Iterator[tuple[Path, Result]]:
-    """What `print_json` printed, read again."""
-    for line in lines:
-        content = json.loads(line)
-        file = Path(content.pop("file"))
-        error = content.get("error")
-        yield file, ClientError(error) if error else Answer.model_validate(content)
