@@ -30,7 +30,8 @@ __all__ = ["status", "workers"]
 
 def workers(
     count: Annotated[
-        int | None, typer.Argument(min=0, help="Scale to as many; without it they are listed.")
+        int | None,
+        typer.Argument(min=0, help="Number to scale to; without it the workers are listed."),
     ] = None,
     management_url: ManagementUrl = "http://127.0.0.1:8081",
     model: Model = DEFAULT_MODEL,
@@ -56,7 +57,7 @@ def status(
     key_file: KeyFile = Path("key_file.json"),
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether the model can answer: exit code 0 if all its workers are ready, else 1."""
+    """Say whether the model can answer: exit code 0 if all its workers are ready, else 1."""
     with VideoPureClient(url, management_url, model=model, key_file=key_file) as client:
         try:
             found = client.status()

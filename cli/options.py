@@ -40,7 +40,10 @@ Model = Annotated[
     str, typer.Option(help="The model's name: that of the archive's file, without .mar.")
 ]
 KeyFile = Annotated[
-    Path, typer.Option(envvar="VIDEOPURE_KEY_FILE", help="Written where TorchServe was started.")
+    Path,
+    typer.Option(
+        envvar="VIDEOPURE_KEY_FILE", help="TorchServe writes it into the folder it is started in."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts, instead of a table.")]
 RequiredKey = Annotated[

@@ -1,4 +1,4 @@
-"""`videopure predict`: what many videos show."""
+"""`videopure predict`: which action each of many videos shows."""
 
 from __future__ import annotations
 
@@ -46,19 +46,25 @@ def predict(
         Path | None,
         typer.Option(help="Folder for videos of the clip as sent, purified, and the difference."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Predictions in an answer.")] = None,
-    inversion_steps: Annotated[int | None, typer.Option(help="The paper's t.")] = None,
-    votes: Annotated[str | None, typer.Option(help="early or full.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Predictions in each answer.")] = None,
+    inversion_steps: Annotated[
+        int | None, typer.Option(help="Steps of inversion, the paper's t.")
+    ] = None,
+    votes: Annotated[
+        str | None, typer.Option(help="early (stop once the label is settled) or full.")
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="videopure, one_look, ddim_inversion, ddim, ddpm.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of methods that draw noise.")] = None,
-    clips: Annotated[int | None, typer.Option(help="Parts of a video to look at.")] = None,
-    purify: Annotated[bool, typer.Option(help="Or ask the bare recogniser alone.")] = True,
+    seed: Annotated[int | None, typer.Option(help="Seed of methods that draw noise.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Equal parts of each video to look at.")] = None,
+    purify: Annotated[
+        bool, typer.Option(help="Purify the video, or ask the bare recogniser alone.")
+    ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Videos sent at a time.")] = 4,
     header: Annotated[
         list[str] | None,
-        typer.Option(help="'Name: value' that a proxy in front asks for; may be given again."),
+        typer.Option(help="'Name: value' of a header that your proxy asks for; repeatable."),
     ] = None,
 ) -> None:
     """Ask a running server which action each video shows.
