@@ -14,7 +14,7 @@ PACKAGES := wire purifier format handler archive motions training evaluation cli
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo serve test test-fast test-all test-lowest lint types format parity bench dist train-demo harden-demo evaluate-demo clean
+.PHONY: help demo serve test test-fast test-all test-lowest lint types format docs parity bench dist train-demo harden-demo evaluate-demo clean
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
 #   make test-fast   run the unit tests that take less than about two seconds each
@@ -23,6 +23,7 @@ help:
 #   make serve   build the archive and leave a server running in the foreground
 #   make bench   measure speed, into build/benchmarks; BENCH=--quick only sees that it runs
 #   make dist   build the wheel and the sdist; with TAG=v1.2.3 only where that is the version
+#   make docs   build the documents as a site into build/site; warnings are errors
 #   make lint types format parity train-demo harden-demo evaluate-demo clean
 
 $(VENV)/.python:
@@ -77,11 +78,21 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# mypy wants the folders where their import names say.
-types: $(VENV)/.dev
+# mypy and mkdocs want the folders where their import names say.
+.PHONY: import-names
+import-names:
 	@mkdir -p build/typing/videopure
 	@for package in $(PACKAGES); do ln -sfn ../../../$$package build/typing/videopure/$$package; done
+
+types: $(VENV)/.dev import-names
 	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks -p tests -p docs -p constraints
+
+$(VENV)/.docs: $(VENV)/.python pyproject.toml
+	$(PIP) install --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs import-names
+	$(BIN)/mkdocs build --strict
 
 parity: $(VENV)/.dev
 	@$(BIN)/python tests/parity.py

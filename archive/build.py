@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -30,9 +31,9 @@ from videopure.archive.staging import Staging
 from videopure.archive.trial import try_out
 from videopure.format.external_weights import complete_folder
 from videopure.format.integrity import read_classes, weight_dtypes, weight_shapes
-from videopure.format.manifest import CONFIG_NAME, MANIFEST_NAME, Component, Manifest
+from videopure.format.manifest import CONFIG_NAME, MANIFEST_NAME, Component, Fit, Manifest
 from videopure.format.operator import record_of
-from videopure.format.settings import Weights, flat_keys, read_yaml
+from videopure.format.settings import HandlerSettings, Weights, flat_keys, read_yaml
 from videopure.purifier import __version__, load_recogniser
 
 __all__ = ["BuildError", "build", "build_archive"]
@@ -86,15 +87,11 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
     with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:
         scratch = Path(folder)
         staging = Staging.of(spec, scratch / "staging", report)
-        manifest = _fill(staging, spec, sources, accepted)
-        report("Checking that the parts fit together")
-        # What was found counts here; the settings may name the folders of another machine.
-        settings = config.videopure.model_copy(
-            update={"weights": Weights(), "allow_programs": spec.trust_program}
-        )
-        if manifest.recogniser.program and not config.videopure.allow_programs:
-            report("Note: workers refuse the program until the settings say allow_programs: true")
-        fit = try_out(staging.root, settings, run=spec.trial)
+        try:
+            manifest = _fill(staging, spec, sources, accepted)
+            fit = _try(staging, spec, config.videopure, manifest)
+        except BuildError as error:
+            raise BuildError(_as_in_the_archive(str(error), scratch)) from error
         _write(manifest.model_copy(update={"fit": fit}), staging.root)
         config_file = scratch / CONFIG_NAME
         config_file.write_text(render_model_config(spec.config), encoding="utf-8")
@@ -127,6 +124,27 @@ def _fill(
     manifest = make_manifest(staging, spec, sources, stored, accepted)
     _write(manifest, staging.root)
     return manifest
+
+
+def _try(
+    staging: Staging, spec: BuildSpec, settings: HandlerSettings, manifest: Manifest
+) -> Fit | None:
+    """Load what was put together, and run a clip through it unless the spec says otherwise."""
+    staging.report("Checking that the parts fit together")
+    # What was found counts here; the settings may name the folders of another machine.
+    here = settings.model_copy(update={"weights": Weights(), "allow_programs": spec.trust_program})
+    if manifest.recogniser.program and not settings.allow_programs:
+        staging.report(
+            "Note: workers refuse the program until the settings say allow_programs: true"
+        )
+    return try_out(staging.root, here, run=spec.trial)
+
+
+def _as_in_the_archive(message: str, scratch: Path) -> str:
+    """A message with names in the archive instead of paths that are gone after the build."""
+    here = "|".join(re.escape(str(path)) for path in (scratch.resolve(), scratch))
+    links = rf"{re.escape(tempfile.gettempdir())}/videopure-\w+/"  # of `complete_folder`
+    return re.sub(rf"(?:{here})/(?:staging|unet-\w+)/|{links}", "", message)
 
 
 def _write(manifest: Manifest, root: Path) -> None:

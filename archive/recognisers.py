@@ -15,11 +15,13 @@ from videopure.archive.hub import Source, find_source
 from videopure.archive.sources import check_file, choose_weights, read_config
 from videopure.archive.spec import BuildError, BuildSpec, Report
 from videopure.archive.staging import Staging
-from videopure.archive.weights import HOLDS_MORE
+from videopure.archive.weights import HOLDS_MORE, holds_pickled_module
 from videopure.format.settings import SettingsError, read_yaml
 from videopure.purifier.recognisers import RecogniserConfig
 from videopure.purifier.recognisers.program_models import PROGRAM_KINDS
 from videopure.purifier.recognisers.torchvision_models import TORCHVISION_MODELS
+from videopure.purifier.recognisers.transformers_models import check_model_type
+from videopure.wire.installing import install_hint
 
 __all__ = ["StoredRecogniser", "find_recogniser", "store_recogniser"]
 
@@ -45,8 +47,10 @@ def find_recogniser(spec: BuildSpec) -> Source:
     """
     where = str(spec.recogniser)
     if where.startswith(TORCHVISION):
-        if spec.weights is None or not spec.weights.is_file():
-            raise BuildError(f"recogniser {where} needs --weights FILE, got {spec.weights}")
+        if spec.weights is None:
+            raise BuildError(f"recogniser {where} needs --weights FILE: its .safetensors or .pth")
+        if not spec.weights.is_file():
+            raise BuildError(f"weights {spec.weights} is not a file")
         return Source(spec.weights, where, f"{where} {spec.weights.name}")
     program = Path(where)
     if program.suffix in PROGRAM_KINDS and not program.is_dir():
@@ -114,6 +118,8 @@ def _store_folder(
             if not file.name.endswith(".index.json"):  # which comes along with its shards
                 shutil.copyfile(file, target / file.name)
     files = choose_weights("recogniser", source.path, "model")
+    if "model_type" in config and "kind" not in config:
+        _check_transformers(source, config)
     if files[0].suffix == ".bin" and "model_type" in config:
         # Through the library, which knows what old checkpoints call their weights.
         staging.report(f"Converting the pickled weights {files[0].name} of the recogniser")
@@ -123,6 +129,18 @@ def _store_folder(
     _set_labels(spec, target / "config.json", staging.report)
     name = spec.recogniser_name or str(config.get("name") or source.name)
     return StoredRecogniser(name)
+
+
+def _check_transformers(source: Source, config: dict[str, Any]) -> None:
+    """Say that the library is missing, or that it has no video classifier of this kind."""
+    try:
+        check_model_type(config["model_type"])
+    except ImportError as error:
+        raise BuildError(
+            f"recogniser {source.origin} needs transformers: {install_hint('transformers')}"
+        ) from error
+    except ValueError as error:
+        raise BuildError(f"recogniser {source.origin} is no video classifier: {error}") from error
 
 
 def _convert_transformers(source: Path, target: Path, dtype: torch.dtype | None) -> None:
@@ -218,6 +236,12 @@ def _store_program(spec: BuildSpec, program: Path, target: Path) -> StoredRecogn
         raise BuildError(
             f"recogniser {program} is a program: loading it runs whatever code it holds, here and "
             "in every worker. Give --trust-program if you made it or trust who did"
+        )
+    if holds_pickled_module(program):
+        raise BuildError(
+            f"recogniser {program} was written by torch.save: it holds a pickled module or "
+            "weights, not a program. Export the model with torch.export.save (.pt2) or "
+            "torch.jit.save (.pt)"
         )
     if spec.recogniser_config is None:
         raise BuildError(

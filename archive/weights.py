@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from torch import Tensor
 from videopure.archive.spec import BuildError
 from videopure.format.integrity import FolderFiles, weight_dtypes
 
-__all__ = ["HOLDS_MORE", "copy_weights", "read_pickled", "save_weights"]
+__all__ = [
+    "HOLDS_MORE",
+    "copy_weights",
+    "holds_pickled_module",
+    "read_pickled",
+    "save_weights",
+]
 
 HOLDS_MORE = (
     "may hold more than weights, so it is not loaded: save its state_dict with "
@@ -45,6 +52,20 @@ def save_weights(
         for name, tensor in weights.items()
     }
     save_file(converted, target, metadata={"format": "pt"})
+
+
+def holds_pickled_module(file: Path) -> bool:
+    """Whether `torch.save` wrote a file that is named like a program; nothing of it is loaded.
+
+    `torch.save` writes a zip with a `data.pkl`, and before 1.6 wrote a bare pickle. A TorchScript's
+    zip has a `constants.pkl` too, and a `torch.export` program's has no `data.pkl`.
+    """
+    if not zipfile.is_zipfile(file):
+        with file.open("rb") as content:
+            return content.read(1) == pickle.PROTO
+    with zipfile.ZipFile(file) as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+    return "data.pkl" in names and "constants.pkl" not in names
 
 
 def read_pickled(part: str, file: Path) -> dict[str, Tensor]:

@@ -46,16 +46,16 @@ def build(
         Path | None, typer.Option(help="Class names: one a line, or a JSON list.")
     ] = None,
     trust_program: Annotated[
-        bool, typer.Option("--trust-program", help="Let in a program, which is code.")
+        bool, typer.Option("--trust-program", help="Accept a program, which is code.")
     ] = False,
     accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Agree to licences that restrict use.")
+        bool, typer.Option("--accept-licence", help="Accept licences that restrict use.")
     ] = False,
     dtype: Annotated[
         str | None, typer.Option(help="Convert weights to float16, bfloat16 or float32.")
     ] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="What the diffusion model is told; nothing by default.")
+        str | None, typer.Option(help="Prompt of the diffusion model; empty by default.")
     ] = None,
     motion_adapter: Annotated[
         str | None,
@@ -75,7 +75,7 @@ def build(
         Path | None, typer.Option(help="Weights of --flow: .safetensors or .pth.")
     ] = None,
     folder: Annotated[
-        bool, typer.Option("--folder", help="An unpacked archive: for gigabytes of weights.")
+        bool, typer.Option("--folder", help="Write an unpacked archive: for gigabytes of weights.")
     ] = False,
     thin: Annotated[
         bool, typer.Option("--thin", help="Leave weights where they are, pinned by SHA-256.")
@@ -91,10 +91,10 @@ def build(
         typer.Option(help="YAML file with all of model-config.yaml, instead of --settings."),
     ] = None,
     recogniser_name: Annotated[
-        str | None, typer.Option(help="What the answers call the recogniser.")
+        str | None, typer.Option(help="Name of the recogniser in answers.")
     ] = None,
     purifier_name: Annotated[
-        str | None, typer.Option(help="What the answers call the purifier.")
+        str | None, typer.Option(help="Name of the purifier in answers.")
     ] = None,
     out: Annotated[
         Path | None,

@@ -33,7 +33,7 @@ def calibrate(
     false_alarms: Annotated[
         float, typer.Option(help="Share of clean clips that may be called adversarial, in 0..1.")
     ] = 0.01,
-    clips: Annotated[int | None, typer.Option(min=1, help="No more clips.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="At most this many clips.")] = None,
     picture: Annotated[
         Path | None, typer.Option(help="PNG of the false alarms at every threshold.")
     ] = None,

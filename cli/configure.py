@@ -33,7 +33,7 @@ def configure(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change the settings of a built archive, and record what was changed.
+    """Change the settings of a built archive, and record the change.
 
     Without --set and --settings, the model-config.yaml of a folder archive is recorded as it was
     edited. A signature no longer holds afterwards and is removed.

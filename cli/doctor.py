@@ -48,9 +48,9 @@ class Finding:
 
 
 def doctor(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
-    """Look at everything that serving needs; exit code 1 if something is wrong."""
+    """Check everything that serving needs; exit code 1 if something is wrong."""
     findings = []
-    with errors.status("Looking around"):
+    with errors.status("Checking"):
         for finding in examine(archive):
             findings.append(finding)
             if not as_json:
@@ -141,7 +141,7 @@ def _config(path: Path) -> Iterator[Finding]:
             remedy = "copy metrics.yaml beside config.properties: without it no worker starts"
             yield Finding("metrics_config", "fault", f"{metrics} is missing", remedy)
     if taken := taken_address(properties):
-        remedy = "a server runs already, or another program: stop it, or change config.properties"
+        remedy = "stop the server or program that uses it, or change config.properties"
         yield Finding("ports", "note", f"something listens on {taken}", remedy)
     else:
         yield Finding("ports", "ok", "free")
@@ -213,11 +213,11 @@ def _sizes(archive: Path, config: Path) -> Iterator[Finding]:
         if most < response:
             continue
         found = f"{response}, and the archive's {name} is {most}"
-        remedy = "set it higher, or that lower: a worker dies of an answer that is too large"
+        remedy = f"raise it, or lower {name}: a worker that sends a larger answer dies"
         yield Finding("max_response_size", "fault", found, remedy)
     if limits.max_bytes > request:
         found = f"{request}, and the archive's max_bytes is {limits.max_bytes}"
-        remedy = "set it higher: TorchServe refuses larger videos with an empty 413"
+        remedy = "raise it: TorchServe refuses larger videos with an empty 413"
         yield Finding("max_request_size", "note", found, remedy)
 
 

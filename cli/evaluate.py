@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from videopure.cli.options import ARCHIVE, HOW, STOPPED, Seed, Threads, labelled_clips
 from videopure.cli.terminal import console, errors, fail
@@ -84,8 +87,7 @@ StoredOnly = Annotated[
     bool,
     typer.Option(
         "--stored-only",
-        help="Attack nothing: print what is stored so far and write the report, also while "
-        "another process computes.",
+        help="Attack nothing: report what is stored so far, also while another process computes.",
         rich_help_panel=PART,
     ),
 ]
@@ -126,8 +128,9 @@ def evaluate(
     """Attack what an archive serves, and report how much of it holds.
 
     Attackers who know nothing of the purifier, the recogniser alone, or everything; VideoPure
-    beside other defences on the same clips. Tables are printed; report.html, tables.md,
-    summary.json and clips.csv, with every answer, go into the results' folder.
+    beside other defences on the same clips. A short verdict and one table are printed;
+    report.html, tables.md, summary.json and clips.csv, with every answer, go into the folder of
+    the results.
 
     A run that was stopped goes on where it was when the same command is given again, and suites
     share what they have in common.
@@ -171,17 +174,32 @@ def evaluate(
 
 
 def _show(result: Evaluation) -> None:
-    """All tables in Markdown, whole lines however narrow the terminal is, and where the rest is."""
+    """The verdict, the table that decides, and where all tables are."""
     from videopure.evaluation.api import processes
     from videopure.purifier.memory import peak_memory
 
-    typer.echo(result.markdown(), nl=False)
+    for sentence in result.verdict():
+        console.print(sentence, highlight=False)
+    short = result.short_table()
+    if short.rows:
+        first, *others = short.columns
+        table = Table(first, title=short.title, title_justify="left", box=SIMPLE, pad_edge=False)
+        for heading in others:
+            table.add_column(heading, justify="right")
+        for row in short.rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
     if result.seconds_alone:
-        console.print(f"seconds for one clip alone, median: {result.seconds_alone}")
+        alone = (f"{name} {seconds:.3f}" for name, seconds in result.seconds_alone.items())
+        console.print(f"Seconds for one clip alone, median: {', '.join(alone)}", highlight=False)
         peak = peak_memory(processes().device)
         console.print(f"Peak memory of this process: {peak / 1e6:.0f} MB")
-    written = f"Report: {result.report}   every answer: {result.folder / 'clips.csv'}"
-    console.print(written, soft_wrap=True)
+    for what, file in (
+        ("Report", result.report),
+        ("All tables", result.folder / "tables.md"),
+        ("Every answer", result.folder / "clips.csv"),
+    ):
+        console.print(f"{what}: {file}", soft_wrap=True, highlight=False)
 
 
 @contextmanager

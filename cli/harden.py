@@ -39,7 +39,7 @@ Unlabelled = Annotated[
     bool,
     typer.Option(
         "--unlabelled",
-        help="Hold on to the recogniser's own answers to the clean clips.",
+        help="Use the recogniser's own answers to the clean clips as labels.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -62,16 +62,20 @@ Steps = Annotated[
     ),
 ]
 Clips = Annotated[int, typer.Option(min=1, help="Clips to attack in all.", rich_help_panel=HOW)]
-Batch = Annotated[int, typer.Option(min=1, help="Clips of a step.", rich_help_panel=HOW)]
+Batch = Annotated[int, typer.Option(min=1, help="Clips in a step.", rich_help_panel=HOW)]
 Epsilon = Annotated[
     float,
-    typer.Option(help="Budget of the attack inside at its highest, in 1/255.", rich_help_panel=HOW),
+    typer.Option(help="Highest budget of the training attack, in 1/255.", rich_help_panel=HOW),
 ]
-AttackSteps = Annotated[int, typer.Option(min=1, help="Of the PGD inside.", rich_help_panel=HOW)]
+AttackSteps = Annotated[
+    int, typer.Option(min=1, help="Steps of the training attack, PGD.", rich_help_panel=HOW)
+]
 Fidelity = Annotated[
     float,
     typer.Option(
-        min=0, help="How much purified clips must look like the clips.", rich_help_panel=HOW
+        min=0,
+        help="Weight of the difference between purified and attacked clips.",
+        rich_help_panel=HOW,
     ),
 ]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=HOW)]
@@ -88,7 +92,9 @@ Workplace = Annotated[
 
 
 def harden(
-    archive: Annotated[Path, typer.Argument(help="Archive to harden; it stays.")] = ARCHIVE,
+    archive: Annotated[
+        Path, typer.Argument(help="Archive to harden; it is not changed.")
+    ] = ARCHIVE,
     out: Out = None,
     train: TrainOption = "both",
     bare: Bare = False,
@@ -108,7 +114,7 @@ def harden(
     threads: Threads = 2,
     workplace: Workplace = None,
 ) -> None:
-    """Train what an archive serves to withstand attackers who have it, and write another archive.
+    """Train what an archive serves against attackers who have the archive, into a new archive.
 
     Clips are attacked through everything that is served, and what is trained learns to answer
     them rightly. A run that was stopped goes on when the same command is given again.

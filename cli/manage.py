@@ -11,8 +11,16 @@ import typer
 from rich.box import SIMPLE
 from rich.table import Table
 
-from videopure.cli.options import AsJson, KeyFile, ManagementUrl, Model, Url
-from videopure.cli.terminal import console, errors, fail
+from videopure.cli.options import (
+    DEFAULT_MODEL,
+    DEFAULT_URL,
+    AsJson,
+    KeyFile,
+    ManagementUrl,
+    Model,
+    Url,
+)
+from videopure.cli.terminal import console, errors, explained, fail
 from videopure.client.api import VideoPureClient
 from videopure.client.errors import ClientError
 from videopure.client.status import ModelStatus
@@ -22,10 +30,11 @@ __all__ = ["status", "workers"]
 
 def workers(
     count: Annotated[
-        int | None, typer.Argument(min=0, help="Scale to as many; without it they are listed.")
+        int | None,
+        typer.Argument(min=0, help="Number to scale to; without it the workers are listed."),
     ] = None,
     management_url: ManagementUrl = "http://127.0.0.1:8081",
-    model: Model = "videopure",
+    model: Model = DEFAULT_MODEL,
     key_file: KeyFile = Path("key_file.json"),
     timeout: Annotated[float, typer.Option(help="Seconds to wait for new workers.")] = 300.0,
     as_json: AsJson = False,
@@ -38,22 +47,22 @@ def workers(
                     client.scale(count, timeout=timeout)
             _show(client.status(), as_json=as_json)
         except ClientError as error:
-            raise fail(str(error)) from error
+            raise fail(explained(error, model)) from error
 
 
 def status(
-    url: Url = "http://127.0.0.1:8080",
+    url: Url = DEFAULT_URL,
     management_url: ManagementUrl = "http://127.0.0.1:8081",
-    model: Model = "videopure",
+    model: Model = DEFAULT_MODEL,
     key_file: KeyFile = Path("key_file.json"),
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether the model can answer: exit code 0 if all its workers are ready, else 1."""
+    """Say whether the model can answer: exit code 0 if all its workers are ready, else 1."""
     with VideoPureClient(url, management_url, model=model, key_file=key_file) as client:
         try:
             found = client.status()
         except ClientError as error:
-            raise fail(str(error)) from error
+            raise fail(explained(error, model)) from error
     _show(found, as_json=as_json)
     raise typer.Exit(int(not found.ready))
 

@@ -9,6 +9,8 @@ import typer
 
 __all__ = [
     "ARCHIVE",
+    "DEFAULT_MODEL",
+    "DEFAULT_URL",
     "HOW",
     "STOPPED",
     "Archive",
@@ -26,15 +28,22 @@ __all__ = [
 ARCHIVE = Path("model_store/videopure.mar")
 STOPPED = 130  # exit status of a command that was stopped, as shells have it
 HOW = "How"  # heading in --help
+DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_MODEL = "videopure"
 
 Archive = Annotated[Path, typer.Option(help="The archive.")]
 Url = Annotated[str, typer.Option(envvar="VIDEOPURE_URL", help="TorchServe's inference address.")]
 ManagementUrl = Annotated[
     str, typer.Option(envvar="VIDEOPURE_MANAGEMENT_URL", help="TorchServe's management address.")
 ]
-Model = Annotated[str, typer.Option(help="The model's name.")]
+Model = Annotated[
+    str, typer.Option(help="The model's name: that of the archive's file, without .mar.")
+]
 KeyFile = Annotated[
-    Path, typer.Option(envvar="VIDEOPURE_KEY_FILE", help="Written where TorchServe was started.")
+    Path,
+    typer.Option(
+        envvar="VIDEOPURE_KEY_FILE", help="TorchServe writes it into the folder it is started in."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts, instead of a table.")]
 RequiredKey = Annotated[

@@ -1,10 +1,7 @@
-"""`videopure predict`: what many videos show."""
+"""`videopure predict`: which action each of many videos shows."""
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
@@ -13,16 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from videopure.cli.options import AsJson, KeyFile, Model, Url
-from videopure.cli.terminal import console, errors, fail
+from videopure.cli.answers import Result, print_csv, print_json, print_table
+from videopure.cli.options import DEFAULT_MODEL, DEFAULT_URL, AsJson, KeyFile, Model, Url
+from videopure.cli.terminal import errors, explained, fail
 from videopure.client.api import VideoPureClient
-from videopure.client.errors import ClientError
-from videopure.wire.schemas import Answer, Prediction
+from videopure.client.errors import (
+    ClientError,
+    ConnectionLostError,
+    KeyFileError,
+    ModelNotFoundError,
+    NotTorchServeError,
+    ServerUnreachableError,
+)
 
 __all__ = ["evidence_names", "find_videos", "predict"]
 
@@ -30,18 +31,14 @@ SUFFIXES = frozenset(
     f".{ending}"
     for ending in ("mp4", "m4v", "mov", "mkv", "webm", "avi", "gif", "mpg", "mpeg", "ts", "flv")
 )
-_CSV_FIELDS = (
-    *("file", "label", "label_id", "score", "undefended_label", "undefended_score"),
-    *("votes_counted", "votes_of", "agreement", "suspicion", "adversarial", "warnings", "error"),
-)
-
-Result = Answer | ClientError | OSError
+# What no other video of the call can escape. A lost connection may be one video's alone.
+_OF_THE_CALL = (ServerUnreachableError, KeyFileError, NotTorchServeError, ModelNotFoundError)
 
 
 def predict(
     videos: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
-    url: Url = "http://127.0.0.1:8080",
-    model: Model = "videopure",
+    url: Url = DEFAULT_URL,
+    model: Model = DEFAULT_MODEL,
     key_file: KeyFile = Path("key_file.json"),
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one line for each video.")] = False,
@@ -49,24 +46,30 @@ def predict(
         Path | None,
         typer.Option(help="Folder for videos of the clip as sent, purified, and the difference."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Predictions in an answer.")] = None,
-    inversion_steps: Annotated[int | None, typer.Option(help="The paper's t.")] = None,
-    votes: Annotated[str | None, typer.Option(help="early or full.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Predictions in each answer.")] = None,
+    inversion_steps: Annotated[
+        int | None, typer.Option(help="Steps of inversion, the paper's t.")
+    ] = None,
+    votes: Annotated[
+        str | None, typer.Option(help="early (stop once the label is settled) or full.")
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="videopure, one_look, ddim_inversion, ddim, ddpm.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of methods that draw noise.")] = None,
-    clips: Annotated[int | None, typer.Option(help="Parts of a video to look at.")] = None,
-    purify: Annotated[bool, typer.Option(help="Or ask the bare recogniser alone.")] = True,
+    seed: Annotated[int | None, typer.Option(help="Seed of methods that draw noise.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Equal parts of each video to look at.")] = None,
+    purify: Annotated[
+        bool, typer.Option(help="Purify the video, or ask the bare recogniser alone.")
+    ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Videos sent at a time.")] = 4,
     header: Annotated[
         list[str] | None,
-        typer.Option(help="'Name: value' that a proxy in front asks for; may be given again."),
+        typer.Option(help="'Name: value' of a header that your proxy asks for; repeatable."),
     ] = None,
 ) -> None:
-    """Ask a running server what videos show.
+    """Ask a running server which action each video shows.
 
-    Exit code 0: all were answered; 1: some were not; 2: wrong usage.
+    Exit code 0: all videos were answered; 1: some were not; 2: wrong usage.
     """
     if as_json and as_csv:
         raise fail("give --json or --csv, not both", code=2)
@@ -85,8 +88,12 @@ def predict(
         save_purified.mkdir(parents=True, exist_ok=True)
     headers = _headers(header or [])
     with VideoPureClient(url, model=model, key_file=key_file, headers=headers) as client:
-        answers = _ask(client, files, chosen, save_purified, concurrency)
-        failed = _print(answers, as_json=as_json, as_csv=as_csv)
+        results = _ask(client, files, chosen, save_purified, concurrency)
+        show = print_json if as_json else print_csv if as_csv else print_table
+        try:
+            failed = show(results)
+        except ClientError as error:
+            raise fail(explained(error, model)) from error
     raise typer.Exit(int(failed))
 
 
@@ -126,7 +133,11 @@ def _ask(
     save: Path | None,
     concurrency: int,
 ) -> Iterator[tuple[Path, Result]]:
-    """Files and answers in order, with a progress bar; evidence is saved under `save`."""
+    """Files and answers in order, with a progress bar; evidence is saved under `save`.
+
+    Raises:
+        ClientError: of the whole call, such as that there is no server: nothing more is sent.
+    """
     names = evidence_names(files)
 
     def ask(numbered: tuple[int, Path]) -> Result:
@@ -146,9 +157,12 @@ def _ask(
         ThreadPoolExecutor(concurrency) as pool,
     ):
         task = progress.add_task("", total=len(files))
-        for file, answer in zip(files, pool.map(ask, enumerate(files)), strict=True):
+        for file, result in zip(files, pool.map(ask, enumerate(files)), strict=True):
+            if isinstance(result, _OF_THE_CALL) and not isinstance(result, ConnectionLostError):
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise result
             progress.advance(task)
-            yield file, answer
+            yield file, result
 
 
 def evidence_names(files: Sequence[Path]) -> list[str]:
@@ -161,82 +175,3 @@ def evidence_names(files: Sequence[Path]) -> list[str]:
         taken.add(name.lower())
         names.append(f"{name}-purified.mp4")
     return names
-
-
-def _print(answers: Iterator[tuple[Path, Result]], *, as_json: bool, as_csv: bool) -> bool:
-    """Print the answers as they come (a table: at the end); whether one failed."""
-    failed = False
-    warned: list[str] = []
-    table = _table()
-    writer = csv.DictWriter(sys.stdout, _CSV_FIELDS, lineterminator="\n")
-    if as_csv:
-        writer.writeheader()
-    for file, answer in answers:
-        failed |= not isinstance(answer, Answer)
-        if as_json:
-            body = answer.model_dump() if isinstance(answer, Answer) else {"error": _told(answer)}
-            print(json.dumps({"file": str(file), **body}), flush=True)
-        elif as_csv:
-            writer.writerow({"file": str(file), **_csv_row(answer)})
-        else:
-            table.add_row(str(file), *_cells(answer))
-        if isinstance(answer, Answer):
-            warned += [f"{file}: {warning}" for warning in answer.warnings]
-    if not (as_json or as_csv):
-        console.print(table)
-        for warning in warned:
-            errors.print(f"Warning: {warning}", highlight=False, markup=False, soft_wrap=True)
-    return failed
-
-
-def _told(error: ClientError | OSError) -> str:
-    return str(error) or type(error).__name__
-
-
-def _csv_row(answer: Result) -> dict[str, Any]:
-    if not isinstance(answer, Answer):
-        return {"error": _told(answer)}
-    best, votes, suspicion = answer.predictions[0], answer.votes, answer.suspicion
-    bare = answer.undefended
-    return {
-        "label": best.label,
-        "label_id": best.label_id,
-        "score": best.score,
-        "undefended_label": bare.label if bare else "",
-        "undefended_score": bare.score if bare else "",
-        "votes_counted": votes.counted if votes else "",
-        "votes_of": votes.of if votes else "",
-        "agreement": votes.agreement if votes else "",
-        "suspicion": suspicion.score if suspicion else "",
-        "adversarial": suspicion.adversarial if suspicion else "",
-        "warnings": "; ".join(answer.warnings),
-    }
-
-
-def _table() -> Table:
-    headings = ("video", "VideoPure", "bare recogniser", "votes", "suspicion", "ms")
-    return Table(*headings, box=SIMPLE, pad_edge=False, collapse_padding=True)
-
-
-def _cells(answer: Result) -> list[str]:
-    if not isinstance(answer, Answer):
-        return [f"[red]{escape(_told(answer))}[/red]"]
-    best, bare = answer.predictions[0], answer.undefended
-    votes, suspicion = answer.votes, answer.suspicion
-    mark = " !" if suspicion and suspicion.adversarial else ""
-    return [
-        _prediction(best),
-        _prediction(bare) if bare else "",
-        f"{votes.counted} of {votes.of}" if votes else "",
-        f"{_number(suspicion.score)}{mark}" if suspicion else "",
-        f"{answer.timing_ms['total']:.0f}",
-    ]
-
-
-def _prediction(prediction: Prediction) -> str:
-    return escape(f"{prediction.label} {_number(prediction.score)}".rstrip())
-
-
-def _number(score: float | None) -> str:
-    """A score, or nothing where the server does not tell it."""
-    return "" if score is None else f"{score:.2f}"

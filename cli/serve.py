@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from videopure.cli.options import ARCHIVE, RequiredKey
+from videopure.cli.options import ARCHIVE, DEFAULT_MODEL, DEFAULT_URL, RequiredKey
 from videopure.cli.terminal import console, fail
 from videopure.client.errors import ClientError
 from videopure.launcher.java import JavaNotFoundError
+from videopure.launcher.ports import addresses
 from videopure.launcher.server import TorchServe
 
 __all__ = ["serve"]
@@ -22,6 +23,22 @@ def serve(
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Workers to start.", show_default="as the configuration says"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of predictions. Management, metrics and the two ports of gRPC are the next "
+            "four.",
+            show_default="as the configuration says",
+        ),
+    ] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            help="IPv4 address that answers predictions, such as 0.0.0.0. Management and metrics "
+            "stay on 127.0.0.1.",
+            show_default="as the configuration says",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -36,7 +53,13 @@ def serve(
 ) -> None:
     """Serve an archive in the foreground until Ctrl-C."""
     environment = _signed(archive, require_signature) if require_signature else {}
-    server = TorchServe(archive, config=config, workers=workers, environment=environment)
+    server = TorchServe(
+        archive,
+        config=config,
+        overrides=_addresses(bind, port),
+        workers=workers,
+        environment=environment,
+    )
     # Ctrl-C, SIGTERM and a closed terminal all end up in the `finally` below; the first is
     # ignored by default where a script starts the server in the background.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -45,10 +68,7 @@ def serve(
         with console.status("Starting TorchServe and waiting for ready workers"):
             server.start()
             server.wait_until_ready()
-        url = server.client().inference_url
-        console.print(f"Ready: POST videos to {url}/predictions/{server.model}")
-        console.print(f"Keys: {server.folder / 'key_file.json'}   Log: {server.log_file}")
-        console.print("Ctrl-C stops the server.")
+        _announce(server)
         server.wait()
     except KeyboardInterrupt:
         console.print("Stopping")
@@ -56,6 +76,39 @@ def serve(
         raise fail(str(error)) from error
     finally:
         server.stop()
+
+
+def _addresses(bind: str | None, port: int | None) -> dict[str, str]:
+    """The properties that --bind and --port replace."""
+    if bind is None and port is None:
+        return {}
+    try:
+        return addresses(bind or "127.0.0.1", port)
+    except ValueError as error:
+        raise fail(str(error), code=2) from error
+
+
+def _announce(server: TorchServe) -> None:
+    """Say where the server answers, and how to ask it."""
+    url = server.client().inference_url
+    asking = "videopure predict VIDEOS"
+    if url != DEFAULT_URL:
+        asking += f" --url {url}"
+    if server.model != DEFAULT_MODEL:
+        asking += f" --model {server.model}"
+    for line in (
+        f"Ready: {url}/predictions/{server.model}",
+        f"Try it from this folder: {asking}",
+        f"Keys: {server.folder / 'key_file.json'}   Log: {server.log_file}",
+    ):
+        console.print(line, soft_wrap=True, highlight=False)
+    if server.is_open:
+        console.print(
+            "[yellow]Warning:[/yellow] other machines reach it over plain HTTP, which keeps no "
+            "keys and no videos secret: put a proxy with TLS in front (docs/production.md).",
+            highlight=False,
+        )
+    console.print("Ctrl-C stops the server.")
 
 
 def _signed(archive: Path, public_key: Path) -> dict[str, str]:

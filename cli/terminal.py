@@ -8,10 +8,22 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ["console", "errors", "fail", "tell_skipped"]
+from videopure.client.errors import ClientError, ModelNotFoundError
+
+__all__ = ["console", "errors", "explained", "fail", "tell_skipped"]
 
 console = Console()
 errors = Console(stderr=True)
+
+
+def explained(error: ClientError, model: str) -> str:
+    """What a client's error means for a command that asked for `model`."""
+    if isinstance(error, ModelNotFoundError):
+        return (
+            f"the server has no model {model!r}: give its name with --model, which is the name of "
+            "the archive's file without .mar; `videopure serve` prints it"
+        )
+    return str(error)
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:

@@ -30,25 +30,28 @@ RecogniserOption = Annotated[
     str | None,
     typer.Option(
         "--recogniser",
-        help="Whose number, size and framing of frames are taken: folder or hub id, "
+        help="Recogniser whose number, size and framing of frames are used: folder or hub id, "
         "torchvision:NAME, or a program, as `videopure build` takes it.",
         rich_help_panel=FOR,
     ),
 ]
 ArchiveOption = Annotated[
     Path | None,
-    typer.Option("--archive", help="Archive whose recogniser is meant.", rich_help_panel=FOR),
+    typer.Option("--archive", help="Archive whose recogniser is used.", rich_help_panel=FOR),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="Of torchvision:NAME, as for build.", rich_help_panel=FOR)
+    Path | None,
+    typer.Option(help="Weights of torchvision:NAME, as for build.", rich_help_panel=FOR),
 ]
 Config = Annotated[
     Path | None,
-    typer.Option("--recogniser-config", help="Of a program, as for build.", rich_help_panel=FOR),
+    typer.Option(
+        "--recogniser-config", help="YAML of a program, as for build.", rich_help_panel=FOR
+    ),
 ]
 TrustProgram = Annotated[
     bool,
-    typer.Option("--trust-program", help="Load a program, which is code.", rich_help_panel=FOR),
+    typer.Option("--trust-program", help="Accept a program, which is code.", rich_help_panel=FOR),
 ]
 Out = Annotated[
     Path, typer.Option(help="Folder to write, for build --pipeline.", rich_help_panel=WHAT)
@@ -70,10 +73,11 @@ Codec = Annotated[
     ),
 ]
 Licence = Annotated[
-    str | None, typer.Option(help="Of what is trained, for its card.", rich_help_panel=WHAT)
+    str | None,
+    typer.Option(help="Licence of the trained model, for its card.", rich_help_panel=WHAT),
 ]
 Clips = Annotated[int, typer.Option(min=1, help="Clips to train on in all.", rich_help_panel=HOW)]
-Batch = Annotated[int, typer.Option(min=1, help="Clips of a step.", rich_help_panel=HOW)]
+Batch = Annotated[int, typer.Option(min=1, help="Clips in a step.", rich_help_panel=HOW)]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=HOW)]
 Most = Annotated[
     int,

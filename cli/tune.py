@@ -35,7 +35,7 @@ def tune(
             "--unlabelled", help="The recogniser's own answers to the clean clips are right."
         ),
     ] = False,
-    clips: Annotated[int, typer.Option(min=1, help="No more clips.")] = 40,
+    clips: Annotated[int, typer.Option(min=1, help="At most this many clips.")] = 40,
     epsilon: Annotated[float, typer.Option(help="Budget of the attack, in 1/255.")] = 8.0,
     steps: Annotated[str, typer.Option("--t", help="The paper's t to try.")] = "0,1,2,3,5",
     strengths: Annotated[

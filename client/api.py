@@ -65,7 +65,7 @@ class Evidence:
 class VideoPureClient:
     """Asks a running server; keeps its connections open and renews its keys.
 
-    May be shared by threads. Options of requests are those of the README's table.
+    May be shared by threads. Options of requests are those of the table in docs/serving.md.
 
     Args:
         inference_url, management_url, metrics_url: where TorchServe listens.

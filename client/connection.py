@@ -19,6 +19,7 @@ from urllib3.util.retry import Retry
 from videopure.client.errors import (
     ConnectionLostError,
     KeyFileError,
+    ModelNotFoundError,
     NotTorchServeError,
     QueueFullError,
     RequestFailedError,
@@ -38,6 +39,7 @@ _QUEUE_FULL = "ServiceUnavailableException"
 # TorchServe's 500 to who asks for the workers in the moment in which one comes or goes.
 _SCALING = "ConcurrentModificationException"
 _SCALING_SECONDS = 5.0
+_NO_MODEL = "ModelNotFoundException"
 _BAD_KEY = "InvalidKeyException"
 # Every renewal makes the key before it invalid: clients that renew at the same time meet again.
 _RENEWALS = 5
@@ -245,10 +247,12 @@ def _error_of(answer: requests.Response) -> RequestFailedError:
     kind = str(body.get("type") or answer.reason or "Error")
     message = str(body.get("message") or answer.text[:200] or "no message")
     request_id = body.get("request_id") or answer.headers.get("x-request-id")
-    full = answer.status_code == 503 and kind == _QUEUE_FULL
-    return (QueueFullError if full else RequestFailedError)(
-        answer.status_code, kind, message, request_id
-    )
+    raised = RequestFailedError
+    if answer.status_code == 503 and kind == _QUEUE_FULL:
+        raised = QueueFullError
+    elif answer.status_code == 404 and kind == _NO_MODEL:
+        raised = ModelNotFoundError
+    return raised(answer.status_code, kind, message, request_id)
 
 
 def _body_of(answer: requests.Response) -> dict[str, Any]:

@@ -6,6 +6,7 @@ __all__ = [
     "ClientError",
     "ConnectionLostError",
     "KeyFileError",
+    "ModelNotFoundError",
     "NotTorchServeError",
     "QueueFullError",
     "RequestFailedError",
@@ -50,6 +51,10 @@ class RequestFailedError(ClientError):
         self.type = type
         self.message = message
         self.request_id = request_id
+
+
+class ModelNotFoundError(RequestFailedError):
+    """The server serves no model of this name."""
 
 
 class QueueFullError(RequestFailedError):

@@ -24,6 +24,8 @@ from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.defences.registry import make_defences
 from videopure.evaluation.report.html import check_tools, write_report
 from videopure.evaluation.report.output import markdown, write_tables
+from videopure.evaluation.report.tables import Table
+from videopure.evaluation.report.verdict import short_table, verdict
 from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
 from videopure.evaluation.store import EvaluationError, Record, Store, read_question
 from videopure.evaluation.suites import Suite, Unit, as_suite, make_suite
@@ -89,6 +91,14 @@ class Evaluation:
             ValueError: if no attack of that budget was evaluated.
         """
         return self._share("worst_case", defence, str(epsilon))
+
+    def verdict(self) -> list[str]:
+        """What was found, in a few sentences."""
+        return verdict(self.summary)
+
+    def short_table(self) -> Table:
+        """What each defence keeps under the strongest attack of each kind, in percent."""
+        return short_table(self.summary)
 
     def markdown(self) -> str:
         """All tables in Markdown."""

@@ -5,13 +5,48 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from urllib.parse import urlsplit
 
-__all__ = ["free_addresses", "taken_address"]
+__all__ = ["addresses", "free_addresses", "taken_address"]
 
 # TorchServe's own, where the properties are silent.
 _HTTP = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
+_LAST_PORT = 65535
 _GRPC = {"grpc_inference": 7070, "grpc_management": 7071}
+
+
+def addresses(host: str = "127.0.0.1", port: int | None = None) -> dict[str, str]:
+    """Properties that say where a server listens.
+
+    Args:
+        host: IPv4 address that answers predictions, over HTTP and gRPC. Management and metrics
+            stay on 127.0.0.1, whatever it is.
+        port: of predictions; management, metrics and the two ports of gRPC are the next four. By
+            default TorchServe's own: 8080 to 8082, 7070 and 7071.
+
+    Raises:
+        ValueError: if `host` is no IPv4 address, or `port` leaves no room for five.
+    """
+    try:
+        IPv4Address(host)
+    except ValueError:
+        raise ValueError(f"bind must be an IPv4 address such as 0.0.0.0, got {host!r}") from None
+    if port is not None and not 1 <= port <= _LAST_PORT - 4:
+        raise ValueError(
+            f"port must be 1 to {_LAST_PORT - 4}, as the four after it are used too, got {port}"
+        )
+    http = port or _HTTP["inference_address"]
+    grpc = port + 3 if port else _GRPC["grpc_inference"]
+    return {
+        "inference_address": f"http://{host}:{http}",
+        "management_address": f"http://127.0.0.1:{http + 1}",
+        "metrics_address": f"http://127.0.0.1:{http + 2}",
+        "grpc_inference_address": host,
+        "grpc_inference_port": str(grpc),
+        "grpc_management_address": "127.0.0.1",
+        "grpc_management_port": str(grpc + 1),
+    }
 
 
 def free_addresses() -> dict[str, str]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
 
 from videopure.client.api import VideoPureClient
 from videopure.client.errors import ClientError
@@ -95,6 +96,12 @@ class TorchServe:
         return self.archive.stem
 
     @property
+    def is_open(self) -> bool:
+        """Whether other machines can ask it."""
+        url = self._properties.get("inference_address", "")
+        return bool(url) and (urlsplit(url).hostname or "") not in ("127.0.0.1", "localhost")
+
+    @property
     def log_file(self) -> Path:
         """What the server prints, its workers' output included."""
         return self.folder / "logs" / "videopure-serve.log"
@@ -107,8 +114,9 @@ class TorchServe:
 
     def client(self, timeout: float = 120.0) -> VideoPureClient:
         """A client of this server, with the operator's key."""
+        url = self._properties.get("inference_address", "http://127.0.0.1:8080")
         return VideoPureClient(
-            self._properties.get("inference_address", "http://127.0.0.1:8080"),
+            url.replace("//0.0.0.0", "//127.0.0.1"),  # which every address of the machine includes
             self._properties.get("management_address", "http://127.0.0.1:8081"),
             self._properties.get("metrics_address", "http://127.0.0.1:8082"),
             model=self.model,

@@ -12,7 +12,7 @@ __all__ = ["EXTRAS", "install_command", "install_hint"]
 
 # Optional parts, as pyproject.toml names them.
 EXTRAS = frozenset(
-    {"art", "cli", "demo", "evaluate", "serve", "sign", "torchvision", "transformers"}
+    {"art", "cli", "demo", "docs", "evaluate", "serve", "sign", "torchvision", "transformers"}
 )
 
 

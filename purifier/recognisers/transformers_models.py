@@ -16,7 +16,7 @@ from videopure.purifier.recognisers.processors import find_processor, read_proce
 if TYPE_CHECKING:
     from videopure.purifier.recognisers.loading import RecogniserFolder
 
-__all__ = ["TransformersRecogniser", "load"]
+__all__ = ["TransformersRecogniser", "check_model_type", "load"]
 
 
 class TransformersRecogniser(Recogniser):
@@ -50,6 +50,20 @@ class TransformersRecogniser(Recogniser):
         if output.ndim == 3 and output.shape[1] == 1:  # VideoPrism answers [B, 1, classes]
             output = output[:, 0]
         return self.check_logits(output, len(frames))
+
+
+def check_model_type(model_type: str) -> None:
+    """Raise ValueError unless transformers has a video classifier of this `model_type`.
+
+    ImportError where transformers is not installed.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES,
+    )
+
+    known = sorted(MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING_NAMES)
+    if model_type not in known:
+        raise ValueError(f"model_type must be one of {', '.join(known)}, got {model_type!r}")
 
 
 def load(folder: RecogniserFolder) -> TransformersRecogniser:

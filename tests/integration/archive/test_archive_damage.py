@@ -213,6 +213,11 @@ def not_finite(root: Path) -> None:
     save_file(weights, root / WEIGHTS)
 
 
+def misspelt(root: Path) -> None:
+    config = json.loads((root / "recogniser" / "config.json").read_text())
+    (root / "recogniser" / "config.json").write_text(json.dumps({**config, "framez": 4}))
+
+
 SOURCES: list[tuple[Callable[[Path], None], str]] = [
     (remove, r"recogniser .* holds no safetensors"),
     (cut, r"recogniser .*model\.safetensors is damaged: "),
@@ -225,6 +230,7 @@ SOURCES: list[tuple[Callable[[Path], None], str]] = [
     ),
     (put_a_pickle, r"recogniser .*model\.safetensors is a pickle under another name"),
     (index_outside, r"recogniser .*index\.json names '\.\./other\.safetensors', which leaves"),
+    (misspelt, r"recogniser \S+ cannot be loaded: recogniser/config\.json: unknown key 'framez'"),
     (not_finite, r"recogniser 'tiny' answers .*not finite"),
 ]
 
@@ -234,6 +240,7 @@ def test_damaged_sources_are_not_built_from(
     tmp_path: Path, damage: Callable[[Path], None], message: str
 ) -> None:
     recogniser, pipeline = damaged_source(tmp_path, damage)
-    with pytest.raises(BuildError, match=message):
+    with pytest.raises(BuildError, match=message) as raised:
         build_archive(recogniser, pipeline, tmp_path / "out" / "videopure.mar")
+    assert ".videopure-build-" not in str(raised.value)  # a folder that is gone
     assert not list((tmp_path / "out").glob("*"))

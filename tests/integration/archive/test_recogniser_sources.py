@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,38 @@ def test_a_program_must_be_trusted_and_described(tmp_path: Path, yaml_file: Path
         store(tmp_path, tmp_path / "nothing.pt2", trust_program=True)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", ["module.pt", "module.ts", "module.pt2"])
+def test_a_pickle_named_like_a_program_is_told_apart(
+    tmp_path: Path, yaml_file: Path, name: str, zipped: bool
+) -> None:
+    file = tmp_path / name
+    torch.save(Evil(tmp_path / "ran"), file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(BuildError, match=r"was written by torch\.save.*Export the model"):
+        store(tmp_path, file, recogniser_config=yaml_file, trust_program=True)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_of_pictures_is_refused_with_what_could_be_used(tmp_path: Path) -> None:
+    folder = tmp_path / "vit"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+    save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
+    message = r"vit is no video classifier: model_type must be one of .*videomae.*, got 'vit'"
+    with pytest.raises(BuildError, match=message):
+        store(tmp_path, folder)
+
+
+def test_a_missing_transformers_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_transformers("videomae", tmp_path / "model")
+    for name in ("transformers.models.auto.modeling_auto", "transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BuildError, match=r"model needs transformers: in .*'\.\[transformers\]'"):
+        store(tmp_path, tmp_path / "model")
+
+
 def test_a_program_that_answers_something_else_is_named(tmp_path: Path, yaml_file: Path) -> None:
     yaml_file.write_text(YAML.replace("[wave, jump, run]", "[wave, jump]"))
     program = export(tmp_path / "network.pt2")
@@ -281,8 +314,10 @@ def test_torchvision_models_are_refused_with_the_reason(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, weights)
     with pytest.raises(BuildError, match=r"torchvision:r4d_18 is not known: use one of mc3_18"):
         store(tmp_path, "torchvision:r4d_18", weights=weights)
-    with pytest.raises(BuildError, match=r"torchvision:r3d_18 needs --weights FILE, got None"):
+    with pytest.raises(BuildError, match=r"torchvision:r3d_18 needs --weights FILE: its \.safeten"):
         store(tmp_path, "torchvision:r3d_18")
+    with pytest.raises(BuildError, match=r"weights .*nowhere\.pth is not a file"):
+        store(tmp_path, "torchvision:r3d_18", weights=tmp_path / "nowhere.pth")
     for content, message in (
         ({"a": 1}, "is not a dictionary of tensors"),
         ({"a": Evil(tmp_path / "ran")}, "is a pickle that may hold more than weights"),

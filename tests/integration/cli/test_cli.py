@@ -55,7 +55,7 @@ def test_predict_without_a_server_says_so(tmp_path: Path) -> None:
     url = free_addresses()["inference_address"]
     result = run("predict", video, "--url", url, "--json")
     assert result.exit_code == 1
-    assert f"no server answers at {url}" in result.stdout
+    assert f"no server answers at {url}" in " ".join(result.stderr.split())
 
 
 def test_the_version_is_told() -> None:

@@ -82,13 +82,17 @@ def test_two_processes_give_the_numbers_of_one(
     one = answers(tmp_path / "one")
     assert len(one) == 4 * (2 * 6 + 1)  # clean, PGD-10 at five budgets, and the exact attack
     assert answers(tmp_path / "two") == one
+    tables = (tmp_path / "one" / "tables.md").read_text()
     for heading in ("| defence ", "| against VideoPure ", "| suspicion of ", "| check "):
-        assert heading in printed
+        assert heading in tables
+        assert heading not in printed
+    assert "Against an attacker who has the archive, at 4/255: " in printed
+    assert "Clips recognised, in percent" in printed
     assert "Peak memory" in printed
     report = (tmp_path / "one" / "report.html").read_text()
     assert "<h2>Frames</h2>" in report
     assert "exact-20 4/255" in report
-    assert "seconds for one clip alone" in printed
+    assert "Seconds for one clip alone" in printed
     summary = json.loads((tmp_path / "one" / "summary.json").read_text())
     assert summary["thresholds"] == {"the archive's threshold": 0.5}
     assert summary["missing"] == {}

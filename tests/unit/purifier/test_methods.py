@@ -66,7 +66,7 @@ def test_settings_know_what_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["README.md", "archive/templates/model-config.yaml", "cli/predict.py"]
+    "place", ["docs/serving.md", "archive/templates/model-config.yaml", "cli/predict.py"]
 )
 def test_what_people_read_names_every_method(place: str) -> None:
     """These cannot take the names from the code; the client works without torch."""

@@ -1,4 +1,4 @@
-"""The commands of the README's production section, as they stand there."""
+"""The commands of docs/production.md, as they stand there."""
 
 import json
 import os
@@ -22,8 +22,8 @@ DEFAULTS = {"8080": "inference_address", "8081": "management_address", "8082": "
 
 
 def commands() -> list[str]:
-    section = (ROOT / "README.md").read_text().split("## In production")[1].split("\n## ")[0]
-    blocks = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+    page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
@@ -62,7 +62,7 @@ def environment(folder: Path, addresses: dict[str, str]) -> Iterator[dict[str, s
     subprocess.run(stop, cwd=folder, env=variables, check=False)
 
 
-def test_every_command_of_the_production_section_works(
+def test_every_command_of_the_page_works(
     folder: Path, environment: dict[str, str], addresses: dict[str, str]
 ) -> None:
     if shutil.which("curl") is None:
@@ -77,7 +77,7 @@ def test_every_command_of_the_production_section_works(
             keys = json.loads((folder / "key_file.json").read_text())
             environment["MANAGEMENT_KEY"] = keys["management"]["key"]
             environment["API_KEY"] = keys["API"]["key"]
-        if "status" in command:  # the README calls it a probe: it is asked until it says yes
+        if "status" in command:  # the page calls it a probe: it is asked until it says yes
             with VideoPureClient(
                 addresses["inference_address"],
                 addresses["management_address"],
