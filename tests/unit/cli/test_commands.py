@@ -14,7 +14,7 @@ from videopure.cli.main import app
 pytestmark = pytest.mark.unit
 
 # What `videopure build` turns into fields of a spec that are called otherwise.
-ELSEWHERE = {"demo", "settings", "model_config", "as_json"}
+ELSEWHERE = {"demo", "demo_models", "settings", "model_config", "as_json"}
 
 
 def test_every_option_of_build_is_a_field_of_the_spec_with_its_default() -> None:
