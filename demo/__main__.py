@@ -17,7 +17,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for clips, picture and log.")] = Path(
         "demo-out"
     ),
-    clips: Annotated[int, typer.Option(min=1, help="Clips to show.")] = 4,
+    clips: Annotated[int, typer.Option(min=1, help="Clips to show.")] = 3,
     first: Annotated[int, typer.Option(min=0, help="Number of the first test clip.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the attack's random start.")] = 0,
 ) -> None:
