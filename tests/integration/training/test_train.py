@@ -1,6 +1,7 @@
 """`videopure train`: from videos without labels to a pipeline that an archive is built with."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,15 @@ pytestmark = pytest.mark.integration
 
 RECOGNISER = tiny_recogniser(4, (16, 24))
 RECIPE = UNetRecipe(steps=4, batch=2, validate_every=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums over several threads come in no fixed order, and weights are compared bit by bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
