@@ -70,6 +70,7 @@ def test_answer_has_the_documented_shape(service: VideoPureService) -> None:
         "votes",
         "undefended",
         "suspicion",
+        "similarity",
         "clips",
         "video",
         "warnings",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from videopure.handler.responses import combine, verdict_answer
+from videopure.handler.responses import Thresholds, combine, verdict_answer
 from videopure.handler.video import Clip
 from videopure.purifier import Verdict, Vote
 from videopure.wire.schemas import Answer, ModelNames, PurificationInfo, VideoInfo
@@ -36,7 +36,8 @@ def verdict(suspicion: float | None = 0.5, **changes: Any) -> Verdict:
 def answer(*verdicts: Verdict, threshold: float | None = 0.5, top_k: int = 5) -> Answer:
     clip = Clip(torch.zeros(2, 3, 16, 24), INFO, [])
     timing = {"total": 1.0}
-    return verdict_answer("a", NAMES, LABELS, top_k, verdicts, clip, threshold, OWN, timing)
+    beyond = Thresholds(threshold)
+    return verdict_answer("a", NAMES, LABELS, top_k, verdicts, clip, beyond, OWN, timing)
 
 
 @pytest.mark.parametrize(
