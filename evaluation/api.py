@@ -28,6 +28,7 @@ from videopure.evaluation.report.tables import Table
 from videopure.evaluation.report.verdict import short_table, verdict
 from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
 from videopure.evaluation.store import EvaluationError, Record, Store, read_question
+from videopure.evaluation.plan import BATCH
 from videopure.evaluation.suites import Suite, Unit, as_suite, make_suite
 from videopure.format.opening import digest_archive
 
@@ -126,6 +127,7 @@ def evaluate(
     transfer: str | Path | None = None,
     clips: int | None = None,
     queries: int = QUERIES,
+    batch: int = BATCH,
     threats: Sequence[str] = (),
     defences: Sequence[str] = (),
     seed: int = 0,
@@ -151,6 +153,8 @@ def evaluate(
         transfer: folder of a second recogniser to transfer attacks from; the demo's is known.
         clips: no more clips for any threat.
         queries: of the server for each clip, in the suite `queries`.
+        batch: clips that are attacked at once. A GPU wants dozens; what is drawn, and so the
+            numbers, depend on it.
         threats, defences: names to keep, of those that the suite plans; all when empty.
         seed: of everything that is drawn.
         threads: CPU threads of each process.
@@ -183,12 +187,15 @@ def evaluate(
         only_threats=threats,
         only_defences=defences,
         queries=queries,
+        batch=batch,
     )
     source.check(planned.clips)
-    question = _question(archive, evaluator, threads, precision)
+    question = _question(archive, evaluator, threads, precision, batch)
     others = _others(beside, question)
     with state.main_process_first():
         folder = _path(out) or results_folder(archive, split)
+        if stored_only:
+            question = {**read_question(folder), **{k: question.get(k) for k in _MEANT}}
         store = Store(folder, question, state.process_index)
     alone: dict[str, float] = {}
     if not stored_only:
@@ -217,7 +224,9 @@ def processes() -> PartialState:
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
 
 
-def _question(archive: Path, evaluator: Evaluator, threads: int, dtype: str) -> dict[str, Any]:
+def _question(
+    archive: Path, evaluator: Evaluator, threads: int, dtype: str, batch: int
+) -> dict[str, Any]:
     """All on which the numbers depend but for the suite; one folder holds the answers to one."""
     return {
         "archive": digest_archive(archive),
@@ -228,11 +237,14 @@ def _question(archive: Path, evaluator: Evaluator, threads: int, dtype: str) -> 
         "device": evaluator.device.type,
         "torch": torch.__version__,
         **({} if dtype == "float32" else {"dtype": dtype}),
+        **({} if batch == BATCH else {"batch": batch}),
     }
 
 
 # What results must share for their rows to be held against each other.
 _SHARED = ("data", "transfer", "seed", "dtype")
+# What stored results must be about to be reported; the machine that computed them may be another.
+_MEANT = ("archive", *_SHARED)
 
 
 def _others(folders: Sequence[str | Path], question: dict[str, Any]) -> dict[str, Store]:

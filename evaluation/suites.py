@@ -34,7 +34,7 @@ from videopure.evaluation.defences.purifiers import (
     UNGUIDED,
     VIDEOPURE,
 )
-from videopure.evaluation.plan import Planned, Suite, Unit
+from videopure.evaluation.plan import BATCH, Planned, Suite, Unit
 from videopure.evaluation.store import EvaluationError
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "as_suite", "make_suite"]
@@ -85,6 +85,7 @@ def make_suite(
     only_threats: Sequence[str] = (),
     only_defences: Sequence[str] = (),
     queries: int = QUERIES,
+    batch: int = BATCH,
 ) -> Suite:
     """The suite of this name for these defences.
 
@@ -96,6 +97,7 @@ def make_suite(
         only_threats: names or families of threats to keep; all when empty.
         only_defences: names of defences to keep; all when empty.
         queries: of the server for each clip, in the suite of that name.
+        batch: clips of a unit of work.
 
     Raises:
         EvaluationError: if nothing of that name is planned.
@@ -121,7 +123,7 @@ def make_suite(
         if wanted and possible and answering:
             most = min(planned.clips, clips or planned.clips)
             kept.append(replace(planned, defences=answering, clips=most))
-    return Suite(name, tuple(kept))
+    return Suite(name, tuple(kept), batch)
 
 
 def _names(threat: Threat) -> tuple[str, str]:
@@ -225,6 +227,7 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
                 starts,
             )
         ),
+        *(Planned(on[f"label and suspicion-{LONG}"], LINES[1:], 50) for on in (long_4, long_8)),
         *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 50) for e in (2, 6)),
         # What must hold if the attacks are what they say.
         Planned(adaptive(4)["BPDA-20"], LINES[1:], 20),
