@@ -114,6 +114,15 @@ Beside = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+FailUnder = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[DEFENCE: ]THREAT=SHARE",
+        help="End with 1 where fewer clips are recognised, such as 'worst case 4/255=0.8' or "
+        "clean=0.97; without a defence, of what the archive serves. Repeatable.",
+        rich_help_panel=HOW,
+    ),
+]
 
 
 def evaluate(
@@ -133,6 +142,7 @@ def evaluate(
     threads: Threads = 2,
     dtype: Precision = "float32",
     stored_only: StoredOnly = False,
+    fail_under: FailUnder = None,
 ) -> None:
     """Attack what an archive serves, and report how much of it holds.
 
@@ -151,6 +161,7 @@ def evaluate(
         from videopure.evaluation import EvaluationError
         from videopure.evaluation import evaluate as run
         from videopure.evaluation.api import processes, results_folder
+        from videopure.evaluation.gate import GateError
     folder = out or results_folder(archive, split)
     first = processes().is_main_process
     try:
@@ -172,8 +183,11 @@ def evaluate(
                 threads=threads,
                 dtype=dtype,
                 stored_only=stored_only,
+                fail_under=fail_under or (),
                 on_progress=on_progress,
             )
+    except GateError as error:
+        raise fail(str(error), code=2) from error
     except EvaluationError as error:
         raise fail(str(error)) from error
     except KeyboardInterrupt:
@@ -181,6 +195,10 @@ def evaluate(
         raise typer.Exit(STOPPED) from None
     if first:
         _show(result)
+        for shortfall in result.shortfalls:
+            errors.print(f"[bold red]Fell short:[/bold red] {escape(shortfall)}", highlight=False)
+    if result.shortfalls:
+        raise typer.Exit(1)
 
 
 def _show(result: Evaluation) -> None:

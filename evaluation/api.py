@@ -20,8 +20,9 @@ from videopure.evaluation.archives import (
 )
 from videopure.evaluation.attacks.queries import QUERIES
 from videopure.evaluation.data import ClipSource, open_source
-from videopure.evaluation.defences.purifiers import VIDEOPURE
+from videopure.evaluation.defences.purifiers import VIDEOPURE, served_name
 from videopure.evaluation.defences.registry import make_defences
+from videopure.evaluation.gate import Minimum, check_names, shortfalls
 from videopure.evaluation.report.html import check_tools, write_report
 from videopure.evaluation.report.output import markdown, write_tables
 from videopure.evaluation.report.tables import Table
@@ -65,12 +66,14 @@ class Evaluation:
         report: `report.html`; `tables.md`, `summary.json` and `clips.csv` lie beside it.
         seconds_alone: median seconds for one clip by itself, by defence; empty where nothing was
             computed.
+        shortfalls: a sentence for each minimum of `fail_under` that was not reached.
     """
 
     summary: dict[str, Any]
     records: list[Record]
     report: Path
     seconds_alone: dict[str, float]
+    shortfalls: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -134,6 +137,7 @@ def evaluate(
     threads: int = 2,
     dtype: str = "float32",
     stored_only: bool = False,
+    fail_under: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
     """Attack what an archive serves, and report how much of it holds.
@@ -160,6 +164,9 @@ def evaluate(
         threads: CPU threads of each process.
         dtype: of the models. Half precision rounds gradients away, and attacks look weaker.
         stored_only: attack nothing; report what is stored so far.
+        fail_under: least shares of clips recognised, each `[DEFENCE: ]THREAT=SHARE`, such as
+            "worst case 4/255=0.8"; without a defence of what the archive serves. `shortfalls` of
+            the result names those that were not reached.
         on_progress: called after every unit of work of this process.
 
     Raises:
@@ -167,6 +174,7 @@ def evaluate(
             holds the results of another evaluation.
     """
     name, precision = as_suite(suite), as_dtype(dtype)
+    minimums = [Minimum.parse(text) for text in fail_under]
     check_tools()
     state, archive = processes(), Path(archive)
     loaded = load_evaluated(archive, state.device, precision)
@@ -189,6 +197,8 @@ def evaluate(
         queries=queries,
         batch=batch,
     )
+    served = served_name(defended.settings)
+    check_names(minimums, planned, served)
     source.check(planned.clips)
     question = _question(archive, evaluator, threads, precision, batch)
     others = _others(beside, question)
@@ -208,7 +218,10 @@ def evaluate(
         for label, other in others.items()
         for record in known.records(other)
     ]
-    return _report(planned, store, answers, state, recogniser.labels, thresholds(defended), alone)
+    result = _report(
+        *(planned, store, answers, state, recogniser.labels, thresholds(defended)), alone
+    )
+    return replace(result, shortfalls=tuple(shortfalls(minimums, result.summary, served)))
 
 
 def results_folder(archive: Path, split: str = "test") -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor
 from videopure.evaluation.defences.base import Defence, LastVotes, OneCandidate, Purified
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.guidance import Guidance
-from videopure.purifier.methods import Purification, VideoPure
+from videopure.purifier.methods import Method, Purification, VideoPure
 from videopure.purifier.randomisation import Randomisation
 from videopure.purifier.settings import PurifySettings
 from videopure.purifier.shortcuts import FAST, Shortcuts
@@ -33,6 +33,7 @@ __all__ = [
     "defences",
     "fast_forms",
     "randomised_forms",
+    "served_name",
 ]
 
 DDPM = "DDPM (DiffPure)"
@@ -64,6 +65,19 @@ class AllFrameInversion(VideoPure):
     def invert(self, encoded: Tensor) -> Tensor:
         """Inversion of all frames."""
         return self.pipeline.invert(encoded, self.schedule, temporal=False)[-1]
+
+
+def served_name(settings: PurifySettings) -> str:
+    """The row of the tables that is what an archive of these settings serves."""
+    look = GUIDED_LOOK if settings.one_look.guided else ONE_LOOK
+    names: dict[Method, str] = {
+        "videopure": VIDEOPURE,
+        "one_look": look,
+        "ddim": DDIM,
+        "ddim_inversion": INVERSION,
+        "ddpm": DDPM,
+    }
+    return names[settings.method]
 
 
 def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:

@@ -128,6 +128,16 @@ def test_commands_exist_with_their_options(command: str) -> None:
         check(shlex.split(part, comments=True))
 
 
+def test_the_example_workflow_runs_commands_that_exist() -> None:
+    page = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"<!-- an example workflow -->\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    (job,) = yaml.safe_load(text)["jobs"].values()
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+    assert len(runs) == 2
+    for command in runs:
+        check(shlex.split(command))
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -134,3 +134,35 @@ def test_precision_is_part_of_the_question(
     wrong = run("other", "float64")
     assert wrong.returncode == 1
     assert "dtype must be one of float32, float16, bfloat16, got 'float64'" in wrong.stderr
+
+
+def test_a_gate_ends_with_1_and_says_what_fell_short(
+    tiny_archive: Path, videos: Path, tmp_path: Path
+) -> None:
+    def run(*asked: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [
+                *(COMMAND, "evaluate", "--archive", tiny_archive, "--data", videos, "--suite"),
+                *("speed", "--threads", "1", "--clips", "2", "--threat", "clean"),
+                *("--defence", "none", "--defence", "VideoPure", "--out", tmp_path / "out"),
+                *(word for text in asked for word in ("--fail-under", text)),
+            ],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, " ".join(done.stderr.split())
+
+    code, said = run("clean=0", "worst case 4/255=0.5")
+    assert code == 2
+    assert "no 'worst case 4/255' of VideoPure; it has clean" in said
+    assert not (tmp_path / "out").exists()
+    code, said = run("clean=0")
+    assert code == 0
+    assert "Fell short" not in said
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    right = summary["accuracy"]["none"]["clean"]["right"]
+    assert right < 2
+    code, said = run("clean=0", "none: clean=1")
+    assert code == 1
+    assert f"Fell short: clean of none: {right / 2:g} is less than 1 ({right} of 2" in said

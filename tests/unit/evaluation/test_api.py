@@ -13,13 +13,14 @@ from tests.support.models import LABELS, save_recogniser
 from videopure.evaluation import EvaluationError, Progress, evaluate
 from videopure.evaluation.api import results_folder
 from videopure.evaluation.data import ClipSource
+from videopure.evaluation.gate import GateError
 from videopure.purifier import load_recogniser
 
 pytestmark = pytest.mark.unit
 
 
 class Noise(ClipSource):
-    """Random clips, all of the first class."""
+    """Random clips of the first two classes."""
 
     def __len__(self) -> int:
         return 3
@@ -29,7 +30,8 @@ class Noise(ClipSource):
         clips = [
             torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(k)) for k in numbers
         ]
-        return torch.stack(clips), torch.zeros(count, dtype=torch.long), [str(k) for k in numbers]
+        labels = torch.tensor([k % 2 for k in numbers])
+        return torch.stack(clips), labels, [str(k) for k in numbers]
 
     def describe(self) -> Any:
         return "noise"
@@ -76,9 +78,18 @@ def test_one_call_returns_and_writes_what_an_archive_answers(
         assert len(list(csv.DictReader(file))) == len(result.records) == 12
     assert result.summary["labels"] == LABELS
 
-    stored = evaluate(tiny_archive, **chosen, stored_only=True)
+    asked = ["none: clean=1", "clean=0"]
+    stored = evaluate(tiny_archive, **chosen, stored_only=True, fail_under=asked)
     assert stored.records == result.records
     assert stored.seconds_alone == {}
+    assert result.shortfalls == ()
+    assert sum(answered) < 3
+    (short,) = stored.shortfalls
+    assert short.startswith(f"clean of none: {sum(answered) / 3:.4g} is less than 1 ")
+    unknown = {**chosen, "out": tmp_path / "unknown", "fail_under": ["worst case 8/255=0.5"]}
+    with pytest.raises(GateError, match="has no 'worst case 8/255' of VideoPure"):
+        evaluate(tiny_archive, **unknown)
+    assert not unknown["out"].exists()
     with pytest.raises(ValueError, match="accuracy of 'magic' at 'clean' was not evaluated; there"):
         result.accuracy(defence="magic")
     with pytest.raises(ValueError, match=r"worst_case of 'VideoPure' at '8' .*; there is '4'"):
@@ -122,6 +133,7 @@ def test_results_of_another_archive_stand_in_the_same_tables(
             {"suite": "quik"},
             "suite must be one of quick, .*, full, got 'quik'",
         ),
+        ({"fail_under": ["clean"]}, "fail_under must be .*, got 'clean'"),
         ({"dtype": "int8"}, "dtype must be one of float32, .*, got 'int8'"),
         ({}, "missing.mar: .* build one with `videopure build`, or name another"),
     ],
