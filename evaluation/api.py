@@ -23,13 +23,13 @@ from videopure.evaluation.data import ClipSource, open_source
 from videopure.evaluation.defences.purifiers import VIDEOPURE, served_name
 from videopure.evaluation.defences.registry import make_defences
 from videopure.evaluation.gate import Minimum, check_names, shortfalls
+from videopure.evaluation.plan import BATCH
 from videopure.evaluation.report.html import check_tools, write_report
 from videopure.evaluation.report.output import markdown, write_tables
 from videopure.evaluation.report.tables import Table
 from videopure.evaluation.report.verdict import short_table, verdict
 from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
 from videopure.evaluation.store import EvaluationError, Record, Store, read_question
-from videopure.evaluation.plan import BATCH
 from videopure.evaluation.suites import Suite, Unit, as_suite, make_suite
 from videopure.format.opening import digest_archive
 

@@ -186,8 +186,7 @@ class AdversarialTrainer:
         state: this process among several; each attacks its share of the clips, and gradients are
             averaged.
         report: told the outcome of each validation.
-        threads: that fetch the clips of the next steps meanwhile; none fetches them when they are
-            due.
+        threads: that fetch the clips of the next steps meanwhile.
 
     Raises:
         ValueError: if what is to be trained cannot be.
@@ -249,10 +248,8 @@ class AdversarialTrainer:
 
     def _votes(self, clips: Tensor) -> Tensor:
         """Logits of the votes [B, V, classes] of all that is served, or of the bare recogniser."""
-        if self.recipe.bare:
-            return self.defended.recogniser.logits(clips)[:, None]
-        votes: Tensor = self.defended(clips)
-        return votes
+        bare = self.defended.recogniser.logits(clips)[:, None] if self.recipe.bare else None
+        return self.defended(clips) if bare is None else bare
 
     def _votes_and_change(self, shown: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """The votes on clips, and how far their last candidates are from the clean ones."""

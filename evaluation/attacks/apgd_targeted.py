@@ -9,7 +9,6 @@ from torch import Tensor
 
 from videopure.evaluation.attacks.adaptive import soft_loss
 from videopure.evaluation.attacks.apgd import apgd
-from videopure.evaluation.attacks.losses import cross_entropy
 from videopure.evaluation.attacks.pgd import pgd_on_recogniser
 from videopure.evaluation.attacks.restarts import strongest
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
