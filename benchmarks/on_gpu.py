@@ -178,7 +178,8 @@ def measurements(
         return
     yield "encoding", partial(pipeline.encode, clip)
     yield "decoding one vote", partial(pipeline.decode, latents, frames)
-    recogniser = Brightness("brightness", frames, tuple(clip.shape[-2:]), ["bright", "dark"])
+    height, width = clip.shape[-2:]
+    recogniser = Brightness("brightness", frames, (height, width), ["bright", "dark"])
     for name, settings in SERVED.items():
         yield name, partial(_answer, DefendedRecogniser(pipeline, recogniser, settings), clip)
     if clip.is_cuda:
@@ -194,8 +195,9 @@ def _answer(defended: DefendedRecogniser, clip: Tensor) -> Tensor:
 
 
 def _one_look(pipeline: VideoPurePipeline, clip: Tensor) -> Tensor:
-    found: Any = pipeline(clip, method="one_look").candidates
-    return found
+    output: Any = pipeline(clip, method="one_look")
+    candidates: Tensor = output.candidates
+    return candidates
 
 
 @torch.no_grad()
