@@ -9,6 +9,7 @@ takes seconds and hardly any memory. The table is in docs/diffusion-models.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,14 +17,17 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLCogVideoX,
     AutoencoderKLWan,
+    CogVideoXDDIMScheduler,
     CogVideoXTransformer3DModel,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
     UNet3DConditionModel,
     WanTransformer3DModel,
 )
 from torch import nn
 
 from benchmarks.counting import count_flops
-from benchmarks.real_size import UNET, VAE
+from benchmarks.real_size import SCHEDULER, UNET, VAE
 from videopure.purifier.models import find_family
 from videopure.purifier.networks import PromptEmbedding
 
@@ -33,10 +37,11 @@ CALLS, VOTES = 12, 7
 
 
 class Published(NamedTuple):
-    """A model as it was published: its denoiser's and its codec's configuration."""
+    """A model as it was published: its denoiser, its codec, and the scheduler it comes with."""
 
-    denoiser: Callable[[], Any]
+    denoiser: Callable[..., Any]
     codec: Callable[[], Any]
+    scheduler: Callable[[], Any]
     prompt: tuple[int, int]  # tokens, features
     frames: tuple[int, int]
 
@@ -44,16 +49,29 @@ class Published(NamedTuple):
 # diffusers' defaults are those of CogVideoX-2B and of Wan 2.1's codec.
 MODELS = {
     "text-to-video-ms-1.7b": Published(
-        lambda: UNet3DConditionModel(**UNET), lambda: AutoencoderKL(**VAE), (77, 1024), (16, 32)
+        partial(UNet3DConditionModel, **UNET),
+        partial(AutoencoderKL, **VAE),
+        partial(DDIMScheduler, **SCHEDULER),
+        *((77, 1024), (16, 32)),
     ),
     "CogVideoX-2B": Published(
-        CogVideoXTransformer3DModel, AutoencoderKLCogVideoX, (226, 4096), (17, 33)
+        CogVideoXTransformer3DModel,
+        AutoencoderKLCogVideoX,
+        partial(
+            CogVideoXDDIMScheduler,
+            prediction_type="v_prediction",
+            rescale_betas_zero_snr=True,
+            snr_shift_scale=3.0,
+            timestep_spacing="trailing",
+            clip_sample=False,
+        ),
+        *((226, 4096), (17, 33)),
     ),
     "Wan 2.1 1.3B": Published(
-        lambda: WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30),
+        partial(WanTransformer3DModel, num_attention_heads=12, ffn_dim=8960, num_layers=30),
         AutoencoderKLWan,
-        (512, 4096),
-        (17, 33),
+        partial(FlowMatchEulerDiscreteScheduler, shift=3.0),
+        *((512, 4096), (17, 33)),
     ),
 }
 

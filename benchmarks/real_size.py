@@ -1,8 +1,8 @@
 """A diffusion model and a recogniser of real size with random weights, and what serving them takes.
 
-    python benchmarks/real_size.py make FOLDER       writes the models and settings.yaml
-    python benchmarks/real_size.py measure ARCHIVE   loads an archive's folder, answers one clip
-    python benchmarks/real_size.py purify ARCHIVE    its purifier alone, on clips of any size
+    python -m benchmarks.real_size make FOLDER       writes the models and settings.yaml
+    python -m benchmarks.real_size measure ARCHIVE   loads an archive's folder, answers one clip
+    python -m benchmarks.real_size purify ARCHIVE    its purifier alone, on clips of any size
 
 docs/real-models.md has the commands between the two, and what they printed.
 """
@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
 from torch import nn
 
+from benchmarks.random_weights import random_weights
 from videopure.format.settings import DTYPES, ModelConfig
 from videopure.handler.torchserve import load_service
 from videopure.purifier import VideoPurePipeline
@@ -83,7 +85,7 @@ def make(folder: Path) -> None:
 
     pipeline = folder / "pipeline"
     for part, kind, config in (("unet", UNet3DConditionModel, UNET), ("vae", AutoencoderKL, VAE)):
-        network = random_weights(kind, **config)
+        network = random_weights(partial(kind, **config))
         network.save_pretrained(pipeline / part)
         report(part, network)
     DDIMScheduler(**SCHEDULER).save_pretrained(pipeline / "scheduler")
@@ -106,21 +108,6 @@ def make(folder: Path) -> None:
     processor = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
     (folder / "recogniser" / "preprocessor_config.json").write_text(json.dumps(processor))
     (folder / "settings.yaml").write_text(SETTINGS)
-
-
-def random_weights(kind: Any, **config: Any) -> Any:
-    """A network in bfloat16 from the start: no copy in float32 is ever made."""
-    with torch.device("meta"):
-        network = kind(**config)
-    network = network.to(DTYPE).to_empty(device="cpu")
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=parameter[0].numel() ** -0.5)
-            else:
-                parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-    return network
 
 
 def report(name: str, network: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,29 @@ from diffusers import (
     UniPCMultistepScheduler,
     WanTransformer3DModel,
 )
+from torch import Tensor
 
-__all__ = ["TOKENS", "cogvideox_parts", "save_cogvideox", "save_wan", "text_encoder", "wan_parts"]
+from videopure.purifier import VideoPurePipeline
+from videopure.purifier.networks import PromptEmbedding
+
+__all__ = [
+    "PIPELINES",
+    "SIZE",
+    "TOKENS",
+    "cogvideox_parts",
+    "random_clips",
+    "save_cogvideox",
+    "save_wan",
+    "text_encoder",
+    "tokenizer",
+    "wan_parts",
+    "with_prompt",
+]
 
 TOKENS = 6  # of a prompt for the tiny CogVideoX
 TEXT_FEATURES = 16
 CHANNELS = 4
+SIZE = (16, 32)  # height and width of clips: patches of one row
 _WORDS = ("▁a", "▁person", "▁waves", "▁", "s", "e")
 
 
@@ -133,3 +151,24 @@ def save_cogvideox(folder: Path) -> Path:
         tokenizer=tokenizer(), text_encoder=text_encoder("t5"), **cogvideox_parts()
     ).save_pretrained(folder)
     return folder
+
+
+def with_prompt(parts: dict[str, Any], tokens: int) -> VideoPurePipeline:
+    """A pipeline of such parts and a random prompt of so many tokens."""
+    torch.manual_seed(8)
+    prompt = PromptEmbedding.from_tensor(torch.randn(1, tokens, TEXT_FEATURES))
+    pipeline = VideoPurePipeline(unet=None, prompt_embedding=prompt, **parts)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+PIPELINES: dict[str, Callable[[], VideoPurePipeline]] = {
+    "wan": lambda: with_prompt(wan_parts(), 5),
+    "cogvideox": lambda: with_prompt(cogvideox_parts(), TOKENS),
+}
+
+
+def random_clips(batch: int = 1, frames: int = 5) -> Tensor:
+    """[B, T, 3, 16, 32] in 0..1, the same each time."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(batch, frames, 3, *SIZE, generator=generator)

@@ -1,9 +1,6 @@
 """The families of transformers: what they compute is what diffusers' own parts do."""
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,66 +8,39 @@ from diffusers import (
     CogVideoXDDIMScheduler,
     DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
-    UniPCMultistepScheduler,
 )
 from torch import Tensor
 
 from tests.support.models import tiny_recogniser
 from tests.support.pipelines import TEXT_TO_VIDEO
 from tests.support.transformer_pipelines import (
-    cogvideox_parts,
-    save_cogvideox,
-    save_wan,
-    text_encoder,
-    tokenizer,
-    wan_parts,
+    PIPELINES,
+    SIZE,
+    random_clips,
 )
 from videopure.purifier import DefendedRecogniser, PurifySettings, Shortcuts, VideoPurePipeline
-from videopure.purifier.models import FAMILIES, find_family
 from videopure.purifier.models.wan import Wan
-from videopure.purifier.networks import PromptEmbedding
 from videopure.purifier.sampling import ddim, ddim_inversion
-from videopure.purifier.schedule import Schedule, as_ddim, flow_time
+from videopure.purifier.schedule import Schedule, flow_time
 
 pytestmark = pytest.mark.unit
 
 STEPS = 2
-SIZE = (16, 32)
 
 
-def make(parts: dict[str, Any], tokens: int) -> VideoPurePipeline:
-    torch.manual_seed(8)
-    prompt = PromptEmbedding.from_tensor(torch.randn(1, tokens, 16))
-    pipeline = VideoPurePipeline(unet=None, prompt_embedding=prompt, **parts)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-MAKE: dict[str, Callable[[], VideoPurePipeline]] = {
-    "wan": lambda: make(wan_parts(), 5),
-    "cogvideox": lambda: make(cogvideox_parts(), 6),
-}
-
-
-@pytest.fixture(scope="module", params=list(MAKE))
+@pytest.fixture(scope="module", params=list(PIPELINES))
 def pipeline(request: pytest.FixtureRequest) -> VideoPurePipeline:
-    return MAKE[request.param]()
+    return PIPELINES[request.param]()
 
 
 @pytest.fixture(scope="module")
 def wan() -> VideoPurePipeline:
-    return MAKE["wan"]()
+    return PIPELINES["wan"]()
 
 
 @pytest.fixture(scope="module")
 def cogvideox() -> VideoPurePipeline:
-    return MAKE["cogvideox"]()
-
-
-def clips(batch: int = 1, frames: int = 5) -> Tensor:
-    """Random clips [B, T, 3, 16, 32] in 0..1."""
-    generator = torch.Generator().manual_seed(5)
-    return torch.rand(batch, frames, 3, *SIZE, generator=generator)
+    return PIPELINES["cogvideox"]()
 
 
 def latents() -> Tensor:
@@ -83,7 +53,7 @@ def latents() -> Tensor:
 @pytest.mark.parametrize("frames", [2, 4, 5, 8, 9, 16, 17])
 @torch.no_grad()
 def test_clips_of_any_length_come_back_whole(pipeline: VideoPurePipeline, frames: int) -> None:
-    video = clips(frames=frames)
+    video = random_clips(frames=frames)
     encoded = pipeline.encode(video)
     assert encoded.shape[2] == len(pipeline.model.latent_times(frames)) >= 2
     assert pipeline.decode(encoded, frames).shape == video.shape
@@ -97,7 +67,7 @@ def test_clips_of_any_length_come_back_whole(pipeline: VideoPurePipeline, frames
 @torch.no_grad()
 def test_latents_see_their_frame_and_those_before(pipeline: VideoPurePipeline) -> None:
     """Frames after the one that latents stand for change nothing."""
-    video = clips(frames=17)
+    video = random_clips(frames=17)
     encoded = pipeline.encode(video)
     times = pipeline.model.latent_times(17)
     assert times == [0, 4, 8, 12, 16]
@@ -113,7 +83,7 @@ def test_latents_see_their_frame_and_those_before(pipeline: VideoPurePipeline) -
 @torch.no_grad()
 def test_wans_latents_are_those_that_its_pipeline_decodes(wan: VideoPurePipeline) -> None:
     """The lines of `WanPipeline.__call__` between its latents and its frames."""
-    encoded = wan.encode(clips())
+    encoded = wan.encode(random_clips())
     config = wan.vae.config
     mean = torch.tensor(config.latents_mean).view(1, config.z_dim, 1, 1, 1)
     inverse_std = 1.0 / torch.tensor(config.latents_std).view(1, config.z_dim, 1, 1, 1)
@@ -245,10 +215,10 @@ def test_cogvideox_is_asked_at_its_own_time(cogvideox: VideoPurePipeline) -> Non
 def test_each_clip_is_purified_for_itself(pipeline: VideoPurePipeline, method: str) -> None:
     options = {"inversion_steps": 0, "method": method}
     seeds = [torch.Generator().manual_seed(k) for k in (1, 2)]
-    both = pipeline(clips(2), generator=seeds, **options)
+    both = pipeline(random_clips(2), generator=seeds, **options)
     assert both.candidates.shape[2:] == (5, 3, *SIZE)
     again = [torch.Generator().manual_seed(1)]
-    alone = pipeline(clips(2)[:1], generator=again, **options)
+    alone = pipeline(random_clips(2)[:1], generator=again, **options)
     torch.testing.assert_close(both.candidates[0], alone.candidates[0], rtol=0, atol=2e-4)
 
 
@@ -259,7 +229,7 @@ def test_flow_is_taken_between_the_frames_of_latents(pipeline: VideoPurePipeline
         seen.append(video)
         return torch.zeros(len(video), video.shape[1] - 1, 2, *SIZE)
 
-    video = clips(frames=9)
+    video = random_clips(frames=9)
     found = pipeline.estimate_flow(video, flow)
     assert torch.equal(seen[0], video[:, [0, 4, 8]])
     assert found.shape == (1, 2, 2, 2, 4)
@@ -280,7 +250,7 @@ def test_fast_mode_computes_every_block_of_a_transformer(wan: VideoPurePipeline)
     hook = wan.transformer.blocks[1].register_forward_hook(lambda *_: calls.append(1))
     try:
         fast = DefendedRecogniser(wan, recogniser, PurifySettings(speed="fast", inversion_steps=2))
-        (verdict,) = fast.answer(clips()).verdicts
+        (verdict,) = fast.answer(random_clips()).verdicts
     finally:
         hook.remove()
     assert (verdict.of, len(calls)) == (1, 4)  # one up, three down
@@ -290,19 +260,19 @@ def test_fast_mode_computes_every_block_of_a_transformer(wan: VideoPurePipeline)
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("family", list(MAKE))
+@pytest.mark.parametrize("family", list(PIPELINES))
 def test_exact_gradients_are_those_of_finite_differences(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Their blocks compute norms in float32 at least: here in float64, too.
     monkeypatch.setattr(Tensor, "float", Tensor.double)
-    pipeline = MAKE[family]()
+    pipeline = PIPELINES[family]()
     pipeline.to(torch.float64)
     settings = PurifySettings(inversion_steps=0)
     recogniser = tiny_recogniser(5, SIZE).to(torch.float64)
     defended = DefendedRecogniser(pipeline, recogniser, settings)
     pipeline.gradient_checkpointing = True
-    video = (clips().double() * 0.9 + 0.05).requires_grad_()
+    video = (random_clips().double() * 0.9 + 0.05).requires_grad_()
     (grad,) = torch.autograd.grad(defended(video).logsumexp(-1).sum(), video)
     generator = torch.Generator().manual_seed(1)
     direction = torch.randn(video.shape, generator=generator, dtype=torch.float64)
@@ -314,128 +284,3 @@ def test_exact_gradients_are_those_of_finite_differences(
     expected = (grad * direction).sum()
     torch.testing.assert_close((above - below) / (2 * step), expected, rtol=1e-4, atol=1e-7)
     assert grad.abs().max() > 0
-
-
-@pytest.fixture
-def on_gpu() -> Callable[[str], VideoPurePipeline]:
-    if not torch.cuda.is_available():
-        pytest.skip("there is no GPU")
-    return lambda family: MAKE[family]()
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("family", list(MAKE))
-def test_bfloat16_on_a_gpu_is_near_float32_on_the_cpu(
-    family: str, on_gpu: Callable[[str], VideoPurePipeline]
-) -> None:
-    options = {"inversion_steps": 2, "output_type": "latent"}
-    expected = on_gpu(family)(clips(), **options).latents
-    half = on_gpu(family).to("cuda", torch.bfloat16)
-    found = half(clips(), **options).latents.cpu()
-    assert found.isfinite().all()
-    assert (found - expected).abs().mean() < 0.05 * expected.abs().mean()
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("family", list(MAKE))
-def test_parts_may_wait_on_the_cpu(family: str, on_gpu: Callable[[str], VideoPurePipeline]) -> None:
-    expected = on_gpu(family).to("cuda")(clips(), inversion_steps=1).candidates
-    offloaded = on_gpu(family)
-    offloaded.enable_model_cpu_offload()
-    found = offloaded(clips(), inversion_steps=1).candidates
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-    assert {p.device.type for p in offloaded.transformer.parameters()} == {"cpu"}
-
-
-# --- Folders
-
-
-@pytest.mark.parametrize(
-    ("save", "kind", "pipeline_class", "options"),
-    [
-        (save_wan, "umt5", "WanPipeline", {"max_sequence_length": 512}),
-        (save_cogvideox, "t5", "CogVideoXPipeline", {"max_sequence_length": 6}),
-    ],
-)
-@torch.no_grad()
-def test_a_folder_of_diffusers_loads_and_its_prompt_is_embedded_as_there(
-    save: Callable[[Path], Path],
-    kind: str,
-    pipeline_class: str,
-    options: dict[str, int],
-    tmp_path: Path,
-) -> None:
-    import diffusers
-
-    folder = save(tmp_path / "model")
-    pipeline = VideoPurePipeline.from_pretrained(folder, local_files_only=True)
-    theirs = getattr(diffusers, pipeline_class).from_pretrained(folder)
-    expected, _ = theirs.encode_prompt("", do_classifier_free_guidance=False, **options)
-    torch.testing.assert_close(pipeline.prompt_embedding(1), expected)
-    family = find_family(pipeline.transformer)
-    config = pipeline.transformer.config
-    ours = family.embed(text_encoder(kind), tokenizer(), "a person waves", config)
-    expected, _ = theirs.encode_prompt(
-        "a person waves", do_classifier_free_guidance=False, **options
-    )
-    torch.testing.assert_close(ours(1), expected)
-    pipeline.save_pretrained(tmp_path / "saved")
-    again = VideoPurePipeline.from_pretrained(tmp_path / "saved", local_files_only=True)
-    again.set_progress_bar_config(disable=True)
-    pipeline.set_progress_bar_config(disable=True)
-    first, second = (p(clips(), inversion_steps=0).candidates for p in (pipeline, again))
-    assert torch.equal(first, second)
-
-
-def cogvideox_vae() -> dict[str, Any]:
-    return {"vae": cogvideox_parts()["vae"]}
-
-
-def _scheduler(kind: Any, **config: Any) -> dict[str, Any]:
-    return {"scheduler": kind(**config)}
-
-
-@pytest.mark.parametrize(
-    ("family", "changes", "message"),
-    [
-        ("wan", _scheduler(DDIMScheduler), "DDIMScheduler that is not set to flow matching"),
-        ("wan", _scheduler(UniPCMultistepScheduler), "not set to flow matching, on which Wan is"),
-        ("cogvideox", _scheduler(DDIMScheduler), "scheduler is a DDIMScheduler of prediction_type"),
-        ("wan", cogvideox_vae, "vae is a AutoencoderKLCogVideoX; use AutoencoderKLWan"),
-        ("wan", {"decoder": torch.nn.Identity()}, "decoder is a Identity, which decodes single"),
-    ],
-)
-def test_parts_that_do_not_fit_are_named(family: str, changes: Any, message: str) -> None:
-    parts = {"wan": wan_parts, "cogvideox": cogvideox_parts}[family]()
-    changes = changes() if callable(changes) else changes
-    with pytest.raises(ValueError, match=message):
-        make(parts | changes, 6)
-
-
-def test_a_prompt_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="prompt_embedding has 5 tokens, but the transformer take"):
-        make(cogvideox_parts(), 5)
-
-
-def test_a_class_of_no_family_is_named() -> None:
-    with pytest.raises(ValueError, match=r"is a Linear, which is of no known family; use one of U"):
-        find_family(torch.nn.Linear(1, 1))
-    assert list(FAMILIES) == [
-        "UNet3DConditionModel",
-        "UNetMotionModel",
-        "CogVideoXTransformer3DModel",
-        "WanTransformer3DModel",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("scheduler", "message"),
-    [
-        (FlowMatchEulerDiscreteScheduler(), "is a FlowMatchEulerDiscreteScheduler, whose noise"),
-        (CogVideoXDDIMScheduler(), "is a CogVideoXDDIMScheduler, whose noise schedule DDIM may"),
-        (UniPCMultistepScheduler(use_flow_sigmas=True), "use_flow_sigmas must be False, got True"),
-    ],
-)
-def test_no_schedule_is_made_up_for_what_is_not_known(scheduler: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        as_ddim(scheduler)

@@ -1,0 +1,41 @@
+"""Networks of published configurations with random weights, in their dtype from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+
+__all__ = ["random_weights"]
+
+
+def random_weights(
+    make: Callable[[], Any], device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16
+) -> Any:
+    """What `make` returns, a model of diffusers, with weights that keep numbers finite.
+
+    No copy in float32 is ever made. What the class keeps in float32, whatever it is loaded in, is
+    in float32, as it is in a model that diffusers loads.
+    """
+    with init_empty_weights():  # parameters have no memory yet; buffers are the model's own
+        network = make()
+    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
+    torch.manual_seed(0)
+    for module_name, module in network.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            path = f"{module_name}.{name}"
+            own = torch.float32 if kept & set(path.split(".")) else dtype
+            value = torch.empty(parameter.shape, dtype=own, device=device)
+            module.register_parameter(name, nn.Parameter(_fill(path, value), requires_grad=False))
+    return network.to(device).eval()
+
+
+@torch.no_grad()
+def _fill(path: str, value: torch.Tensor) -> torch.Tensor:
+    """Norms that change nothing, no biases, and normal weights that keep the variance."""
+    if path.endswith("gamma") or (value.ndim == 1 and path.endswith("weight")):
+        return value.fill_(1)
+    return value.normal_(std=value[0].numel() ** -0.5) if value.ndim > 1 else value.zero_()
