@@ -10,8 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
 
-import torch
-
 from videopure.evaluation.attacks.adaptive import unbounded
 from videopure.evaluation.attacks.queries import QUERIES
 from videopure.evaluation.attacks.queries import queries as queries_of
@@ -209,13 +207,12 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
     """
     drawn = (f"{FORM}fresh noise", f"{FORM}random anchor")
     long_4, long_8 = (adaptive(epsilon, steps=LONG) for epsilon in (4, 8))
-    starts = f"exact from {5 if torch.cuda.is_available() else 2} starts-{LONG}"
     many = adaptive(4, draws=MANY_DRAWS)[f"exact-20 of {MANY_DRAWS} draws"]
     queries = adaptive(4, steps=1000)["Square through the defence-1000"]
     return [
         Planned(CLEAN, (*LINES, *drawn), 200),
-        Planned(long_4[f"exact-{LONG}"], LINES, 50),
-        Planned(long_8[f"exact-{LONG}"], LINES, 50),
+        Planned(long_4[f"exact-{LONG}"], LINES, 200),
+        Planned(long_8[f"exact-{LONG}"], LINES, 200),
         *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
         *(
             Planned(long_4[family], LINES, 50)
@@ -224,17 +221,19 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
                 f"exact APGD-CE-{LONG}",
                 f"exact APGD-T-{LONG}",
                 f"exact low frequency-{LONG}",
-                starts,
+                f"exact from 2 starts-{LONG}",
             )
         ),
         *(Planned(on[f"label and suspicion-{LONG}"], LINES[1:], 50) for on in (long_4, long_8)),
-        *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 50) for e in (2, 6)),
+        *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 100) for e in (2, 6)),
         # What must hold if the attacks are what they say.
         Planned(adaptive(4)["BPDA-20"], LINES[1:], 20),
         Planned(adaptive(4, steps=5 * LONG)[f"exact-{5 * LONG}"], LINES, 10),
         Planned(adaptive(32, steps=LONG)[f"exact-{LONG}"], LINES, 10),
         Planned(queries, LINES, 20),
         Planned(replace(many, answers=WORST_OF), drawn, 20),
+        # For a GPU.
+        Planned(long_4[f"exact from 5 starts-{LONG}"], LINES, 50),
     ]
 
 
@@ -243,7 +242,7 @@ def _worst_case(defences: dict[str, Defence]) -> list[Planned]:
     every = {e: adaptive(e, steps=LONG)[f"exact ensemble-{LONG}"] for e in (4, 8)}
     return [
         Planned(CLEAN, LINES, 200),
-        *(Planned(every[epsilon], LINES, 50) for epsilon in (4, 8)),
+        *(Planned(every[epsilon], LINES, 200) for epsilon in (4, 8)),
         *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Generator, Tensor
@@ -15,12 +15,11 @@ from torch import Generator, Tensor
 from videopure.evaluation.videos import ClipError, find_videos, number_classes, read_video
 from videopure.format.settings import Limits
 from videopure.motions.clips import CLASSES, Stream
-from videopure.motions.dataset import load_split, vary
+from videopure.motions.dataset import draw, load_split
 from videopure.purifier import Recogniser
 
 __all__ = ["ClipError", "MotionClips", "VideoClips", "open_clips"]
 
-_ENDLESS = 1 << 40  # clips of the program that training draws from
 _HELD_OUT = 10  # one file in so many is for validation
 _KEPT = 1 << 30  # bytes of decoded clips in memory
 DEFAULT_LIMITS = Limits()
@@ -52,7 +51,7 @@ class MotionClips:
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """See `LabelledClips.batch`."""
         asked = (size, generator.get_state().numpy())
-        drawn = self._pool.submit(_motions, *asked).result() if self._pool else _motions(*asked)
+        drawn = self._pool.submit(draw, *asked).result() if self._pool else draw(*asked)
         frames, labels, state = map(torch.from_numpy, drawn)
         generator.set_state(state)
         return frames.float() / 255, labels
@@ -65,24 +64,6 @@ class MotionClips:
     def validation(self, count: int) -> tuple[Tensor, Tensor]:
         """See `LabelledClips.validation`."""
         return load_split(self._validation, 0, count)
-
-
-def _motions(size: int, state: Any) -> tuple[Any, Any, Any]:
-    """Clips uint8 [B, T, 3, H, W], their classes, and the state of the generator after them."""
-    generator, stream = Generator(), Stream("train")
-    generator.set_state(torch.from_numpy(state))
-    clips, labels = [], []
-    for number in torch.randint(_ENDLESS, (size,), generator=generator).tolist():
-        frames, label = stream.clip(number)
-        video = torch.from_numpy(frames).permute(0, 3, 1, 2)  # [T, 3, H, W]
-        varied, changed = vary(video, torch.tensor(label), generator)
-        clips.append(varied)
-        labels.append(changed)
-    return (
-        torch.stack(clips).numpy(),
-        torch.stack(labels).numpy(),
-        generator.get_state().numpy(),
-    )
 
 
 class VideoClips:
