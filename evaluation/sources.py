@@ -69,7 +69,9 @@ def grouped_auc(
         draws: how often.
     """
     if not negative or not positive:
-        raise ValueError(f"there must be scores of both kinds, got {len(negative)} and none")
+        raise ValueError(
+            f"there must be scores of both kinds, got {len(negative)} and {len(positive)}"
+        )
     names = sorted({*negative_groups, *positive_groups})
     number = {name: k for k, name in enumerate(names)}
     low, high = np.array(negative)[:, None], np.array(positive)[None]
