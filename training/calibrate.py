@@ -18,7 +18,7 @@ from videopure.archive.configure import configure_archive
 from videopure.evaluation.archives import load_evaluated
 from videopure.evaluation.videos import ClipError, find_videos, read_video
 from videopure.format.settings import Calibration, HandlerSettings, Limits
-from videopure.motions.clips import CLASSES, Stream
+from videopure.motions.clips import CLASSES, Split, Stream
 from videopure.motions.dataset import load_split
 from videopure.purifier import DefendedRecogniser, Recogniser
 from videopure.purifier.suspicion import calibrate_threshold
@@ -186,7 +186,7 @@ def clean_clips(
     *,
     count: int | None = None,
     workers: int = 1,
-    split: str = "calibration",
+    split: Split = "calibration",
 ) -> Iterator[tuple[Tensor, list[str]]]:
     """Batches of clips [B, T, 3, H, W] in 0..1 with their names, which are the files' paths.
 
