@@ -1,34 +1,34 @@
-"""Calibration of the suspicion score on clean clips."""
+"""Calibration of the demo's models on clean clips that nothing was trained or chosen on."""
 
 from __future__ import annotations
 
-import torch
-from rich.progress import track
+from dataclasses import replace
 
-from videopure.motions.clips import Stream
-from videopure.motions.dataset import load_split
+from videopure.format.settings import Limits
+from videopure.motions.bundle_files import BundleSettings
 from videopure.purifier.defended import DefendedRecogniser
 from videopure.purifier.suspicion import calibrate_threshold
+from videopure.training.calibrate import clean_clips, score_clips
 
-__all__ = ["FALSE_ALARM_RATES", "clean_suspicion", "suspicion_thresholds"]
+__all__ = ["FALSE_ALARM_RATES", "calibrated"]
 
 FALSE_ALARM_RATES = ("0.01", "0.05")
 
 
-def clean_suspicion(
-    defended: DefendedRecogniser, stream: Stream, count: int, batch: int = 10
-) -> torch.Tensor:
-    """Suspicion scores [N] of the stream's first clips, as the served settings give them."""
-    device = next(defended.parameters()).device
-    scores: list[float] = []
-    for start in track(range(0, count, batch), description="clean clips"):
-        clips, _ = load_split(stream, start, min(batch, count - start))
-        verdicts = defended.answer(clips.to(device)).verdicts
-        scores += [v.suspicion for v in verdicts if v.suspicion is not None]
-    return torch.tensor(scores)
+def calibrated(
+    settings: BundleSettings, defended: DefendedRecogniser, count: int
+) -> BundleSettings:
+    """Settings with the thresholds that clean clips of the calibration stream exceed so often.
 
-
-def suspicion_thresholds(defended: DefendedRecogniser, count: int) -> dict[str, float]:
-    """Thresholds that clean clips of the calibration stream exceed at the stated rates."""
-    scores = clean_suspicion(defended, Stream("calibration"), count)
-    return {rate: calibrate_threshold(scores, float(rate)) for rate in FALSE_ALARM_RATES}
+    Args:
+        settings: that `defended` has.
+        defended: the bundle's models, as they are served.
+        count: of clips.
+    """
+    clips = clean_clips("demo", defended.recogniser, Limits(), [], count=count)
+    scores = score_clips(defended, clips)
+    suspicion, change = (
+        {rate: calibrate_threshold(found, float(rate)) for rate in FALSE_ALARM_RATES}
+        for found in (scores.suspicion, scores.change)
+    )
+    return replace(settings, suspicion_thresholds=suspicion, change_thresholds=change)

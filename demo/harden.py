@@ -19,7 +19,7 @@ from rich.console import Console
 from torch import nn
 
 from videopure.archive import build_archive
-from videopure.demo.calibrate import suspicion_thresholds
+from videopure.demo.calibrate import calibrated
 from videopure.format.opening import unpacked
 from videopure.motions import BUNDLE, CONTROL, HARDENED
 from videopure.motions.bundle_files import BundleSettings, load_defended, save_pipeline
@@ -146,8 +146,7 @@ def _calibrate(bundle: Path) -> None:
     """Thresholds of what is served."""
     settings = BundleSettings(ONE_LOOK, {})
     defended = load_defended(bundle / HARDENED.name, settings.purify_settings())
-    thresholds = suspicion_thresholds(defended, CALIBRATION_CLIPS)
-    BundleSettings(ONE_LOOK, thresholds).write(bundle / HARDENED.name)
+    calibrated(settings, defended, CALIBRATION_CLIPS).write(bundle / HARDENED.name)
 
 
 def main() -> None:

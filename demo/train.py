@@ -20,7 +20,7 @@ from accelerate import PartialState
 from rich.console import Console
 from torch import nn
 
-from videopure.demo.calibrate import suspicion_thresholds
+from videopure.demo.calibrate import calibrated
 from videopure.motions import BUNDLE
 from videopure.motions.bundle_files import (
     BundleSettings,
@@ -160,8 +160,9 @@ def calibrate(place: Workplace) -> None:
     """Find the suspicion thresholds of the bundle as it is."""
     settings = BundleSettings(PURIFICATION, {})
     defended = load_defended(place.bundle, settings.purify_settings()).to(place.device)
-    thresholds = suspicion_thresholds(defended, CALIBRATION_CLIPS)
-    replace(settings, suspicion_thresholds=thresholds).write(place.bundle)
+    found = calibrated(settings, defended, CALIBRATION_CLIPS)
+    found.write(place.bundle)
+    thresholds = {"suspicion": found.suspicion_thresholds, "change": found.change_thresholds}
     place.report("calibrate", {"clips": CALIBRATION_CLIPS, "thresholds": thresholds})
 
 

@@ -1,4 +1,4 @@
-"""Accuracies with intervals over recordings: clips of one recording fail and hold together.
+"""Figures with intervals over recordings: clips of one recording fail and hold together.
 
     python -m videopure.evaluation.sources evaluation-out/my/clips.csv sources.csv
 
@@ -16,7 +16,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
-__all__ = ["grouped_interval", "rows_of"]
+__all__ = [
+    "grouped_auc",
+    "grouped_interval",
+    "read_sources",
+    "rows_of",
+    "source_of",
+    "suspicion_rows",
+]
 
 _DRAWS = 2000
 
@@ -44,6 +51,41 @@ def grouped_interval(
     return float(low), float(high)
 
 
+def grouped_auc(
+    negative: Sequence[float],
+    positive: Sequence[float],
+    negative_groups: Sequence[str],
+    positive_groups: Sequence[str],
+    draws: int = _DRAWS,
+) -> tuple[float, float, float]:
+    """The chance that a positive score exceeds a negative one, and its 95 % interval, all in 0..1.
+
+    Ties count half. Whole groups are drawn, with their scores of either kind, as in
+    `grouped_interval`.
+
+    Args:
+        negative, positive: scores.
+        negative_groups, positive_groups: what each score belongs to.
+        draws: how often.
+    """
+    if not negative or not positive:
+        raise ValueError(
+            f"there must be scores of both kinds, got {len(negative)} and {len(positive)}"
+        )
+    names = sorted({*negative_groups, *positive_groups})
+    number = {name: k for k, name in enumerate(names)}
+    low, high = np.array(negative)[:, None], np.array(positive)[None]
+    above = (high > low) + 0.5 * (high == low)  # [negative, positive]
+    picks = np.random.default_rng(0).integers(len(names), size=(draws, len(names)))
+    times = np.stack([np.bincount(row, minlength=len(names)) for row in picks])
+    first = times[:, [number[group] for group in negative_groups]].astype(float)
+    second = times[:, [number[group] for group in positive_groups]].astype(float)
+    pairs = first.sum(axis=1) * second.sum(axis=1)
+    drawn = ((first @ above) * second).sum(axis=1)[pairs > 0] / pairs[pairs > 0]
+    least, most = np.quantile(drawn, (0.025, 0.975))
+    return float(above.mean()), float(least), float(most)
+
+
 def rows_of(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[str]:
     """Lines of a Markdown table: for each threat and defence the share of right answers.
 
@@ -65,7 +107,7 @@ def rows_of(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[
         "|---" * 6 + "|",
     ]
     for (threat, defence), found in cells.items():
-        groups = [sources.get(Path(name).stem) or name for name in found]
+        groups = [source_of(name, sources) for name in found]
         low, high = grouped_interval(list(found.values()), groups)
         share = sum(found.values()) / len(found)
         lines.append(
@@ -75,16 +117,47 @@ def rows_of(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[
     return lines
 
 
+def suspicion_rows(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[str]:
+    """Lines of a Markdown table: how well suspicion tells attacked clips from clean ones."""
+    cells: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for row in answers:
+        if row["suspicion"]:
+            scored = (float(row["suspicion"]), source_of(row["name"], sources))
+            cells.setdefault((row["threat"], row["defence"]), []).append(scored)
+    lines = ["| suspicion of | attack | clips | ROC AUC | 95 %, over sources |", "|---" * 5 + "|"]
+    for (threat, defence), found in cells.items():
+        clean = cells.get(("clean", defence), [])
+        if threat == "clean" or not clean:
+            continue
+        (negative, homes), (positive, places) = zip(*clean, strict=True), zip(*found, strict=True)
+        value, low, high = grouped_auc(negative, positive, homes, places)
+        lines.append(
+            f"| {defence} | {threat} | {len(found)} | {value:.2f} | {low:.2f} to {high:.2f} |"
+        )
+    return lines if len(lines) > 2 else []
+
+
+def source_of(name: str, sources: dict[str, str]) -> str:
+    """The recording of a clip, by the name of its file; the clip itself where none is known."""
+    return sources.get(Path(name).stem) or name
+
+
+def read_sources(file: Path) -> dict[str, str]:
+    """The recording of each clip, from a CSV with the columns `clip` and `source`."""
+    with file.open(encoding="utf-8", newline="") as content:
+        return {row["clip"]: row["source"] for row in csv.DictReader(content)}
+
+
 def main(
     clips: Annotated[Path, typer.Argument(help="clips.csv of an evaluation.")],
     sources: Annotated[Path, typer.Argument(help="CSV with the columns clip and source.")],
 ) -> None:
-    """Print the accuracies of an evaluation with intervals over recordings."""
+    """Print what an evaluation found with intervals over recordings."""
     with clips.open(encoding="utf-8", newline="") as file:
         answers = list(csv.DictReader(file))
-    with sources.open(encoding="utf-8", newline="") as file:
-        known = {row["clip"]: row["source"] for row in csv.DictReader(file)}
-    print("\n".join(rows_of(answers, known)))
+    known = read_sources(sources)
+    alarms = suspicion_rows(answers, known)
+    print("\n".join([*rows_of(answers, known), *(["", *alarms] if alarms else [])]))
 
 
 if __name__ == "__main__":

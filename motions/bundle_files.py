@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,21 @@ class BundleSettings:
     Args:
         purification: the `purification` section of model-config.yaml, without its threshold.
         suspicion_thresholds: by false-alarm rate.
+        change_thresholds: of the warning that a clip is unlike the purifier's, by false-alarm rate;
+            empty where it is off.
     """
 
     purification: dict[str, Any]
     suspicion_thresholds: dict[str, float]
+    change_thresholds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, bundle: Path = BUNDLE) -> BundleSettings:
         """Read bundle.json."""
         data: dict[str, Any] = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
-        return cls(data["purification"], data["suspicion_thresholds"])
+        return cls(
+            data["purification"], data["suspicion_thresholds"], data.get("change_thresholds", {})
+        )
 
     def write(self, bundle: Path = BUNDLE) -> None:
         """Write bundle.json."""
@@ -69,14 +74,19 @@ class BundleSettings:
         (bundle / "bundle.json").write_text(text, encoding="utf-8")
 
     def purify_settings(self) -> PurifySettings:
-        """The settings as the purifier takes them, with the threshold for `FALSE_ALARMS`."""
+        """The settings as the purifier takes them, with the thresholds for `FALSE_ALARMS`."""
         section = {"videopure": self.archive_settings()}
         return ModelConfig.parse(section).videopure.purification
 
     def archive_settings(self) -> dict[str, Any]:
         """The same as the `videopure` section of model-config.yaml."""
-        threshold = self.suspicion_thresholds.get(FALSE_ALARMS)
-        return {"purification": {**self.purification, "suspicion_threshold": threshold}}
+        section = {
+            **self.purification,
+            "suspicion_threshold": self.suspicion_thresholds.get(FALSE_ALARMS),
+        }
+        if FALSE_ALARMS in self.change_thresholds:
+            section["change_threshold"] = self.change_thresholds[FALSE_ALARMS]
+        return {"purification": section}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from videopure.archive.configure import configure_archive
 from videopure.evaluation.archives import load_evaluated
 from videopure.evaluation.videos import ClipError, find_videos, read_video
 from videopure.format.settings import Calibration, HandlerSettings, Limits
-from videopure.motions.clips import CLASSES, Stream
+from videopure.motions.clips import CLASSES, Split, Stream
 from videopure.motions.dataset import load_split
 from videopure.purifier import DefendedRecogniser, Recogniser
 from videopure.purifier.suspicion import calibrate_threshold
@@ -83,11 +83,12 @@ class Threshold:
 
 @dataclass(frozen=True, eq=False)
 class CleanScores:
-    """Of clean clips: suspicion [N] and change [N], see `Verdict`; and what was skipped."""
+    """Of clean clips: suspicion [N], change [N] (see `Verdict`) and names; what was skipped."""
 
     suspicion: Tensor
     change: Tensor
     skipped: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +186,11 @@ def clean_clips(
     *,
     count: int | None = None,
     workers: int = 1,
-) -> Iterator[Tensor]:
-    """Batches of clips [B, T, 3, H, W] in 0..1; what cannot be read is added to `skipped`.
+    split: Split = "calibration",
+) -> Iterator[tuple[Tensor, list[str]]]:
+    """Batches of clips [B, T, 3, H, W] in 0..1 with their names, which are the files' paths.
+
+    What cannot be read is added to `skipped`. `split` is of the demo's clips.
 
     Raises:
         ClipError: if there are none.
@@ -199,8 +203,9 @@ def clean_clips(
             )
         wanted = count or DEMO_CLIPS
         for start in range(0, wanted, _TOGETHER):
-            shown, _ = load_split(Stream("calibration"), start, min(_TOGETHER, wanted - start))
-            yield shown
+            numbers = range(start, min(start + _TOGETHER, wanted))
+            shown, _ = load_split(Stream(split), start, len(numbers))
+            yield shown, [f"{split} {number}" for number in numbers]
         return
     files = [file.path for file in find_videos(clips, labelled=False)][:count]
     with closing(Decoders(workers > 0)) as decoders, ThreadPoolExecutor(max(1, workers)) as pool:
@@ -213,13 +218,18 @@ def clean_clips(
                 return None
 
         for start in range(0, len(files), _TOGETHER):
-            good = [c for c in pool.map(read, files[start : start + _TOGETHER]) if c is not None]
+            paths = files[start : start + _TOGETHER]
+            read_paths = zip(pool.map(read, paths), paths, strict=True)
+            good = [(frames, str(path)) for frames, path in read_paths if frames is not None]
             if good:
-                yield torch.stack(good)
+                frames, names = zip(*good, strict=True)
+                yield torch.stack(frames), list(names)
 
 
 def score_clips(
-    defended: DefendedRecogniser, batches: Iterator[Tensor], skipped: Sequence[str] = ()
+    defended: DefendedRecogniser,
+    batches: Iterator[tuple[Tensor, list[str]]],
+    skipped: Sequence[str] = (),
 ) -> CleanScores:
     """Purify clips as they are served, and collect what their verdicts say.
 
@@ -228,12 +238,15 @@ def score_clips(
     """
     suspicion: list[float] = []
     change: list[float] = []
-    for shown in track(batches, "clean clips", console=Console(stderr=True)):
-        for verdict in defended.answer(shown).verdicts:
+    names: list[str] = []
+    for shown, called in track(batches, "clean clips", console=Console(stderr=True)):
+        for verdict, name in zip(defended.answer(shown).verdicts, called, strict=True):
             if verdict.suspicion is not None and verdict.change is not None:
                 suspicion.append(verdict.suspicion)
                 change.append(verdict.change)
+                names.append(name)
     if not suspicion:
         named = "".join(f"\n  {fault}" for fault in skipped[:5])
         raise ClipError(f"there are no clean clips to calibrate on{named}")
-    return CleanScores(torch.tensor(suspicion), torch.tensor(change), tuple(skipped))
+    scores = torch.tensor(suspicion), torch.tensor(change)
+    return CleanScores(*scores, tuple(skipped), tuple(names))

@@ -20,6 +20,7 @@ __all__ = ["ClipError", "MotionClips", "VideoClips", "open_clips"]
 
 _ENDLESS = 1 << 40  # clips of the program that training draws from
 _HELD_OUT = 10  # one file in so many is for validation
+_KEPT = 1 << 30  # bytes of decoded clips in memory
 DEFAULT_LIMITS = Limits()
 
 
@@ -53,7 +54,8 @@ class MotionClips:
 class VideoClips:
     """Video files, read as the server reads them; one in ten is held out for validation.
 
-    One that cannot be read is skipped, and another one taken in its place.
+    One that cannot be read is skipped, and another one taken in its place. Clips stay in memory
+    once they are decoded, as long as they take no more than a gibibyte.
 
     Args:
         files: path and class of each; None instead of a class, for all, leaves the classes to the
@@ -77,6 +79,8 @@ class VideoClips:
         self._recogniser, self._limits = recogniser, limits
         # What is wrong with each video that was skipped so far.
         self.skipped: dict[Path, str] = {}
+        self._kept: dict[Path, Tensor] = {}  # uint8 [T, 3, H, W]
+        self._free = _KEPT
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """See `LabelledClips.batch`."""
@@ -101,11 +105,18 @@ class VideoClips:
     def _read(self, path: Path, label: int | None) -> tuple[Tensor, int | None] | None:
         if path in self.skipped:
             return None
-        try:
-            return read_video(path, self._recogniser, self._limits).frames, label
-        except ClipError as error:
-            self.skipped[path] = str(error)
-            return None
+        frames = self._kept.get(path)
+        if frames is None:
+            try:
+                clip = read_video(path, self._recogniser, self._limits)
+            except ClipError as error:
+                self.skipped[path] = str(error)
+                return None
+            frames = (clip.frames * 255).round().byte()
+            if frames.nbytes <= self._free:
+                self._kept[path] = frames
+                self._free -= frames.nbytes
+        return frames.float() / 255, label
 
     def _failed(self, files: Sequence[tuple[Path, int | None]]) -> NoReturn:
         first = self.skipped[files[0][0]]

@@ -117,6 +117,7 @@ def main(
     width: Annotated[int, typer.Option(help="Channels of its first layers.")] = 32,
     steps: Annotated[int, typer.Option(min=2, help="Steps of 16 clips each.")] = 300,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 1,
 ) -> None:
     """Train a small recogniser of your own classes."""
     files = find_videos(videos, labelled=True)
@@ -128,7 +129,9 @@ def main(
     place = out.with_name(f"{out.name}.training")
     numbered = number_classes(files, recogniser)
     clips = decode_videos(
-        [path for path, _ in numbered], recogniser, place / "clips", limits=Limits()
+        *([path for path, _ in numbered], recogniser, place / "clips"),
+        limits=Limits(),
+        workers=workers,
     )
     clips = replace(clips, labels=torch.tensor([number for _, number in numbered]))
     recipe = RecogniserRecipe(seed=seed, steps=steps, batch=16, max_noise_sigma=0.015)

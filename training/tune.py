@@ -251,7 +251,7 @@ def _load(
         clips, labels, _ = source.load(0, min(count, len(source)))
         return clips, labels
     found = clean_clips(data, recogniser, settings.limits, skipped, count=count, workers=workers)
-    return torch.cat(list(found)), None
+    return torch.cat([shown for shown, _ in found]), None
 
 
 def _attack(

@@ -23,15 +23,16 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """The targeted difference of logits ratio, [B]; above 0 where the target leads.
 
     How far a target trails the true class, by the distance of the first from the middle of the
-    third and fourth logits: neither scale nor shift of the logits changes it.
+    third and fourth logits: neither scale nor shift of the logits changes it. Fewer than four
+    classes have no such distance, and the difference alone is taken.
 
     Args:
-        logits: [B, classes], of 4 classes at least.
+        logits: [B, classes].
         labels, targets: true and wrong classes, [B].
     """
-    if logits.shape[1] < 4:
-        raise ValueError(f"targeted_dlr needs at least 4 classes, got {logits.shape[1]}")
     true, wanted = (logits.gather(1, k[:, None]).flatten() for k in (labels, targets))
+    if logits.shape[1] < 4:
+        return wanted - true
     first, _, third, fourth = logits.topk(4, dim=1).values.unbind(1)
     return (wanted - true) / (first - (third + fourth) / 2 + 1e-12)
 

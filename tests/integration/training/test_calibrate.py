@@ -1,5 +1,6 @@
 """`videopure calibrate` and `tune`: an alarm and settings for an archive of one's own."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,42 @@ def test_without_labels_the_recognisers_own_answers_are_right(archive: Path, vid
     )
     assert tuned.bare[0] == 4
     assert not tuned.written
+
+
+def test_the_command_tunes_shows_and_writes(archive: Path, videos: Path, tmp_path: Path) -> None:
+    before = archive.read_bytes()
+    picture = tmp_path / "tune.png"
+    asked = [
+        *("tune", str(videos), "--archive", str(archive), "--clips", "2", "--workers", "1"),
+        *("--t", "0,1", "--guidance", "", "--speed", ""),
+    ]
+    done = CliRunner().invoke(app, [*asked, "--picture", str(picture)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "2 clips, by their labels; 95 % intervals" in said
+    assert said.count("recommended") >= 1
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert archive.read_bytes() == before  # not asked to write
+    done = CliRunner().invoke(app, [*asked, "--write", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [row["name"] for row in told["found"]] == ["as it is", "t = 0", "t = 1"]
+    assert told["written"] is bool(told["best"]["changes"])
+    served = inspect_archive(archive).config.videopure.purification
+    assert served.inversion_steps == told["best"]["changes"].get("inversion_steps", 2)
+    if told["written"]:
+        assert served.suspicion_threshold is None
+
+
+def test_the_command_names_what_cannot_be_tuned(archive: Path, videos: Path) -> None:
+    for asked, message in (
+        ([str(videos), "--t", "60"], "inversion_steps must be in 0..49"),
+        (["nowhere"], "clips must be 'demo', a folder or a CSV file, got 'nowhere'"),
+        ([str(videos), "--t", "one"], "'one'"),
+    ):
+        done = CliRunner().invoke(app, ["tune", *asked, "--archive", str(archive), "--clips", "2"])
+        assert done.exit_code == 1
+        assert message in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(

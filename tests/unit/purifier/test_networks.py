@@ -145,11 +145,12 @@ def test_an_interrupted_stage_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_bundle_settings_survive_writing(tmp_path: Path) -> None:
     section = {"inversion_steps": 2, "guidance_reference": [32, 4, 28, 28]}
-    settings = BundleSettings(section, {"0.01": 0.4, "0.05": 0.2})
+    settings = BundleSettings(section, {"0.01": 0.4, "0.05": 0.2}, {"0.01": 0.03})
     settings.write(tmp_path)
     assert BundleSettings.read(tmp_path) == settings
     served = settings.purify_settings()
     assert served.suspicion_threshold == 0.4
+    assert served.change_threshold == 0.03
     assert served.inversion_steps == 2
     assert served.guidance_reference == (32, 4, 28, 28)
 
