@@ -59,6 +59,14 @@ Queries = Annotated[
     int,
     typer.Option(min=1, help="For each clip, of the suite queries.", rich_help_panel=PART),
 ]
+Batch = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Clips that are attacked at once. A GPU wants dozens; the numbers depend on it.",
+        rich_help_panel=HOW,
+    ),
+]
 Only = Annotated[
     list[str] | None,
     typer.Option(
@@ -127,6 +135,7 @@ def evaluate(
     transfer: Transfer = None,
     clips: Clips = None,
     queries: Queries = 1000,
+    batch: Batch = 10,
     threats: Only = None,
     defences: OnlyDefences = None,
     seed: Seed = 0,
@@ -167,6 +176,7 @@ def evaluate(
                 transfer=transfer,
                 clips=clips,
                 queries=queries,
+                batch=batch,
                 threats=threats or (),
                 defences=defences or (),
                 seed=seed,

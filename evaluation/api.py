@@ -23,6 +23,7 @@ from videopure.evaluation.data import ClipSource, open_source
 from videopure.evaluation.defences.purifiers import VIDEOPURE, served_name
 from videopure.evaluation.defences.registry import make_defences
 from videopure.evaluation.gate import Minimum, check_names, shortfalls
+from videopure.evaluation.plan import BATCH
 from videopure.evaluation.report.html import check_tools, write_report
 from videopure.evaluation.report.output import markdown, write_tables
 from videopure.evaluation.report.tables import Table
@@ -129,6 +130,7 @@ def evaluate(
     transfer: str | Path | None = None,
     clips: int | None = None,
     queries: int = QUERIES,
+    batch: int = BATCH,
     threats: Sequence[str] = (),
     defences: Sequence[str] = (),
     seed: int = 0,
@@ -155,6 +157,8 @@ def evaluate(
         transfer: folder of a second recogniser to transfer attacks from; the demo's is known.
         clips: no more clips for any threat.
         queries: of the server for each clip, in the suite `queries`.
+        batch: clips that are attacked at once. A GPU wants dozens; what is drawn, and so the
+            numbers, depend on it.
         threats, defences: names to keep, of those that the suite plans; all when empty.
         seed: of everything that is drawn.
         threads: CPU threads of each process.
@@ -191,14 +195,17 @@ def evaluate(
         only_threats=threats,
         only_defences=defences,
         queries=queries,
+        batch=batch,
     )
     served = served_name(defended.settings)
     check_names(minimums, planned, served)
     source.check(planned.clips)
-    question = _question(archive, evaluator, threads, precision)
+    question = _question(archive, evaluator, threads, precision, batch)
     others = _others(beside, question)
     with state.main_process_first():
         folder = _path(out) or results_folder(archive, split)
+        if stored_only:
+            question = {**read_question(folder), **{k: question.get(k) for k in _MEANT}}
         store = Store(folder, question, state.process_index)
     alone: dict[str, float] = {}
     if not stored_only:
@@ -230,7 +237,9 @@ def processes() -> PartialState:
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=30))
 
 
-def _question(archive: Path, evaluator: Evaluator, threads: int, dtype: str) -> dict[str, Any]:
+def _question(
+    archive: Path, evaluator: Evaluator, threads: int, dtype: str, batch: int
+) -> dict[str, Any]:
     """All on which the numbers depend but for the suite; one folder holds the answers to one."""
     return {
         "archive": digest_archive(archive),
@@ -241,11 +250,14 @@ def _question(archive: Path, evaluator: Evaluator, threads: int, dtype: str) -> 
         "device": evaluator.device.type,
         "torch": torch.__version__,
         **({} if dtype == "float32" else {"dtype": dtype}),
+        **({} if batch == BATCH else {"batch": batch}),
     }
 
 
 # What results must share for their rows to be held against each other.
 _SHARED = ("data", "transfer", "seed", "dtype")
+# What stored results must be about to be reported; the machine that computed them may be another.
+_MEANT = ("archive", *_SHARED)
 
 
 def _others(folders: Sequence[str | Path], question: dict[str, Any]) -> dict[str, Store]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from videopure.evaluation.attacks.threat_models import Threat
 from videopure.evaluation.store import Record, Store
 
-__all__ = ["Planned", "Suite", "Unit"]
+__all__ = ["BATCH", "Planned", "Suite", "Unit"]
+
+BATCH = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Suite:
 
     name: str
     planned: tuple[Planned, ...]
-    batch: int = 10
+    batch: int = BATCH
 
     @property
     def clips(self) -> int:

@@ -70,6 +70,7 @@ class Evaluator:
             self._generator(unit.key),
             self.transfer,
             target,
+            together=self.device.type == "cuda",
         )
         attacked = unit.threat(task)
         attack_seconds = (time.perf_counter() - start) / unit.count

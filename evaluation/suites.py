@@ -10,8 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
 
-import torch
-
 from videopure.evaluation.attacks.adaptive import unbounded
 from videopure.evaluation.attacks.queries import QUERIES
 from videopure.evaluation.attacks.queries import queries as queries_of
@@ -34,7 +32,7 @@ from videopure.evaluation.defences.purifiers import (
     UNGUIDED,
     VIDEOPURE,
 )
-from videopure.evaluation.plan import Planned, Suite, Unit
+from videopure.evaluation.plan import BATCH, Planned, Suite, Unit
 from videopure.evaluation.store import EvaluationError
 
 __all__ = ["SUITES", "Planned", "Suite", "SuiteName", "Unit", "as_suite", "make_suite"]
@@ -85,6 +83,7 @@ def make_suite(
     only_threats: Sequence[str] = (),
     only_defences: Sequence[str] = (),
     queries: int = QUERIES,
+    batch: int = BATCH,
 ) -> Suite:
     """The suite of this name for these defences.
 
@@ -96,6 +95,7 @@ def make_suite(
         only_threats: names or families of threats to keep; all when empty.
         only_defences: names of defences to keep; all when empty.
         queries: of the server for each clip, in the suite of that name.
+        batch: clips of a unit of work.
 
     Raises:
         EvaluationError: if nothing of that name is planned.
@@ -121,7 +121,7 @@ def make_suite(
         if wanted and possible and answering:
             most = min(planned.clips, clips or planned.clips)
             kept.append(replace(planned, defences=answering, clips=most))
-    return Suite(name, tuple(kept))
+    return Suite(name, tuple(kept), batch)
 
 
 def _names(threat: Threat) -> tuple[str, str]:
@@ -207,13 +207,12 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
     """
     drawn = (f"{FORM}fresh noise", f"{FORM}random anchor")
     long_4, long_8 = (adaptive(epsilon, steps=LONG) for epsilon in (4, 8))
-    starts = f"exact from {5 if torch.cuda.is_available() else 2} starts-{LONG}"
     many = adaptive(4, draws=MANY_DRAWS)[f"exact-20 of {MANY_DRAWS} draws"]
     queries = adaptive(4, steps=1000)["Square through the defence-1000"]
     return [
         Planned(CLEAN, (*LINES, *drawn), 200),
-        Planned(long_4[f"exact-{LONG}"], LINES, 50),
-        Planned(long_8[f"exact-{LONG}"], LINES, 50),
+        Planned(long_4[f"exact-{LONG}"], LINES, 200),
+        Planned(long_8[f"exact-{LONG}"], LINES, 200),
         *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
         *(
             Planned(long_4[family], LINES, 50)
@@ -222,16 +221,19 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
                 f"exact APGD-CE-{LONG}",
                 f"exact APGD-T-{LONG}",
                 f"exact low frequency-{LONG}",
-                starts,
+                f"exact from 2 starts-{LONG}",
             )
         ),
-        *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 50) for e in (2, 6)),
+        *(Planned(on[f"label and suspicion-{LONG}"], LINES[1:], 50) for on in (long_4, long_8)),
+        *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 100) for e in (2, 6)),
         # What must hold if the attacks are what they say.
         Planned(adaptive(4)["BPDA-20"], LINES[1:], 20),
         Planned(adaptive(4, steps=5 * LONG)[f"exact-{5 * LONG}"], LINES, 10),
         Planned(adaptive(32, steps=LONG)[f"exact-{LONG}"], LINES, 10),
         Planned(queries, LINES, 20),
         Planned(replace(many, answers=WORST_OF), drawn, 20),
+        # For a GPU.
+        Planned(long_4[f"exact from 5 starts-{LONG}"], LINES, 50),
     ]
 
 
@@ -240,7 +242,7 @@ def _worst_case(defences: dict[str, Defence]) -> list[Planned]:
     every = {e: adaptive(e, steps=LONG)[f"exact ensemble-{LONG}"] for e in (4, 8)}
     return [
         Planned(CLEAN, LINES, 200),
-        *(Planned(every[epsilon], LINES, 50) for epsilon in (4, 8)),
+        *(Planned(every[epsilon], LINES, 200) for epsilon in (4, 8)),
         *(Planned(static(epsilon)[family], LINES, 200) for epsilon in (4, 8) for family in GRAY),
     ]
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES, Stream
 
-__all__ = ["TrainingClips", "add_mixed_noise", "load_split", "mixed_noise", "vary"]
+__all__ = ["TrainingClips", "add_mixed_noise", "draw", "load_split", "mixed_noise", "vary"]
+
+Bytes = NDArray[np.uint8]
+_ENDLESS = 1 << 40  # clips of the program that training draws from
 
 # What mirroring, transposing and reversing do to the classes.
 _OPPOSITES = {
@@ -91,6 +95,25 @@ def vary(frames: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, T
     if negative:
         frames = 255 - frames
     return frames[:, torch.randperm(3, generator=generator)], label
+
+
+def draw(size: int, state: Bytes) -> tuple[Bytes, NDArray[np.int64], Bytes]:
+    """Training clips, varied at random, from a generator's state; arrays, for other processes.
+
+    Returns:
+        Clips uint8 [B, T, 3, H, W], their classes [B], and the generator's state after them.
+    """
+    generator, stream = Generator(), Stream("train")
+    generator.set_state(torch.from_numpy(state))
+    clips, labels = [], []
+    for number in torch.randint(_ENDLESS, (size,), generator=generator).tolist():
+        frames, label = stream.clip(number)
+        video = torch.from_numpy(frames).permute(0, 3, 1, 2)  # [T, 3, H, W]
+        varied, changed = vary(video, torch.tensor(label), generator)
+        clips.append(varied)
+        labels.append(changed)
+    after: Bytes = generator.get_state().numpy()
+    return torch.stack(clips).numpy(), torch.stack(labels).numpy(), after
 
 
 def load_split(stream: Stream, start: int, count: int) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from videopure.evaluation.attacks.pgd import pgd
 from videopure.purifier import DefendedRecogniser, ProgramRecogniser
+from videopure.training.ahead import Ahead
 from videopure.training.loop import step_generator
 from videopure.training.processes import average
 from videopure.training.running_mean import RunningMean
@@ -185,6 +186,7 @@ class AdversarialTrainer:
         state: this process among several; each attacks its share of the clips, and gradients are
             averaged.
         report: told the outcome of each validation.
+        threads: that fetch the clips of the next steps meanwhile.
 
     Raises:
         ValueError: if what is to be trained cannot be.
@@ -197,6 +199,7 @@ class AdversarialTrainer:
         recipe: HardenRecipe,
         state: PartialState,
         report: Report = lambda line: None,
+        threads: int = 0,
     ) -> None:
         self.defended, self.recipe = defended, recipe
         self.networks = _networks(defended, recipe.train)
@@ -210,6 +213,7 @@ class AdversarialTrainer:
         self.best = BestState(self.networks)
         self._report = report
         self._checked = self._validation_clips()
+        self.ahead = Ahead(self._fetch, recipe.steps, threads)
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -223,10 +227,8 @@ class AdversarialTrainer:
 
     def step(self, index: int) -> dict[str, float]:
         """One step on fresh clips: attack, descend, average; and validation where it is due."""
-        recipe, processes = self.recipe, self._state.num_processes
-        seed = recipe.seed * processes + self._state.process_index
-        generator = step_generator(seed, index)
-        clips, labels = self._clips.batch(max(1, recipe.batch // processes), generator)
+        recipe = self.recipe
+        clips, labels, generator = self.ahead.take(index)
         clips = clips.to(self._state.device)
         labels = self._targets(clips, labels)
         attacked = self._attack(clips, labels, recipe.budget(index), recipe.attack_steps, generator)
@@ -236,12 +238,18 @@ class AdversarialTrainer:
             self._review(index + 1)
         return {"loss": loss, "kept": kept, "epsilon": recipe.budget(index) / LEVEL}
 
+    def _fetch(self, index: int) -> tuple[Tensor, Tensor | None, Generator]:
+        """This process's clips and classes of a step, and what its attack draws from."""
+        recipe, processes = self.recipe, self._state.num_processes
+        seed = recipe.seed * processes + self._state.process_index
+        generator = step_generator(seed, index)
+        clips, labels = self._clips.batch(max(1, recipe.batch // processes), generator)
+        return clips, labels, generator
+
     def _votes(self, clips: Tensor) -> Tensor:
         """Logits of the votes [B, V, classes] of all that is served, or of the bare recogniser."""
-        if self.recipe.bare:
-            return self.defended.recogniser.logits(clips)[:, None]
-        votes: Tensor = self.defended(clips)
-        return votes
+        bare = self.defended.recogniser.logits(clips)[:, None] if self.recipe.bare else None
+        return self.defended(clips) if bare is None else bare
 
     def _votes_and_change(self, shown: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """The votes on clips, and how far their last candidates are from the clean ones."""

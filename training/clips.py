@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,38 +15,51 @@ from torch import Generator, Tensor
 from videopure.evaluation.videos import ClipError, find_videos, number_classes, read_video
 from videopure.format.settings import Limits
 from videopure.motions.clips import CLASSES, Stream
-from videopure.motions.dataset import load_split, vary
+from videopure.motions.dataset import draw, load_split
 from videopure.purifier import Recogniser
 
 __all__ = ["ClipError", "MotionClips", "VideoClips", "open_clips"]
 
-_ENDLESS = 1 << 40  # clips of the program that training draws from
 _HELD_OUT = 10  # one file in so many is for validation
 _KEPT = 1 << 30  # bytes of decoded clips in memory
 DEFAULT_LIMITS = Limits()
 
 
 class MotionClips:
-    """Clips of the motions' program, each seen once, mirrored, turned and recoloured at random."""
+    """Clips of the motions' program, each seen once, mirrored, turned and recoloured at random.
 
-    def __init__(self, recogniser: Recogniser) -> None:
+    Args:
+        recogniser: that is trained on them.
+        workers: processes that draw clips, as many threads may ask for batches; none draws them in
+            this one. The clips are the same.
+    """
+
+    def __init__(self, recogniser: Recogniser, workers: int = 0) -> None:
         if tuple(recogniser.labels) != CLASSES:
             raise ClipError(
                 f"recogniser {recogniser.name!r} does not know the classes of the demo's clips: "
                 "name a folder or a CSV of your own"
             )
-        self._training, self._validation = Stream("train"), Stream("validation")
+        self._validation = Stream("validation")
+        # A process that was forked cannot use a GPU's driver after its parent.
+        self._pool = (
+            ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
+            if workers
+            else None
+        )
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """See `LabelledClips.batch`."""
-        clips, labels = [], []
-        for number in torch.randint(_ENDLESS, (size,), generator=generator).tolist():
-            frames, label = self._training.clip(number)
-            video = torch.from_numpy(frames).permute(0, 3, 1, 2)  # [T, 3, H, W]
-            varied, changed = vary(video, torch.tensor(label), generator)
-            clips.append(varied)
-            labels.append(changed)
-        return torch.stack(clips).float() / 255, torch.stack(labels)
+        asked = (size, generator.get_state().numpy())
+        drawn = self._pool.submit(draw, *asked).result() if self._pool else draw(*asked)
+        frames, labels, state = map(torch.from_numpy, drawn)
+        generator.set_state(state)
+        return frames.float() / 255, labels
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def validation(self, count: int) -> tuple[Tensor, Tensor]:
         """See `LabelledClips.validation`."""
@@ -93,6 +108,9 @@ class VideoClips:
         good = [clip for clip in read if clip is not None]
         return _stack(good or [self._failed(self._validation)])
 
+    def close(self) -> None:
+        """Nothing is left open."""
+
     def _next_good(self, pick: int) -> tuple[Tensor, int | None]:
         """The first training video from `pick` on that can be read."""
         files = self._training
@@ -129,6 +147,7 @@ def open_clips(
     *,
     labelled: bool = True,
     limits: Limits = DEFAULT_LIMITS,
+    workers: int = 0,
 ) -> MotionClips | VideoClips:
     """The clips that a command names.
 
@@ -137,12 +156,13 @@ def open_clips(
         recogniser: that is trained, or trained for.
         labelled: False leaves the classes to the recogniser's own answers.
         limits: of the archive, for videos.
+        workers: processes that draw the demo's clips.
 
     Raises:
         ClipError: naming what cannot be used.
     """
     if data == "demo":
-        return MotionClips(recogniser)
+        return MotionClips(recogniser, workers)
     files = find_videos(data, labelled=labelled)
     if not labelled:
         return VideoClips([(file.path, None) for file in files], recogniser, limits)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ def harden(
     labelled: bool = True,
     workplace: Path | None = None,
     state: PartialState | None = None,
+    workers: int | None = None,
     report: Report = lambda step: None,
 ) -> Hardened:
     """Write an archive like another one, hardened.
@@ -76,6 +79,8 @@ def harden(
         labelled: False holds on to the recogniser's own answers to the clean clips.
         workplace: folder of the checkpoint; beside `out` by default.
         state: this process among several.
+        workers: that fetch clips while the chip computes: of the demo's clips processes, of videos
+            threads. By default half of the CPUs, up to 8, beside a GPU; none where CPUs train.
         report: told each step as it begins.
 
     Raises:
@@ -86,7 +91,12 @@ def harden(
     recipe = recipe or HardenRecipe()
     digest = digest_archive(archive)
     state = state or PartialState(cpu=not torch.cuda.is_available())
-    with unpacked(archive) as root:
+    on_gpu = state.device.type == "cuda"
+    if workers is None:
+        workers = min(8, (os.cpu_count() or 2) // 2) if on_gpu else 0
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions have it already
+    with unpacked(archive) as root, ExitStack() as ended:
         manifest = Manifest.read(root)
         if manifest.external_weights:
             raise BuildError(
@@ -99,8 +109,12 @@ def harden(
         source = clips
         if isinstance(source, str):
             limits = ModelConfig.parse(config).videopure.limits
-            source = open_clips(source, defended.recogniser, labelled=labelled, limits=limits)
-        trainer = AdversarialTrainer(defended, source, recipe, state, report)
+            source = open_clips(
+                source, defended.recogniser, labelled=labelled, limits=limits, workers=workers
+            )
+            ended.callback(source.close)
+        trainer = AdversarialTrainer(defended, source, recipe, state, report, workers)
+        ended.callback(trainer.ahead.close)
         asked = {"archive": digest, "purification": str(defended.settings)}
         question = Question({**asked, "clips": str(clips), "labelled": labelled, **asdict(recipe)})
         report("Attacking it as it is")

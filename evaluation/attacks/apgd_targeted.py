@@ -9,7 +9,6 @@ from torch import Tensor
 
 from videopure.evaluation.attacks.adaptive import soft_loss
 from videopure.evaluation.attacks.apgd import apgd
-from videopure.evaluation.attacks.losses import cross_entropy
 from videopure.evaluation.attacks.pgd import pgd_on_recogniser
 from videopure.evaluation.attacks.restarts import strongest
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
@@ -45,17 +44,16 @@ def _exact(task: Task, steps: int, draws: int) -> Tensor:
     classes = ranked.argsort(dim=1, descending=True)[:, : min(TARGETS, ranked.shape[1] - 1)]
     start = pgd_on_recogniser(task)
 
-    def towards(targets: Tensor) -> Tensor:
+    def towards(part: Task, rows: Tensor, *, targets: Tensor) -> Tensor:
         return apgd(
-            soft_loss(task, draws, partial(targeted_dlr, targets=targets)),
-            task.clips,
-            epsilon=task.epsilon,
+            soft_loss(part, draws, partial(targeted_dlr, targets=targets[rows])),
+            part.clips,
+            epsilon=part.epsilon,
             steps=steps,
-            start=start,
+            start=start[rows],
         )
 
-    attempts = (partial(towards, targets) for targets in classes.unbind(1))
-    return strongest(soft_loss(task, draws, cross_entropy), attempts)
+    return strongest(task, draws, [partial(towards, targets=t) for t in classes.unbind(1)])
 
 
 ATTACKS = (AdaptiveAttack("exact APGD-T", _exact),)

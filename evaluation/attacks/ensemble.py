@@ -11,7 +11,6 @@ from itertools import chain
 from torch import Tensor
 
 from videopure.evaluation.attacks import adaptive, apgd_targeted, low_frequency, mi_fgsm
-from videopure.evaluation.attacks.adaptive import soft_loss
 from videopure.evaluation.attacks.restarts import strongest
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
 
@@ -26,8 +25,11 @@ def _every(task: Task, steps: int, draws: int) -> Tensor:
     """One attack after the other, until one succeeds."""
     files = (adaptive, low_frequency, mi_fgsm, apgd_targeted)
     attacks = {attack.name: attack for attack in chain(*(file.ATTACKS for file in files))}
-    attempts = (partial(attacks[name].run, task, steps, draws) for name in ORDER)
-    return strongest(soft_loss(task, draws), attempts)
+
+    def attempt(part: Task, _rows: Tensor, *, name: str) -> Tensor:
+        return attacks[name].run(part, steps, draws)
+
+    return strongest(task, draws, (partial(attempt, name=name) for name in ORDER))
 
 
 ATTACKS = (AdaptiveAttack("exact ensemble", _every),)

@@ -9,59 +9,57 @@ import torch
 from torch import Tensor
 
 from videopure.evaluation.attacks.adaptive import soft_loss
-from videopure.evaluation.attacks.base import choose
-from videopure.evaluation.attacks.losses import Loss
 from videopure.evaluation.attacks.pgd import pgd, pgd_on_recogniser
 from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
 
-__all__ = ["ATTACKS", "strongest"]
+__all__ = ["ATTACKS", "Attempt", "strongest"]
 
 STARTS = (2, 5)
 
+# A task of some of the clips, and their rows in the whole batch [N] -> attacked clips.
+Attempt = Callable[[Task, Tensor], Tensor]
 
-def strongest(loss: Loss, attempts: Iterable[Callable[[], Tensor]]) -> Tensor:
-    """For each clip the attempt of the highest loss; no further one where all losses are infinite.
+
+def strongest(task: Task, draws: int, attempts: Iterable[Attempt]) -> Tensor:
+    """For each clip the attempt of the highest loss; each attempt on what those before it left.
 
     Args:
-        loss: clips [B, T, 3, H, W] -> [B].
-        attempts: each makes attacked clips, like the others'.
+        task: all clips.
+        draws: for each value of the loss, of a defence that draws.
+        attempts: in their order; a clip whose loss is infinite is done (see `EOTLoss`).
     """
-    kept: Tensor | None = None
-    values = torch.empty(0)
+    kept = task.clips.clone()
+    values = torch.full((len(kept),), -torch.inf, device=kept.device)
     for attempt in attempts:
-        attacked = attempt()
-        with torch.no_grad():
-            found = loss(attacked)
-        if kept is None:
-            kept, values = attacked, found
-        better = found > values
-        kept = choose(better, attacked, kept)
-        values = torch.where(better, found, values)
-        if torch.isinf(values).all():
+        left = (values < torch.inf).nonzero().flatten()
+        if not len(left):
             break
-    if kept is None:
-        raise ValueError("attempts must hold at least one, got none")
+        part = task.rows(left)
+        attacked = attempt(part, left)
+        with torch.no_grad():
+            found = soft_loss(part, draws)(attacked).to(values)
+        better = found > values[left]
+        kept[left[better]] = attacked[better]
+        values[left[better]] = found[better]
     return kept
 
 
 def _exact(task: Task, steps: int, draws: int, *, starts: int) -> Tensor:
     """PGD with the true gradient: from the gray-box result, then from random clips."""
-    loss = soft_loss(task, draws)
 
-    def attempt(number: int) -> Tensor:
-        first = number == 0
+    def attempt(part: Task, _rows: Tensor, *, first: bool) -> Tensor:
         return pgd(
-            loss,
-            task.clips,
-            epsilon=task.epsilon,
+            soft_loss(part, draws),
+            part.clips,
+            epsilon=part.epsilon,
             steps=steps,
-            step_size=task.epsilon / 4,
-            start=pgd_on_recogniser(task) if first else None,
-            keep_best=not task.target.randomised,
-            generator=task.generator,
+            step_size=part.epsilon / 4,
+            start=pgd_on_recogniser(part) if first else None,
+            keep_best=not part.target.randomised,
+            generator=part.generator,
         )
 
-    return strongest(loss, [partial(attempt, number) for number in range(starts)])
+    return strongest(task, draws, [partial(attempt, first=not number) for number in range(starts)])
 
 
 ATTACKS = tuple(

@@ -31,6 +31,8 @@ class Task:
         generator: of all that the attack draws.
         transfer: another recogniser of the same classes.
         defence: the one under attack, for adaptive threats.
+        together: adaptive attacks take all clips at once, as a GPU wants it, and draw for all of
+            them together; else each by itself, with randomness of its own.
     """
 
     clips: Tensor
@@ -40,6 +42,7 @@ class Task:
     generator: Generator
     transfer: Recogniser | None = None
     defence: Defence | None = None
+    together: bool = False
 
     @property
     def target(self) -> Defence:
@@ -51,6 +54,10 @@ class Task:
     def bare_loss(self, kind: LossKind = cross_entropy) -> Loss:
         """The loss of the recogniser itself."""
         return label_loss(self.recogniser.logits, self.labels, kind)
+
+    def rows(self, rows: Tensor) -> Task:
+        """The task of some of the clips, by their numbers [N]."""
+        return replace(self, clips=self.clips[rows], labels=self.labels[rows])
 
     def one_by_one(self) -> list[Task]:
         """A task for each clip, with randomness of its own."""
@@ -135,8 +142,8 @@ class AdaptiveAttack:
 
     Args:
         name: what tables call it, with the steps: "exact" is "exact-20".
-        run: a task of one clip, gradient steps, and draws of the defence's randomness for each
-            gradient -> the attacked clip.
+        run: a task, gradient steps, and draws of the defence's randomness for each
+            gradient -> the attacked clips.
     """
 
     name: str
@@ -145,11 +152,12 @@ class AdaptiveAttack:
     def at(self, epsilon: int, steps: int, draws: int = EOT_DRAWS) -> Threat:
         """The threat with a budget of `epsilon` in 1/255; more draws than usual are in its name.
 
-        Each clip is attacked by itself, with randomness of its own.
+        See `Task.together`.
         """
         more = f" of {draws} draws" if draws > EOT_DRAWS else ""
 
         def each(task: Task) -> Tensor:
-            return torch.cat([self.run(one, steps, draws) for one in task.one_by_one()])
+            parts = [task] if task.together else task.one_by_one()
+            return torch.cat([self.run(part, steps, draws) for part in parts])
 
         return Threat(f"{self.name}-{steps}{more}", "adaptive", epsilon, each)

@@ -18,6 +18,7 @@ __all__ = ["Cleaned", "Defence", "DefenceAnswer", "LastVotes", "OneCandidate", "
 # Checkpointing costs a third more time. One clip of 16 frames of 64x64 pixels keeps about 400 MB of
 # activations with the demo's networks, which is no reason for it; anything larger is checkpointed.
 CHECKPOINTED = 16 * 3 * 64 * 64
+_BYTES_KEPT = 400_000_000 / CHECKPOINTED  # for each number of a clip
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,13 @@ class Defence(ABC):
         ]
 
 
+def _fits(device: torch.device) -> float:
+    """Numbers in the clips whose activations are kept; those of a quarter of a GPU's memory."""
+    if device.type != "cuda":
+        return CHECKPOINTED
+    return torch.cuda.get_device_properties(device).total_memory / 4 / _BYTES_KEPT
+
+
 class LastVotes:
     """The votes on the clips that were asked about last, for defences that count few of them."""
 
@@ -131,7 +139,7 @@ class Purified(Defence):
 
     def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
         """See `Defence.votes`; networks are checkpointed where the gradient may not fit memory."""
-        self.defended.pipeline.gradient_checkpointing = clips.numel() > CHECKPOINTED
+        self.defended.pipeline.gradient_checkpointing = clips.numel() > _fits(clips.device)
         return self.defended.votes(clips, seeds)
 
     def answer(self, clips: Tensor, seeds: Sequence[int]) -> list[DefenceAnswer]:

@@ -276,3 +276,18 @@ def test_the_command_hardens_on_unlabelled_videos_in_two_processes(
     assert f"hardened: both through one_look, 16 clips of {videos}" in shown
     (record,) = verify_archive(out).manifest.hardening
     assert (record.processes, record.labelled, record.clips) == (2, False, str(videos))
+
+
+def test_clips_that_other_processes_draw_are_those_of_this_one() -> None:
+    from videopure.motions.bundle_files import load_defended
+
+    recogniser = load_defended().recogniser
+    here, there = MotionClips(recogniser), MotionClips(recogniser, workers=1)
+    try:
+        generators = [torch.Generator().manual_seed(7) for _ in range(2)]
+        for _ in range(2):  # the second batch goes on where the first one left the generator
+            first, second = (c.batch(3, g) for c, g in zip((here, there), generators, strict=True))
+            assert torch.equal(first[0], second[0])
+            assert torch.equal(first[1], second[1])
+    finally:
+        there.close()

@@ -173,5 +173,5 @@ def test_the_worst_case_suite_is_all_attacks_on_what_the_others_left() -> None:
     counts = {(p.threat.name, d): p.count(d) for p in suite.planned for d in p.defences}
     for line in (NONE, ONE_LOOK, VIDEOPURE):
         for epsilon in (4, 8):
-            assert counts[f"exact ensemble-100 {epsilon}/255", line] == 50
+            assert counts[f"exact ensemble-100 {epsilon}/255", line] == 200
             assert counts[f"flickering {epsilon}/255", line] == 200

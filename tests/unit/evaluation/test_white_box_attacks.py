@@ -68,27 +68,43 @@ def test_low_frequency_finds_the_worst_case_where_it_is_smooth() -> None:
     torch.testing.assert_close(darkest, drawn - EPSILON)
 
 
-def test_the_strongest_attempt_on_each_clip_is_kept() -> None:
-    made: list[int] = []
+def test_the_strongest_attempt_on_each_clip_is_kept_and_those_that_are_done_are_left_alone() -> (
+    None
+):
+    job = task(6)
+    wrong = job.clips.clone()
+    wrong[::2] = pgd(job.rows(torch.arange(0, 6, 2)).bare_loss(), job.clips[::2], epsilon=0.5)
+    asked: list[list[int]] = []
 
-    def attempt(number: int) -> Tensor:
-        made.append(number)
-        values = ([0.2, 0.7, 0.1], [0.5, 0.6, 0.1], [0.9, 0.9, 0.9])[number]
-        return torch.tensor(values)[:, None, None, None, None].expand(3, 1, 1, 1, 1)
+    def still(part: Task, rows: Tensor) -> Tensor:
+        asked.append(rows.tolist())
+        return part.clips
 
-    def loss(shown: Tensor) -> Tensor:
-        return shown.flatten()
+    def swapped(part: Task, rows: Tensor) -> Tensor:
+        asked.append(rows.tolist())
+        assert torch.equal(part.labels, job.labels[rows])
+        return wrong[rows]
 
-    kept = strongest(loss, [lambda n=n: attempt(n) for n in range(2)])  # type: ignore[misc]
-    assert kept.flatten().tolist() == pytest.approx([0.5, 0.7, 0.1])
-    made.clear()
-    strongest(
-        lambda shown: torch.full((3,), torch.inf),
-        [lambda n=n: attempt(n) for n in range(3)],  # type: ignore[misc]
-    )
-    assert made == [0]  # all were done
-    with pytest.raises(ValueError, match="at least one, got none"):
-        strongest(loss, [])
+    kept = strongest(job, 1, [still, swapped, still])
+    fooled = RECOGNISER.logits(wrong).argmax(1) != job.labels
+    assert 0 < fooled.sum() < 6
+    assert asked == [[*range(6)], [*range(6)], (~fooled).nonzero().flatten().tolist()]
+    assert torch.equal(kept[fooled], wrong[fooled])
+    better = label_loss(RECOGNISER.logits, job.labels)
+    with torch.no_grad():
+        assert torch.equal(
+            better(kept)[~fooled], torch.maximum(better(job.clips), better(wrong))[~fooled]
+        )
+
+
+def test_clips_that_are_attacked_together_are_attacked_alike() -> None:
+    """Where nothing is drawn but the start, a batch holds what one clip after the other holds."""
+    alone, together = task(6), replace(task(6), together=True)
+    for name in ("exact-4", "exact APGD-T-4", "exact ensemble-4"):
+        threat = adaptive(1, steps=4)[name]
+        one, all_at_once = threat(alone), threat(together)
+        assert (all_at_once - alone.clips).abs().max() <= 1.5 / 255 + 1e-6  # stored in 256 levels
+        assert abs(left(one, alone.labels) - left(all_at_once, alone.labels)) <= 1, name
 
 
 def test_more_starts_leave_no_more_clips() -> None:
