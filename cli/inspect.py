@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from videopure.cli.options import ARCHIVE, AsJson, RequiredKey
 from videopure.cli.terminal import console, errors, fail
@@ -139,6 +138,8 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
     for licence in manifest.accepted_licences:
         yield f"licence accepted when it was built: {licence}"
     yield "settings that are not left to their defaults:"
+    import yaml  # the client's own commands come without
+
     yield from yaml.safe_dump(summary.chosen, sort_keys=False).rstrip().splitlines()
     yield from _changes(summary)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from importlib.metadata import version
 from typing import Annotated
 
@@ -15,12 +14,14 @@ from videopure.cli.doctor import doctor
 from videopure.cli.evaluate import evaluate
 from videopure.cli.harden import harden
 from videopure.cli.inspect import inspect, verify
-from videopure.cli.manage import status, workers
+from videopure.cli.manage import describe, status, workers
 from videopure.cli.predict import predict
 from videopure.cli.purify import purify
 from videopure.cli.serve import serve
+from videopure.cli.terminal import fail
 from videopure.cli.train import train
 from videopure.cli.tune import tune
+from videopure.wire.installing import install_hint
 
 __all__ = ["app", "main"]
 
@@ -49,7 +50,7 @@ def _all(
 # In the order of --help.
 for command in (
     *(build, inspect, verify, configure, sign),
-    *(serve, predict, status, workers),
+    *(serve, predict, status, workers, describe),
     *(purify, doctor, evaluate),
     *(train, calibrate, tune, harden),
 ):
@@ -58,6 +59,17 @@ for command in (
 
 def main() -> None:
     """Entry point of the `videopure` command."""
-    # Its warnings of repeated connections would stand beside our own errors.
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        # The client's own commands work without the rest.
+        package = (error.name or "").partition(".")[0]
+        if not package or package == "videopure":
+            raise
+        raise SystemExit(_missing(package)) from None
+
+
+def _missing(package: str) -> int:
+    """Say how to install what a command lacks; returns the exit code."""
+    extra = "evaluate" if package in ("jinja2", "matplotlib") else "serve"
+    return fail(f"this command needs {package}: {install_hint(extra)}").exit_code

@@ -1,4 +1,4 @@
-"""`videopure workers` and `videopure status`: the management API."""
+"""`videopure workers`, `status` and `describe`: the management API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from videopure.client.api import VideoPureClient
 from videopure.client.errors import ClientError
 from videopure.client.status import ModelStatus
 
-__all__ = ["status", "workers"]
+__all__ = ["describe", "status", "workers"]
 
 
 def workers(
@@ -65,6 +65,22 @@ def status(
             raise fail(explained(error, model)) from error
     _show(found, as_json=as_json)
     raise typer.Exit(int(not found.ready))
+
+
+def describe(
+    management_url: ManagementUrl = "http://127.0.0.1:8081",
+    model: Model = DEFAULT_MODEL,
+    key_file: KeyFile = Path("key_file.json"),
+) -> None:
+    """Print the model's own words as JSON: labels, options and their ranges, limits, versions.
+
+    A worker is asked: the answer comes after the requests that wait.
+    """
+    with VideoPureClient(management_url=management_url, model=model, key_file=key_file) as client:
+        try:
+            print(json.dumps(client.describe(), indent=2))
+        except ClientError as error:
+            raise fail(explained(error, model)) from error
 
 
 def _show(found: ModelStatus, *, as_json: bool) -> None:

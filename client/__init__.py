@@ -1,9 +1,10 @@
-"""The Python client of a running server: requests and schemas, no torch.
+"""The Python client of a running server: httpx and schemas, no torch.
 
 May import wire.
 """
 
-from videopure.client.api import Evidence, VideoPureClient
+from videopure.client.api import VideoPureClient
+from videopure.client.asynchronous import AsyncVideoPureClient
 from videopure.client.errors import (
     ClientError,
     ConnectionLostError,
@@ -14,9 +15,11 @@ from videopure.client.errors import (
     RequestFailedError,
     ServerUnreachableError,
 )
+from videopure.client.evidence import Evidence
 from videopure.client.status import MetricSample, ModelStatus, Worker
 
 __all__ = [
+    "AsyncVideoPureClient",
     "ClientError",
     "ConnectionLostError",
     "Evidence",

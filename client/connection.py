@@ -1,20 +1,14 @@
-"""Requests to a TorchServe: kept connections, keys, and errors that say what happened."""
+"""Requests to a TorchServe: keys, patience, and errors that say what happened."""
 
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.exceptions import ProxyError, SSLError
-from urllib3.exceptions import NewConnectionError
-from urllib3.util.retry import Retry
+import httpx
 
 from videopure.client.errors import (
     ConnectionLostError,
@@ -25,15 +19,15 @@ from videopure.client.errors import (
     RequestFailedError,
     ServerUnreachableError,
 )
+from videopure.client.steps import Alone, Send, Steps, Wait
 
-__all__ = ["Connection", "Purpose"]
+__all__ = ["Connection", "Purpose", "not_torchserve"]
 
 Purpose = Literal["inference", "management"]
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_CONNECT_SECONDS = 5.0
-_CONNECTIONS = 32
 _POLL_SECONDS = 0.1
+# A GET whose connection broke is sent again this often: asking twice does no harm.
+_REPEATS = 2
 # TorchServe's own 503 for a full queue; a worker's failure has another type.
 _QUEUE_FULL = "ServiceUnavailableException"
 # TorchServe's 500 to who asks for the workers in the moment in which one comes or goes.
@@ -43,12 +37,19 @@ _NO_MODEL = "ModelNotFoundException"
 _BAD_KEY = "InvalidKeyException"
 # Every renewal makes the key before it invalid: clients that renew at the same time meet again.
 _RENEWALS = 5
+# A proxy that sends its own key may be told of a renewed one a moment later.
+_PROXY_SECONDS = 2.0
 # TorchServe writes its key file in place: for a moment it is empty or cut short.
 _KEY_FILE_SECONDS = 1.0
+# Nothing was sent when these are raised.
+_NOT_CONNECTED = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
+    *(httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL),
+)
 
 
 class Connection:
-    """Sends requests with the key of their purpose; may be shared by threads.
+    """The steps of a request with the key of its purpose.
 
     What is repeated: a GET whose connection broke, and any request that was refused before it was
     computed: no connection, a full queue, an expired key. A prediction that may have been computed
@@ -76,27 +77,19 @@ class Connection:
         self.queue_wait = queue_wait
         self.headers = dict(headers or {})
         self._keyless = any(name.lower() == "authorization" for name in self.headers)
-        self._renewing = threading.Lock()
-        # A proxy of the environment is not meant for this machine's own server.
-        self._own, self._others = _session(trust_env=False), _session(trust_env=True)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._own.close()
-        self._others.close()
 
     def send(
         self,
         method: str,
         url: str,
         purpose: Purpose | None,
-        headers: dict[str, str] | None = None,
-        **kwargs: Any,
-    ) -> requests.Response:
+        headers: Mapping[str, str] | None = None,
+        **body: Any,
+    ) -> Steps[httpx.Response]:
         """A good answer; an expired key is renewed.
 
         Args:
-            method, url, headers, kwargs: as of `requests`.
+            method, url, headers, body: as of `Send`.
             purpose: whose key to send; None for addresses that ask for none.
 
         Raises:
@@ -105,82 +98,99 @@ class Connection:
         start = time.monotonic()
         renewals = 0
         while True:
-            key = self._key(purpose)
+            key = yield from self._key(purpose)
             authorization = {"Authorization": f"Bearer {key}"} if key else {}
             sent = {**authorization, **self.headers, **(headers or {})}
-            answer = self._request(method, url, headers=sent, **kwargs)
-            if answer.is_redirect or 300 <= answer.status_code < 400:
-                target = answer.headers.get("Location", "nowhere")[:200]
-                raise NotTorchServeError(
-                    f"{url} redirects to {target}: nothing was sent there, as keys and videos are "
-                    "for the address that was asked alone"
-                )
-            if answer.ok:
+            answer = yield from self._request(Send(method, url, sent, self.timeout, body))
+            if 300 <= answer.status_code < 400:
+                raise _redirected(answer)
+            if answer.is_success:
                 return answer
             error = _error_of(answer)
             if error.type == _BAD_KEY and purpose and not self._keyless:
                 renewals += 1
-                if renewals <= _RENEWALS and self._renew(purpose, key):
+                if renewals <= _RENEWALS and (yield Alone(self._renew(purpose, key))):
                     continue
                 raise error if key else self._no_key(url)
-            patience = 0.0
-            if isinstance(error, QueueFullError):
-                patience = self.queue_wait
-            elif method == "GET" and error.type == _SCALING:
-                patience = _SCALING_SECONDS  # a moment later the list of workers holds still
-            if time.monotonic() >= start + patience:
+            if time.monotonic() >= start + self._patience(method, error):
                 raise error
-            time.sleep(_POLL_SECONDS)
+            yield Wait(_POLL_SECONDS)
 
-    def json(self, method: str, url: str, purpose: Purpose, **kwargs: Any) -> Any:
+    def json(self, method: str, url: str, purpose: Purpose, **body: Any) -> Steps[Any]:
         """The JSON of a good answer; see `send`."""
-        answer = self.send(method, url, purpose, **kwargs)
+        answer = yield from self.send(method, url, purpose, **body)
         try:
             return answer.json()
-        except requests.JSONDecodeError as error:
+        except ValueError as error:
             raise not_torchserve(answer) from error
 
-    def _request(self, method: str, url: str, **kwargs: Any) -> requests.Response:
-        kwargs.setdefault("timeout", (min(_CONNECT_SECONDS, self.timeout), self.timeout))
-        # TorchServe sends none; whoever does would get the keys and the video somewhere else.
-        kwargs["allow_redirects"] = False
-        session = self._own if urlsplit(url).hostname in _LOOPBACK else self._others
-        try:
-            return session.request(method, url, **kwargs)
-        except requests.ReadTimeout as error:
-            raise ConnectionLostError(
-                f"the server at {url} did not answer in {self.timeout:g} s"
-            ) from error
-        except requests.RequestException as error:
-            reason = type(error).__name__  # its text is the inside of urllib3
-            if _was_connected(error):
-                raise ConnectionLostError(
-                    f"the connection to {url} broke before the answer came ({reason})"
-                ) from error
-            raise ServerUnreachableError(f"no server answers at {url} ({reason})") from error
+    def renew(self, purpose: Purpose) -> Steps[str]:
+        """Have TorchServe make another key, and return it; the one before it is invalid then.
 
-    def _renew(self, purpose: Purpose, used: str | None) -> bool:
-        """Have another key in the key file than the one that was used; False if there is none."""
-        with self._renewing:
-            if self._key(purpose) != used:
-                return True  # another thread or process was quicker
-            key = self._keys().get("API", {}).get("key")
-            if key is None:
-                return False
-            answer = self._request(
-                "GET",
-                f"{self.management_url}/token",
-                params={"type": purpose},
-                headers={"Authorization": f"Bearer {key}"},
+        Raises:
+            KeyFileError: if there is no key file, or its API key is refused.
+            ClientError: as of `send`.
+        """
+        used = yield from self._key(purpose)
+        renewed = yield Alone(self._renew(purpose, used))
+        key = yield from self._key(purpose)
+        if not renewed or key is None:
+            raise KeyFileError(
+                f"no key could be renewed at {self.management_url} with {self.key_file}"
             )
-            return answer.ok and not answer.is_redirect
+        return key
 
-    def _key(self, purpose: Purpose | None) -> str | None:
+    def _patience(self, method: str, error: RequestFailedError) -> float:
+        """Seconds for which a request that was refused like this is sent again."""
+        if isinstance(error, QueueFullError):
+            return self.queue_wait
+        if error.type == _BAD_KEY and self._keyless:
+            return _PROXY_SECONDS
+        # A moment later the list of workers holds still.
+        return _SCALING_SECONDS if method == "GET" and error.type == _SCALING else 0.0
+
+    def _request(self, request: Send) -> Steps[httpx.Response]:
+        for repeats_left in reversed(range(1 + (_REPEATS if request.method == "GET" else 0))):
+            try:
+                answer: httpx.Response = yield request
+                return answer
+            except httpx.ReadTimeout as error:
+                raise ConnectionLostError(
+                    f"the server at {request.url} did not answer in {request.timeout:g} s"
+                ) from error
+            except _NOT_CONNECTED as error:
+                raise ServerUnreachableError(
+                    f"no server answers at {request.url} ({type(error).__name__})"
+                ) from error
+            except httpx.HTTPError as error:
+                if not repeats_left:
+                    raise ConnectionLostError(
+                        f"the connection to {request.url} broke before the answer came "
+                        f"({type(error).__name__})"
+                    ) from error
+            yield Wait(_POLL_SECONDS)
+        raise AssertionError("the last repeat returns or raises")
+
+    def _renew(self, purpose: Purpose, used: str | None) -> Steps[bool]:
+        """Have another key in the key file than the one that was used; False if there is none."""
+        if (yield from self._key(purpose)) != used:
+            return True  # another call or process was quicker
+        keys = yield from self._keys()
+        if (key := keys.get("API", {}).get("key")) is None:
+            return False
+        url = f"{self.management_url}/token"
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"params": {"type": purpose}}
+        answer = yield from self._request(Send("GET", url, headers, self.timeout, body))
+        return answer.is_success
+
+    def _key(self, purpose: Purpose | None) -> Steps[str | None]:
         if purpose is None or self._keyless:
             return None
-        return self._keys().get(purpose, {}).get("key")
+        keys = yield from self._keys()
+        return keys.get(purpose, {}).get("key")
 
-    def _keys(self) -> dict[str, dict[str, str]]:
+    def _keys(self) -> Steps[dict[str, dict[str, str]]]:
         deadline = time.monotonic() + _KEY_FILE_SECONDS
         while self.key_file.is_file():
             try:
@@ -193,7 +203,7 @@ class Connection:
                     raise KeyFileError(
                         f"the key file {self.key_file} cannot be read: {error}"
                     ) from error
-            time.sleep(_POLL_SECONDS)
+            yield Wait(_POLL_SECONDS)
         return {}
 
     def _no_key(self, url: str) -> KeyFileError:
@@ -203,48 +213,23 @@ class Connection:
         )
 
 
-def _session(*, trust_env: bool) -> requests.Session:
-    """Connections that are kept and shared; `trust_env` is of `requests`."""
-    session = requests.Session()
-    session.trust_env = trust_env
-    session.auth = _as_it_is
-    # A 503 with Retry-After is an answer, which says more than that trying again was in vain.
-    retry = Retry(
-        total=2,
-        status=0,
-        allowed_methods={"GET"},
-        backoff_factor=0.1,
-        respect_retry_after_header=False,
-    )
-    adapter = HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS)
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, adapter)
-    return session
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No authentication but our own: a .netrc of the environment would replace the key."""
-    return request
-
-
-def not_torchserve(answer: requests.Response) -> NotTorchServeError:
+def not_torchserve(answer: httpx.Response) -> NotTorchServeError:
     """The error for an answer that is no TorchServe's, or no VideoPure's."""
     what = answer.headers.get("Content-Type", "no content type")
     return NotTorchServeError(f"{answer.url} does not answer like VideoPure in TorchServe ({what})")
 
 
-def _was_connected(error: requests.RequestException) -> bool:
-    """Whether something may have been sent before it failed."""
-    if isinstance(error, requests.ConnectTimeout | ProxyError | SSLError):
-        return False
-    # requests wraps all others of urllib3 in a ConnectionError.
-    cause = error.args[0] if error.args else None
-    return not isinstance(getattr(cause, "reason", None), NewConnectionError)
+def _redirected(answer: httpx.Response) -> NotTorchServeError:
+    target = answer.headers.get("Location", "nowhere")[:200]
+    return NotTorchServeError(
+        f"{answer.url} redirects to {target}: nothing was sent there, as keys and videos are for "
+        "the address that was asked alone"
+    )
 
 
-def _error_of(answer: requests.Response) -> RequestFailedError:
+def _error_of(answer: httpx.Response) -> RequestFailedError:
     body = _body_of(answer)
-    kind = str(body.get("type") or answer.reason or "Error")
+    kind = str(body.get("type") or answer.reason_phrase or "Error")
     message = str(body.get("message") or answer.text[:200] or "no message")
     request_id = body.get("request_id") or answer.headers.get("x-request-id")
     raised = RequestFailedError
@@ -255,9 +240,9 @@ def _error_of(answer: requests.Response) -> RequestFailedError:
     return raised(answer.status_code, kind, message, request_id)
 
 
-def _body_of(answer: requests.Response) -> dict[str, Any]:
+def _body_of(answer: httpx.Response) -> dict[str, Any]:
     try:
         body = answer.json()
-    except requests.JSONDecodeError:
+    except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 
 from videopure.format.settings import HandlerSettings
 from videopure.handler.errors import InvalidRequestError
-from videopure.purifier import Method, VotesMode
+from videopure.wire.options import Options
 
 __all__ = ["Options", "Request", "decode_base64", "is_base64", "parse_row", "shown"]
 
@@ -23,29 +22,6 @@ _FAULTS = 5  # bad options that one error names
 _WHITESPACE = b" \t\r\n"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=" + _WHITESPACE
-
-
-class Options(BaseModel):
-    """What a request may choose; None takes the archive's setting."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    top_k: int = Field(5, ge=1, description="predictions in the answer")
-    inversion_steps: int | None = Field(None, ge=0, description="the paper's t")
-    votes: VotesMode | None = Field(None, description="count all votes, or enough")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="of the methods that draw noise")
-    method: Method | None = None
-    purify: bool = Field(True, description="false asks the bare recogniser alone")
-    clips: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
-        None, description="equal parts of the video, each looked at as a clip; auto: by length"
-    )
-
-    @field_validator("top_k", "inversion_steps", "seed", "clips", mode="before")
-    @classmethod
-    def _refuse_truth(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # which pydantic takes for 0 or 1
-            raise PydanticCustomError("number", "Input should be a number")
-        return value
 
 
 @dataclass(frozen=True)

@@ -187,16 +187,16 @@ class TorchServe:
                 failing, or after `timeout` seconds.
         """
         deadline = time.monotonic() + self.timeout
-        client = self.client(timeout=10)
-        while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
-                raise ServerError(f"TorchServe ended while starting.{self._reason()}")
-            if client.ready():
-                return
-            if self._log().count("Load model failed") >= _FAILED_LOADS:
-                raise ServerError(f"The workers cannot load {self.archive}.{self._reason()}")
-            tick()
-            time.sleep(_POLL_SECONDS)
+        with self.client(timeout=10) as client:
+            while time.monotonic() < deadline:
+                if self._process is None or self._process.poll() is not None:
+                    raise ServerError(f"TorchServe ended while starting.{self._reason()}")
+                if client.ready():
+                    return
+                if self._log().count("Load model failed") >= _FAILED_LOADS:
+                    raise ServerError(f"The workers cannot load {self.archive}.{self._reason()}")
+                tick()
+                time.sleep(_POLL_SECONDS)
         raise ServerError(f"No worker was ready after {self.timeout:g} s.{self._reason()}")
 
     def stop(self) -> None:

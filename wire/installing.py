@@ -12,7 +12,10 @@ __all__ = ["EXTRAS", "install_command", "install_hint"]
 
 # Optional parts, as pyproject.toml names them.
 EXTRAS = frozenset(
-    {"art", "cli", "demo", "docs", "evaluate", "serve", "sign", "torchvision", "transformers"}
+    {
+        *("art", "demo", "docs", "evaluate", "serve", "sign", "torchvision", "transformers"),
+        "worker",
+    }
 )
 
 

@@ -196,7 +196,8 @@ def test_stopping_under_load_tells_every_client(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     server = TorchServe(tiny_archive, folder=tmp_path, overrides=free_addresses())
     with server, Load(server, VIDEO, THREADS) as load:
-        pids = [worker.pid for worker in server.client().workers()]
+        with server.client() as client:
+            pids = [worker.pid for worker in client.workers()]
         stop(server)
         wait_for(lambda: len(load.errors) >= THREADS, "errors of all clients")
         wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids), "end of all workers")

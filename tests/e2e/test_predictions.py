@@ -77,7 +77,7 @@ def test_options_come_in_multipart_and_in_json(
     assert answer["predictions"][0]["label"] == truth
     assert answer["votes"]["counted"] == answer["votes"]["of"]
     with pytest.raises(RequestFailedError, match=r"400 .*unknown option 'stpes'"):
-        client.predict(path, stpes=3)
+        client.predict(path, **{"stpes": 3})
 
 
 def test_a_request_without_a_key_is_refused(server: TorchServe, clip: tuple[Path, str]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.closure import install
+
 ROOT = Path(__file__).parents[2]
 # Every room: a folder with an __init__.py at the root that is no test and no benchmark.
 PACKAGES = sorted(
@@ -85,3 +87,30 @@ def test_wheel_imports_from_any_folder(wheel: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert run.stdout.strip() == str(site / "videopure" / "purifier" / "__init__.py")
+
+
+def test_the_base_install_is_the_client_and_its_commands(wheel: Path, tmp_path: Path) -> None:
+    """What the wheel requires without an extra suffices for them, and is light."""
+    site = tmp_path / "site"
+    names = install(wheel, site)
+    assert {"httpx", "pydantic", "rich", "typer"} <= names
+    assert not names & {"av", "diffusers", "numpy", "opencv-python-headless", "torch", "requests"}
+    program = (
+        "from videopure.cli.main import main\n"
+        "from videopure.client import AsyncVideoPureClient, VideoPureClient\n"
+        "main()"
+    )
+    for command in ("status", "describe", "workers"):
+        run = subprocess.run(
+            [sys.executable, "-S", "-c", program, command],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(site), "VIDEOPURE_MANAGEMENT_URL": "http://127.0.0.1:1"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 1
+        assert "Error: no server answers at http://127.0.0.1:1/" in run.stderr, run.stderr
+    size = sum(file.stat().st_size for file in site.rglob("*") if file.is_file())
+    ours = sum(file.stat().st_size for file in (site / "videopure").rglob("*") if file.is_file())
+    assert size - ours < 40e6
