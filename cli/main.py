@@ -21,6 +21,7 @@ from videopure.cli.serve import serve
 from videopure.cli.terminal import fail
 from videopure.cli.train import train
 from videopure.cli.tune import tune
+from videopure.cli.web import web
 from videopure.wire.installing import install_hint
 
 __all__ = ["app", "main"]
@@ -50,7 +51,7 @@ def _all(
 # In the order of --help.
 for command in (
     *(build, inspect, verify, configure, sign),
-    *(serve, predict, status, workers, describe),
+    *(serve, web, predict, status, workers, describe),
     *(purify, doctor, evaluate),
     *(train, calibrate, tune, harden),
 ):

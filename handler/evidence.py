@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from videopure.wire.evidence import CAPTION, GAIN, GAP
 from videopure.wire.schemas import Answer, Prediction
 
-__all__ = ["GAIN", "evidence_video"]
+__all__ = ["evidence_video"]
 
-GAIN = 8  # the difference is shown this much stronger
 _SMALLEST_HEIGHT = 192  # small frames are enlarged to at least this, by a whole number
-_CAPTION = 32  # pixels above each panel
-_GAP = 8
 _SLOWEST, _FASTEST = 1.0, 30.0  # frames a second
 
 Frames = NDArray[np.uint8]
@@ -41,7 +39,7 @@ def evidence_video(original: Tensor, purified: Tensor, answer: Answer) -> bytes:
     )
     scale = max(1, -(-_SMALLEST_HEIGHT // original.shape[2]))
     strips = [_panel(_pixels(frames), caption, scale) for caption, frames in panels]
-    gap = np.zeros((*strips[0].shape[:2], _GAP, 3), np.uint8)
+    gap = np.zeros((*strips[0].shape[:2], GAP, 3), np.uint8)
     side_by_side = np.concatenate((strips[0], gap, strips[1], gap, strips[2]), axis=2)
     return _encode(side_by_side, _rate(answer), answer.model_dump_json())
 
@@ -61,7 +59,7 @@ def _pixels(frames: Tensor) -> Frames:
 def _panel(frames: Frames, caption: str, scale: int) -> Frames:
     """Frames enlarged, under a caption."""
     large = frames.repeat(scale, axis=1).repeat(scale, axis=2)
-    head = np.full((_CAPTION, large.shape[2], 3), 255, np.uint8)
+    head = np.full((CAPTION, large.shape[2], 3), 255, np.uint8)
     # The letters of this font are ASCII.
     text = caption.encode("ascii", "replace").decode()
     cv2.putText(head, text, (4, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)

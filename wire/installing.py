@@ -13,8 +13,8 @@ __all__ = ["EXTRAS", "install_command", "install_hint"]
 # Optional parts, as pyproject.toml names them.
 EXTRAS = frozenset(
     {
-        *("art", "demo", "docs", "evaluate", "serve", "sign", "torchvision", "transformers"),
-        "worker",
+        *("art", "browser", "demo", "docs", "evaluate", "serve", "sign", "torchvision"),
+        *("transformers", "web", "worker"),
     }
 )
 

@@ -11,7 +11,7 @@ from tests.support.imports import ROOT, imported, rooms
 
 # From the top down: a room may import those that stand after it.
 ORDER = (
-    *("cli", "demo", "launcher", "training", "evaluation", "motions", "archive", "handler"),
+    *("cli", "web", "demo", "launcher", "training", "evaluation", "motions", "archive", "handler"),
     *("format", "purifier", "client", "wire"),
 )
 

@@ -19,10 +19,10 @@ from tests.support.videos import encode, frames
 from videopure.format.manifest import Manifest
 from videopure.format.settings import HandlerSettings
 from videopure.handler.description import describe
-from videopure.handler.evidence import GAIN
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
 from videopure.handler.torchserve import load_service
+from videopure.wire.evidence import GAIN
 from videopure.wire.schemas import answer_schema
 
 pytestmark = pytest.mark.integration
