@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 __all__ = ["EvaluationError", "Record", "Store", "disk_faults", "read_question"]
 
@@ -184,10 +187,17 @@ def disk_faults(folder: Path) -> Iterator[None]:
     """Turn a disk that takes no more into an error that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL:
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+        if number not in _FULL:
             raise
         raise EvaluationError(
-            f"the disk of {folder} {_FULL[error.errno]}: make room and run the same command again; "
+            f"the disk of {folder} {_FULL[number]}: make room and run the same command again; "
             "what was finished is kept"
         ) from error
+
+
+def _number_in(message: str) -> int | None:
+    """The system's number of an error that safetensors tells in words alone."""
+    found = re.search(r"os error (\d+)", message)
+    return int(found[1]) if found else None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videopure.archive.configure import configure_archive
 from videopure.evaluation.archives import load_evaluated
+from videopure.evaluation.store import disk_faults
 from videopure.evaluation.videos import ClipError, find_videos, read_video
 from videopure.format.settings import Calibration, HandlerSettings, Limits
 from videopure.motions.clips import CLASSES, Split, Stream
@@ -154,7 +155,8 @@ def calibrate(
     change = Threshold.of(scores.change, false_alarms)
     if write:
         report("Writing the thresholds")
-        configure_archive(archive, _settings(settings, thresholds[0], change))
+        with disk_faults(archive.parent):
+            configure_archive(archive, _settings(settings, thresholds[0], change))
     return Calibrated(thresholds, change, scores, write)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -136,6 +137,7 @@ def _save(parts: Mapping[str, Any], log: StageLog, step: int, checkpoint: Path) 
         "step": step,
     }
     part_file = checkpoint.with_suffix(".part")
-    with part_file.open("wb") as file:  # torch by itself does not say that the disk is full
-        torch.save(state, file)
+    content = io.BytesIO()  # torch by itself does not say that the disk is full
+    torch.save(state, content)
+    part_file.write_bytes(content.getbuffer())
     part_file.replace(checkpoint)

@@ -17,6 +17,7 @@ from videopure.evaluation.attacks.losses import label_loss
 from videopure.evaluation.attacks.pgd import pgd
 from videopure.evaluation.data import open_source
 from videopure.evaluation.metrics import wilson_interval
+from videopure.evaluation.store import disk_faults
 from videopure.format.settings import HandlerSettings
 from videopure.purifier import DefendedRecogniser, PurifySettings
 from videopure.training.calibrate import clean_clips
@@ -163,7 +164,8 @@ def tune(
     if write and best.choice.changes:
         cleared = {"suspicion_threshold": None, "change_threshold": None}
         changes = {"purification": {**best.choice.changes, **cleared}}
-        configure_archive(archive, {"videopure": changes})
+        with disk_faults(archive.parent):
+            configure_archive(archive, {"videopure": changes})
     written = write and bool(best.choice.changes)
     return Tuned(found, best, (bare[0], bare[1]), labelled, tuple(skipped), written)
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.support.disk import files_of_at_most
 from tests.support.models import LABELS
 from tests.support.videos import encode, frames
 from videopure.archive import inspect_archive
 from videopure.archive.configure import configure_archive
 from videopure.cli.inspect import alarm_line
 from videopure.cli.main import app
+from videopure.evaluation.store import EvaluationError
 from videopure.evaluation.videos import ClipError
 from videopure.format.loading import load_archive
 from videopure.format.opening import unpacked
@@ -130,6 +132,14 @@ def test_the_command_says_how_little_few_clips_are(
     assert "not written" in said
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert inspect_archive(archive).config.videopure.calibration.clips == 0
+
+
+def test_a_full_disk_leaves_the_archive_as_it_was(archive: Path, videos: Path) -> None:
+    before = archive.read_bytes()
+    with files_of_at_most(len(before) // 2), pytest.raises(EvaluationError, match="no larger"):
+        calibrate(archive, videos, count=1, workers=0)
+    assert archive.read_bytes() == before
+    assert [path.name for path in archive.parent.iterdir()] == [archive.name]
 
 
 def test_without_a_clip_nothing_is_calibrated(archive: Path, tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """`videopure train`: from videos without labels to a pipeline that an archive is built with."""
 
 import json
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +15,18 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
+from tests.support.disk import files_of_at_most
+from tests.support.load import wait_for
 from tests.support.models import save_recogniser, tiny_recogniser
 from tests.support.videos import encode, frames
 from videopure.archive import build_archive, inspect_archive
 from videopure.cli.main import app
+from videopure.cli.options import STOPPED
 from videopure.evaluation.store import EvaluationError
 from videopure.evaluation.videos import ClipError
 from videopure.format.settings import Limits
 from videopure.handler.video import read_clip
-from videopure.training import loop
+from videopure.training import loop, unet
 from videopure.training.decoded import decode_videos
 from videopure.training.train import train
 from videopure.training.unet import UNetRecipe
@@ -105,8 +112,6 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     def stop(step: str) -> None:
         calls.append(step)
 
-    from videopure.training import unet
-
     whole = unet.UNetTrainer.step
 
     def broken(self: unet.UNetTrainer, index: int) -> dict[str, float]:
@@ -124,6 +129,81 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     name = "unet/diffusion_pytorch_model.safetensors"
     # Half precision rounds what the last bit of a sum differs by.
     assert_close(load_file(out / name), load_file(trained / name), rtol=1e-2, atol=1e-3)
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: unet.UNetTrainer, index: int) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unet.UNetTrainer, "step", interrupted)
+    asked = ["--recogniser", str(save_recogniser(tmp_path / "recogniser"))]
+    out = tmp_path / "purifier"
+    done = CliRunner().invoke(app, ["train", str(videos), *asked, "--out", str(out)])
+    assert done.exit_code == STOPPED
+    assert "Stopped. Run the same command to go on." in done.output
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_when_the_same_command_is_given_again(
+    videos: Path, tmp_path: Path
+) -> None:
+    """By SIGKILL, once there is a checkpoint."""
+    recogniser = str(save_recogniser(tmp_path / "recogniser"))
+    command = [
+        *(sys.executable, "-c"),
+        "from videopure.training import loop; loop._SECONDS_BETWEEN_CHECKPOINTS = -1;"
+        "from videopure.cli.main import main; main()",
+        *("train", str(videos), "--recogniser", recogniser, "--clips", "120", "--batch", "2"),
+        *("--views", "1", "--threads", "1", "--out"),
+    ]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen([*command, str(killed)], stdout=subprocess.DEVNULL) as run:
+        checkpoint = tmp_path / "killed.training" / "checkpoint.pt"
+        wait_for(checkpoint.exists, "a checkpoint")
+        run.kill()
+    assert not killed.exists()
+    for out in (killed, whole):
+        subprocess.run([*command, str(out)], check=True, capture_output=True)
+    logs = [
+        json.loads((out.parent / f"{out.name}.training" / "log.json").read_text())
+        for out in (killed, whole)
+    ]
+    assert [log["resumed"] for log in logs] == [1, 0]
+    name = "unet/diffusion_pytorch_model.safetensors"
+    # Half precision rounds what the last bit of a sum differs by.
+    assert_close(load_file(killed / name), load_file(whole / name), rtol=1e-2, atol=1e-3)
+
+
+def test_a_video_that_changed_in_between_is_noticed(videos: Path, tmp_path: Path) -> None:
+    files = [Path(shutil.copy(videos / f"{k}.mp4", tmp_path)) for k in range(2)]
+    place = tmp_path / "clips"
+    decode_videos(files, RECOGNISER, place, limits=Limits(), workers=0)
+    files[1].write_bytes((videos / "2.mp4").read_bytes())
+    with pytest.raises(ClipError, match="clips of an earlier run with other videos: remove it"):
+        decode_videos(files, RECOGNISER, place, limits=Limits(), workers=0)
+
+
+def test_a_disk_that_fills_up_in_training_loses_nothing(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "purifier"
+    # Room for the clips and none for a checkpoint.
+    with files_of_at_most(200_000), pytest.raises(EvaluationError, match="takes no larger files"):
+        train(videos, RECOGNISER, out, RECIPE, views=2, workers=0)
+    assert not out.exists()
+
+    def fill(step: str) -> None:
+        if step == "Writing the pipeline":
+            limited.enter_context(files_of_at_most(1000))
+
+    # Room for all but the weights that came of it.
+    with ExitStack() as limited, pytest.raises(EvaluationError, match="takes no larger files"):
+        train(videos, RECOGNISER, out, RECIPE, views=2, workers=0, report=fill)
+    assert not out.exists()
+    result = train(videos, RECOGNISER, out, RECIPE, views=2, workers=0)
+    assert (out / "model_index.json").is_file()
+    assert len(result.skipped) == 3  # known without decoding anything again
 
 
 def test_a_checkpoint_of_another_run_is_refused(videos: Path, trained: Path) -> None:
