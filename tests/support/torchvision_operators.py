@@ -6,6 +6,7 @@ build/torchvision, and declare the operators that its Python part wants to know 
 RAFT and the processors call none of them.
 """
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -25,13 +26,22 @@ def allow() -> bool:
         if not FOLDER.is_dir():
             return False
         sys.path.append(os.fspath(FOLDER))
-    try:
-        torch.ops.torchvision.nms  # noqa: B018
-    except (AttributeError, RuntimeError):
+    if not _loads():
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _LIBRARIES.append(library)
+    return True
+
+
+def _loads() -> bool:
+    """Whether its compiled part is for this torch: to declare its operators again is fatal."""
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, AttributeError, RuntimeError):  # the operators that are not there
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        return False
     return True
 
 
