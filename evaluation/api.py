@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ from videopure.evaluation.report.verdict import short_table, verdict
 from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
 from videopure.evaluation.store import EvaluationError, Record, Store, read_question
 from videopure.evaluation.suites import Suite, Unit, as_suite, make_suite
+from videopure.format.loading import LoadedArchive
 from videopure.format.opening import digest_archive
+from videopure.purifier import __version__
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -219,7 +221,7 @@ def evaluate(
         for record in known.records(other)
     ]
     result = _report(
-        *(planned, store, answers, state, recogniser.labels, thresholds(defended)), alone
+        *(planned, store, answers, state, loaded, _about(archive, loaded, question)), alone
     )
     return replace(result, shortfalls=tuple(shortfalls(minimums, result.summary, served)))
 
@@ -251,6 +253,19 @@ def _question(
         "torch": torch.__version__,
         **({} if dtype == "float32" else {"dtype": dtype}),
         **({} if batch == BATCH else {"batch": batch}),
+    }
+
+
+def _about(archive: Path, loaded: LoadedArchive, question: dict[str, Any]) -> dict[str, str]:
+    """What a report says of what was evaluated."""
+    manifest, settings = loaded.manifest, loaded.settings.purification
+    return {
+        "archive": f"{archive.name}: {manifest.name} {manifest.version}",
+        "recogniser": manifest.recogniser.name,
+        "purifier": f"{manifest.purifier.name}, {settings.method}, t={settings.inversion_steps}",
+        "digest": question["archive"],
+        "versions": f"VideoPure {__version__}, torch {question['torch']}",
+        "date": datetime.now(UTC).strftime("%-d %B %Y"),
     }
 
 
@@ -315,16 +330,19 @@ def _report(
     store: Store,
     others: Sequence[Record],
     state: PartialState,
-    labels: Sequence[str],
-    limits: dict[str, float],
+    loaded: LoadedArchive,
+    about: dict[str, str],
     alone: dict[str, float],
 ) -> Evaluation:
     """The main process writes; the others read what it wrote."""
+    defended = loaded.defended
+    labels, limits = defended.recogniser.labels, thresholds(defended)
+    served = served_name(defended.settings)
     records = [*suite.records(store), *others]
     with state.main_process_first():
         if state.is_main_process:
             summary = write_tables(store, suite, labels, limits, others)
-            write_report(store, summary, records)
+            write_report(store, summary, records, served=served, about=about)
     summary = json.loads((store.folder / "summary.json").read_text(encoding="utf-8"))
     return Evaluation(summary, records, store.folder / "report.html", alone)
 

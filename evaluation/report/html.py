@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from videopure.evaluation.defences.filters import NONE
 from videopure.evaluation.defences.purifiers import VIDEOPURE
+from videopure.evaluation.report.compact import compact
 from videopure.evaluation.report.examples import Example, load_examples
+from videopure.evaluation.report.headline import headline
 from videopure.evaluation.report.tables import Table, make_tables
+from videopure.evaluation.report.verdict import short_table, verdict
 from videopure.evaluation.store import EvaluationError, Record, Store
 from videopure.wire.installing import install_hint
 
@@ -66,32 +70,47 @@ def check_tools() -> None:
         ) from error
 
 
-def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> Path:
+def write_report(
+    store: Store,
+    summary: Summary,
+    records: Sequence[Record],
+    *,
+    served: str = VIDEOPURE,
+    about: Mapping[str, str] | None = None,
+) -> Path:
     """Write `report.html`, and its pictures as files into `figures/`; returns the report's path.
 
     Args:
         store: where it goes, and the examples are.
         summary: see `videopure.evaluation.report.output.write_tables`.
         records: the answers that the summary is of.
+        served: the defence that the archive serves.
+        about: what was evaluated, by name and value: models, versions, the date.
     """
     from jinja2 import Environment, PackageLoader
 
     loader = PackageLoader("videopure.evaluation.report")
-    template = Environment(loader=loader, autoescape=True).get_template("report.html")
+    environment = Environment(loader=loader, autoescape=True)
+    environment.filters["parts"] = _parts
+    template = environment.get_template("report.html")
     pictures = _pictures(summary, records)
     for name, content in pictures.items():
         store.write(f"figures/{name}.png", content)
     tables = {table.key: table for table in make_tables(summary)}
     html = template.render(
-        title="How robust is it? VideoPure evaluated",
-        ours=VIDEOPURE,
+        title="How robust is it?",
+        ours=served,
+        about=dict(about or {}),
+        headline=headline(summary, served),
+        verdict=verdict(summary),
+        short=_first(short_table(summary), served),
         suite=summary["suite"],
         clips=len({record.clip for record in records}),
         answers=len(records),
         classes=len(summary["labels"]),
         warnings=_warnings(summary),
         sections=[
-            *_sections(tables, pictures),
+            *_sections(tables, pictures, served),
             *_example_sections(load_examples(store), summary),
         ],
         facts=_facts(store),
@@ -99,12 +118,16 @@ def write_report(store: Store, summary: Summary, records: Sequence[Record]) -> P
     return store.write("report.html", html)
 
 
-def _sections(tables: dict[str, Table], pictures: dict[str, bytes]) -> Iterable[dict[str, Any]]:
+def _sections(
+    tables: dict[str, Table], pictures: dict[str, bytes], served: str
+) -> Iterable[dict[str, Any]]:
     for title, wanted, drawn in SECTIONS:
         section = {
             "key": title.lower().replace(" ", "-").rstrip("?"),
             "title": title,
-            "tables": [tables[key] for key in wanted if key in tables],
+            "tables": [
+                (tables[key], compact(tables[key], served)) for key in wanted if key in tables
+            ],
             "pictures": [
                 Picture(CAPTIONS[name], _base64(pictures[name]))
                 for name in drawn
@@ -189,6 +212,18 @@ def _facts(store: Store) -> dict[str, str]:
         "command": "videopure evaluate; clips.csv, summary.json and tables.md lie beside this file",
         **{name: _short(value) for name, value in question.items()},
     }
+
+
+def _first(table: Table, served: str) -> Table:
+    """The table with what is served in its first row, and the recogniser alone in the second."""
+    order = {served: 0, NONE: 1}
+    return replace(table, rows=tuple(sorted(table.rows, key=lambda row: order.get(row[0], 2))))
+
+
+def _parts(cell: str) -> tuple[str, str]:
+    """What counts in a cell, and the rest: a share, and its interval and attack."""
+    first, bracket, rest = cell.partition(" (")
+    return (first, f"({rest}") if bracket else (cell, "")
 
 
 def _short(value: Any) -> str:

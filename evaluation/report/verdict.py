@@ -8,14 +8,14 @@ from videopure.evaluation.defences.filters import NONE
 from videopure.evaluation.defences.purifiers import GUIDED_LOOK, ONE_LOOK, VIDEOPURE
 from videopure.evaluation.report.tables import Table
 
-__all__ = ["short_table", "verdict"]
+__all__ = ["ATTACKERS", "budgets", "short_table", "strongest", "verdict"]
 
 Summary = dict[str, Any]
 
 _SERVED = (VIDEOPURE, ONE_LOOK, GUIDED_LOOK)  # what an archive may serve
 _PARTIAL = ("gray-box", "black-box")
 # What an attacker has: in a sentence, in a heading, and as the threats have it.
-_ATTACKERS = (
+ATTACKERS = (
     ("knows the recogniser and not the purifier", "knows the recogniser", _PARTIAL),
     ("can only ask the server", "asks the server", ("queries",)),
     ("has the archive", "has the archive", ("adaptive",)),
@@ -31,16 +31,16 @@ def verdict(summary: Summary) -> list[str]:
             bare = rows.get(NONE, {}).get("clean")
             beside = f", the bare recogniser {_count(bare)}" if bare else ""
             said.append(f"{defence} recognises {_count(clean)} clean clips{beside}.")
-        for sentence, _, knowledge in _ATTACKERS:
+        for sentence, _, knowledge in ATTACKERS:
             said += [
                 f"Against an attacker who {sentence}, at {epsilon}/255: {_against(found, silent)}"
-                for epsilon in _budgets(summary, knowledge)
+                for epsilon in budgets(summary, knowledge)
                 if (found := strongest(summary, defence, epsilon, knowledge))
                 for silent in [_silent(summary, defence, found[0])]
             ]
         if not any(
             strongest(summary, defence, epsilon, ("adaptive",))
-            for epsilon in _budgets(summary, ("adaptive",))
+            for epsilon in budgets(summary, ("adaptive",))
         ):
             said.append(
                 f"No attack here knows {defence}: what it keeps of an attacker who has the archive "
@@ -55,8 +55,8 @@ def short_table(summary: Summary) -> Table:
     """Percentages that are left for each defence, under the strongest attack of each kind."""
     kinds = [
         (f"{heading} {epsilon}/255", epsilon, knowledge)
-        for _, heading, knowledge in reversed(_ATTACKERS)  # what decides comes first
-        for epsilon in _budgets(summary, knowledge)
+        for _, heading, knowledge in reversed(ATTACKERS)  # what decides comes first
+        for epsilon in budgets(summary, knowledge)
     ]
     rows = []
     for defence, row in summary["accuracy"].items():
@@ -95,7 +95,8 @@ def _silent(summary: Summary, defence: str, threat: str) -> dict[str, float] | N
     return found.get("fooled_and_silent")
 
 
-def _budgets(summary: Summary, knowledge: tuple[str, ...]) -> list[int]:
+def budgets(summary: Summary, knowledge: tuple[str, ...]) -> list[int]:
+    """The budgets of attacks of a kind, in 1/255; without none and any."""
     known = summary["threats"].values()
     return sorted({t["epsilon"] for t in known if t["knowledge"] in knowledge} - {0, 255})
 

@@ -17,6 +17,7 @@ from tests.support.defences import DEFENCES
 from tests.support.records import LIMITS
 from tests.support.records import RECORDS as SUMMARISED
 from videopure.evaluation.report.examples import Example, save_example
+from videopure.evaluation.report.headline import headline
 from videopure.evaluation.report.html import SECTIONS, check_tools, write_report
 from videopure.evaluation.report.output import write_tables
 from videopure.evaluation.report.tables import make_tables
@@ -86,8 +87,8 @@ def test_every_table_is_there_with_every_cell(page: Page, summary: dict[str, Any
     tables = {table.key: table for table in make_tables(summary)}
     wanted = {key for _, keys, _ in SECTIONS for key in keys}
     assert wanted - set(tables) == {"paper", "drawn", "queries"}
-    shown = {attrs.get("id") for tag, attrs in page.tags if tag == "table"}
-    assert shown == {f"table-{key}" for key in tables}
+    shown = [str(attrs.get("id")) for tag, attrs in page.tags if tag == "table"]
+    assert {name for name in shown if name.startswith("table-")} == {f"table-{k}" for k in tables}
     for table in tables.values():
         for cell in (table.title, *table.columns, *sum(table.rows, ())):
             assert " ".join(cell.split()) in page.texts or not cell
@@ -156,6 +157,21 @@ def test_an_empty_store_makes_a_report_too(tmp_path: Path) -> None:
     summary = write_tables(store, suite, LABELS, LIMITS)
     page = Page(write_report(store, summary, []).read_text())
     assert [a["id"] for tag, a in page.tags if tag == "table"] == ["table-missing"]
+
+
+def test_the_verdict_and_what_was_evaluated_stand_on_top(tmp_path: Path) -> None:
+    store = Store(tmp_path, {})
+    store.add("unit", RECORDS)
+    suite = make_suite("full", DEFENCES)
+    summary = write_tables(store, suite, LABELS, LIMITS)
+    about = {"digest": "0123abcd", "recogniser": HOSTILE}
+    path = write_report(store, summary, suite.records(store), about=about)
+    texts = Page(path.read_text()).texts
+    top = texts[: texts.index("Summary")]
+    assert "0123abcd" in top
+    assert HOSTILE in top
+    (first, cost, holds) = headline(summary, "VideoPure")
+    assert top.index(first) < top.index(cost) < top.index(holds) < top.index("digest")
 
 
 def test_missing_packages_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

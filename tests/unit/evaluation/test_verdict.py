@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from videopure.evaluation.report.compact import compact
+from videopure.evaluation.report.headline import headline
+from videopure.evaluation.report.tables import Table
 from videopure.evaluation.report.verdict import short_table, verdict
 
 pytestmark = pytest.mark.unit
@@ -38,6 +41,11 @@ def summary() -> dict[str, Any]:
         },
         "suspicion": {"VideoPure": {"exact-20 4/255": {"fooled_and_silent": share(3, 10)}}},
         "missing": {},
+        "seconds": {"none": 0.02, "VideoPure": 0.5},
+        "attack_seconds": {
+            "PGD-10 4/255": {"recogniser": 0.1},
+            "exact-20 4/255": {"VideoPure": 12.0},
+        },
     }
 
 
@@ -72,3 +80,54 @@ def test_an_empty_evaluation_has_a_verdict_too() -> None:
     empty: dict[str, Any] = {"threats": {}, "accuracy": {}, "suspicion": {}, "missing": {"a": 1}}
     assert verdict(empty) == ["The suite is not finished: these figures are of the answers so far."]
     assert short_table(empty).rows == ()
+
+
+def test_three_sentences_say_who_gets_through_at_what_cost_and_what_holds(
+    summary: dict[str, Any],
+) -> None:
+    assert headline(summary, "VideoPure") == [
+        "An attacker who has the archive gets through at 4/255, where exact-20 leaves 1 of 10 "
+        "clips.",
+        "That attack takes 12.00 s for a clip, and 3 of 10 clips are answered wrongly without an "
+        "alarm; VideoPure takes 0.50 s for a clip, the recogniser alone 0.02 s.",
+        "What holds: 19 of 20 clean clips and 17 of 20 under Square 4/255 of an attacker who knows "
+        "the recogniser and not the purifier.",
+    ]
+
+
+def test_where_nobody_gets_through_the_budget_is_said(summary: dict[str, Any]) -> None:
+    summary["accuracy"]["VideoPure"]["exact-20 4/255"] = share(9, 10)
+    who, cost, holds = headline(summary, "VideoPure")
+    assert who == "No attacker who was tried gets through, at up to 4/255."
+    assert cost.startswith("That attack takes 12.00 s")
+    assert holds.endswith("and 9 of 10 under exact-20 4/255 of an attacker who has the archive.")
+
+
+def test_an_attacker_who_was_not_tried_is_named(summary: dict[str, Any]) -> None:
+    for threat in ("exact-20 4/255", "exact-20 255/255"):
+        del summary["accuracy"]["VideoPure"][threat]
+    who, _, _ = headline(summary, "VideoPure")
+    assert who.endswith("gets through, at up to 4/255. Nobody who knows the defence was tried.")
+    assert headline(summary, "another") == []
+
+
+def test_a_wide_table_is_turned_and_begins_with_what_is_served() -> None:
+    head = ("defence", "clean", "a", "b", "c", "knows everything", "e")
+    rows = (
+        ("x", "1", "2", "3", "4", "5", ""),
+        ("none", "6", "", "", "", "", ""),
+        ("y", "1", "", "", "", "", ""),
+        ("z", "1", "2", "", "", "", ""),
+        ("served", "7", "8", "", "", "9", ""),
+    )
+    found = compact(Table("key", "title", head, rows), "served")
+    assert found is not None
+    assert found.columns == ("attack", "served", "none", "x", "z")
+    assert found.rows == (
+        ("knows everything", "9", "", "5", ""),
+        ("clean", "7", "6", "1", "1"),
+        ("a", "8", "", "2", "2"),
+        ("b", "", "", "3", ""),
+        ("c", "", "", "4", ""),
+    )
+    assert compact(Table("key", "title", head[:6], rows), "served") is None
