@@ -139,8 +139,8 @@ class Context(SimpleNamespace):
         assert value == "application/json"
 
 
-# Each recogniser with the model that is quickest to build, each other diffusion model once; the rest
-# are among the slow tests.
+# Each recogniser with the model that is quickest to build, and each other diffusion model once; the
+# rest are among the slow tests.
 _OFTEN = [
     *((family, "unet3d") for family in RECOGNISERS),
     *(("vivit", "unet-motion"), ("videomae", "cogvideox"), ("videopure", "wan")),
