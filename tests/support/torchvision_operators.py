@@ -6,6 +6,7 @@ build/torchvision, and declare the operators that its Python part wants to know 
 RAFT and the processors call none of them.
 """
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -25,6 +26,8 @@ def allow() -> bool:
         if not FOLDER.is_dir():
             return False
         sys.path.append(os.fspath(FOLDER))
+    elif _loads():
+        return True
     try:
         torch.ops.torchvision.nms  # noqa: B018
     except (AttributeError, RuntimeError):
@@ -32,6 +35,20 @@ def allow() -> bool:
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _LIBRARIES.append(library)
+    return True
+
+
+def _loads() -> bool:
+    """Whether the environment's own torchvision fits its torch: it declares its operators itself.
+
+    To declare them before it does ends the process.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        return False
     return True
 
 
