@@ -1,4 +1,4 @@
-"""docs/deploying.md lists every file of deploy/ with what exercises it, or says that nothing does."""
+"""docs/deploying.md lists every file of deploy/ with what exercises it, or says that none does."""
 
 import re
 from pathlib import Path
