@@ -14,11 +14,12 @@ PACKAGES := wire purifier format handler archive motions training evaluation cli
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: help demo serve test test-fast test-all test-lowest lint types format docs parity bench dist train-demo harden-demo evaluate-demo clean
+.PHONY: help demo serve test test-fast test-all test-exports exports test-lowest lint types format docs parity bench dist train-demo harden-demo evaluate-demo clean
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
 #   make test-fast   run the unit tests that take less than about two seconds each
 #   make test-all   run the slow tests too: load, failures, hundreds of damaged files
+#   make test-exports   export SlowFast, X3D and Hiera from their packages, build them in
 #   make test-lowest   run the unit tests on the lowest versions that pyproject.toml allows
 #   make serve   build the archive and leave a server running in the foreground
 #   make bench   measure speed, into build/benchmarks; BENCH=--quick only sees that it runs
@@ -64,8 +65,19 @@ test: $(VENV)/.dev
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit -m "not slow and not extended"
 
-test-all: $(VENV)/.dev
+test-all: $(VENV)/.dev exports
 	$(BIN)/python -m pytest
+
+# Recognisers that come as programs, beside the environment: see tests/support/exports.py.
+EXPORTS := pytorchvideo==0.1.5 fvcore==0.1.5.post20221221 iopath==0.1.10 yacs==0.1.8 \
+  termcolor==3.3.0 tabulate==0.10.0 portalocker==4.4.2 parameterized==0.9.0 \
+  hiera-transformer==0.1.4 timm==1.0.31
+exports: $(VENV)/.dev
+	@test -d build/exports/pytorchvideo || \
+	  $(PIP) install --quiet --no-deps --target build/exports $(EXPORTS)
+
+test-exports: exports
+	$(BIN)/python -m pytest tests/integration/archive/test_exports.py
 
 # torch is not among them: its build is TORCH's.
 LOWEST := build/lowest

@@ -27,13 +27,41 @@ from diffusers import (
 from torch import nn
 
 from benchmarks.counting import count_flops
-from benchmarks.real_size import SCHEDULER, UNET, VAE
 from videopure.purifier.models import find_family
 from videopure.purifier.networks import PromptEmbedding
 
 SIZE = 224
 # Of the published procedure: up and down through six levels, and seven votes.
 CALLS, VOTES = 12, 7
+
+# text-to-video-ms-1.7b's own, as its config.json has it; the VAE is that of Stable Diffusion 2.1.
+UNET: dict[str, Any] = {
+    "sample_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "down_block_types": (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", *["CrossAttnUpBlock3D"] * 3),
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": 64,
+}
+VAE: dict[str, Any] = {
+    "sample_size": 512,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
+SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
 
 
 class Published(NamedTuple):

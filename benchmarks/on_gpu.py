@@ -11,6 +11,7 @@ docs/diffusion-models.md.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import time
@@ -108,6 +109,7 @@ def figures(
                 else:
                     yield Figure(name, frames, what, *measure(call, device))
         del pipeline, call
+        gc.collect()  # hooks hold what they hang on, and are held by it
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -172,7 +174,6 @@ def measurements(
     yield "a call of the denoiser", predict
     if replayed:
         pipeline.cuda_graphs = True
-        pipeline._family.capturable = True  # whether it is, is what is tried
         yield "the call, replayed as a CUDA graph", predict
         pipeline.cuda_graphs, pipeline._graphs = False, None
         return

@@ -13,53 +13,23 @@ import argparse
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet3DConditionModel
 from torch import nn
 
+from benchmarks.families import MODELS
 from benchmarks.random_weights import random_weights
 from videopure.format.settings import DTYPES, ModelConfig
 from videopure.handler.torchserve import load_service
 from videopure.purifier import VideoPurePipeline
 from videopure.purifier.memory import peak_memory
+from videopure.purifier.models import find_family
 from videopure.purifier.networks import PromptEmbedding
 
 DTYPE = torch.bfloat16
 FRAMES, SIZE = 8, 64
 SETTINGS = "dtype: bfloat16\nwarm_up: false\n"
-# text-to-video-ms-1.7b's own, as its config.json has it; the VAE is that of Stable Diffusion 2.1.
-UNET: dict[str, Any] = {
-    "sample_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "down_block_types": (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"),
-    "up_block_types": ("UpBlock3D", *["CrossAttnUpBlock3D"] * 3),
-    "block_out_channels": (320, 640, 1280, 1280),
-    "layers_per_block": 2,
-    "cross_attention_dim": 1024,
-    "attention_head_dim": 64,
-}
-VAE: dict[str, Any] = {
-    "sample_size": 512,
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "latent_channels": 4,
-}
-SCHEDULER = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-}
-TOKENS = 77
 
 
 def main() -> None:
@@ -68,29 +38,34 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["make", "measure", "purify"])
     parser.add_argument("path", type=Path)
+    parser.add_argument("--model", default=next(iter(MODELS)), choices=MODELS, help="of make")
     parser.add_argument("--device", default="cpu", help="of purify")
     parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="of purify")
     parser.add_argument("--frames", type=int, default=FRAMES, help="of purify")
     parser.add_argument("--size", type=int, default=SIZE, help="of purify")
     arguments = parser.parse_args()
-    if arguments.action == "purify":
-        purify(arguments)
+    if arguments.action == "make":
+        make(arguments.path, arguments.model)
+    elif arguments.action == "measure":
+        measure(arguments.path)
     else:
-        {"make": make, "measure": measure}[arguments.action](arguments.path)
+        purify(arguments)
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, name: str) -> None:
     """Write `pipeline/`, `recogniser/` and `settings.yaml`."""
     from transformers import VideoMAEConfig, VideoMAEForVideoClassification
 
+    published = MODELS[name]
     pipeline = folder / "pipeline"
-    for part, kind, config in (("unet", UNet3DConditionModel, UNET), ("vae", AutoencoderKL, VAE)):
-        network = random_weights(partial(kind, **config))
-        network.save_pretrained(pipeline / part)
-        report(part, network)
-    DDIMScheduler(**SCHEDULER).save_pretrained(pipeline / "scheduler")
-    embedding = torch.randn(1, TOKENS, UNET["cross_attention_dim"])
-    prompt = PromptEmbedding.from_tensor(embedding)
+    for part, made in (("denoiser", published.denoiser), ("vae", published.codec)):
+        network = random_weights(made)
+        place = find_family(network).folder if part == "denoiser" else part
+        network.save_pretrained(pipeline / place)
+        report(place, network)
+        del network  # before the next is made
+    published.scheduler().save_pretrained(pipeline / "scheduler")
+    prompt = PromptEmbedding.from_tensor(torch.randn(1, *published.prompt))
     prompt.save_pretrained(pipeline / "prompt_embedding")
     # VideoMAE-base, but for the clip: 8 frames of 64x64 instead of 16 of 224x224. The number of
     # its weights is the same, as its places are no weights.

@@ -14,6 +14,7 @@ from videopure.cli.doctor import doctor
 from videopure.cli.evaluate import evaluate
 from videopure.cli.harden import harden
 from videopure.cli.inspect import inspect, verify
+from videopure.cli.key import key
 from videopure.cli.manage import describe, status, workers
 from videopure.cli.predict import predict
 from videopure.cli.purify import purify
@@ -51,7 +52,7 @@ def _all(
 # In the order of --help.
 for command in (
     *(build, inspect, verify, configure, sign),
-    *(serve, web, predict, status, workers, describe),
+    *(serve, web, predict, status, workers, describe, key),
     *(purify, doctor, evaluate),
     *(train, calibrate, tune, harden),
 ):

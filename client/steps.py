@@ -127,7 +127,8 @@ class Runner:
     def _session(self, local: bool) -> httpx.Client:
         with self._opening:
             if local not in self._sessions:
-                self._sessions[local] = httpx.Client(trust_env=not local, **_settings())
+                direct = httpx.HTTPTransport(limits=_LIMITS) if local else None
+                self._sessions[local] = httpx.Client(transport=direct, **_settings())
             return self._sessions[local]
 
 
@@ -172,7 +173,8 @@ class AsyncRunner:
 
     def _session(self, local: bool) -> httpx.AsyncClient:
         if local not in self._sessions:
-            self._sessions[local] = httpx.AsyncClient(trust_env=not local, **_settings())
+            direct = httpx.AsyncHTTPTransport(limits=_LIMITS) if local else None
+            self._sessions[local] = httpx.AsyncClient(transport=direct, **_settings())
         return self._sessions[local]
 
 

@@ -1,4 +1,4 @@
-"""CUDA graphs: a UNet's kernels recorded once and launched as one from then on."""
+"""CUDA graphs: a denoiser's kernels recorded once and launched as one from then on."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class Wan(CausalVideoModel):
 
     codecs: ClassVar[dict[str, str]] = {"AutoencoderKLWan": "diffusers"}
     text_encoder = "UMT5EncoderModel"
+    capturable = True
 
     @staticmethod
     def adopt(scheduler: Any) -> Any:

@@ -4,47 +4,66 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from email.parser import Parser
 from importlib.metadata import distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+
+from constraints.closure import closure
 
 __all__ = ["install"]
 
 
-def install(wheel: Path, target: Path) -> set[str]:
-    """Unpack a wheel and copy what it requires without any extra; returns the packages' names.
+def install(
+    wheel: Path, target: Path, extras: Iterable[str] = (), *, link: bool = False
+) -> set[str]:
+    """Unpack a wheel and add what it requires; returns the packages' names.
 
     No network is needed. Programs that run with `-S` and this folder as PYTHONPATH see nothing
     else.
+
+    Args:
+        extras: of the wheel.
+        link: to the packages instead of copying them, which torch's size asks for.
     """
     with zipfile.ZipFile(wheel) as file:
         (metadata,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
-        wanted = Parser().parsestr(file.read(metadata).decode()).get_all("Requires-Dist", [])
+        told = Parser().parsestr(file.read(metadata).decode()).get_all("Requires-Dist", [])
         file.extractall(target)
-    found: set[str] = set()
-    pending = list(_needed(wanted))
+    names = closure(_of_extras([Requirement(text) for text in told], set(extras)))
+    for name in names:
+        _add(name, target, link)
+    return set(names)
+
+
+def _of_extras(told: list[Requirement], extras: set[str]) -> list[str]:
+    """The requirements of some extras; those that name ours stand for more."""
+    chosen: list[str] = []
+    pending, seen = ["", *extras], set[str]()
     while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += _needed(distribution(name).requires or ())
-            _copy(name, target)
-    return found
+        extra = pending.pop()
+        seen.add(extra)
+        for one in told:
+            if one.marker is not None and not one.marker.evaluate({"extra": extra}):
+                continue
+            if one.name == "videopure":
+                pending += one.extras - seen
+            else:
+                chosen.append(str(one).partition(";")[0])
+    return chosen
 
 
-def _needed(requirements: Iterable[str]) -> Iterator[str]:
-    """The names of requirements that hold here without an extra."""
-    for requirement in map(Requirement, requirements):
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield canonicalize_name(requirement.name)
-
-
-def _copy(name: str, target: Path) -> None:
+def _add(name: str, target: Path, link: bool) -> None:
     for file in distribution(name).files or ():
-        if ".." not in file.parts and "__pycache__" not in file.parts:  # no scripts
+        if ".." in file.parts or "__pycache__" in file.parts:  # no scripts
+            continue
+        if link:
+            place, source = target / file.parts[0], Path(str(file.locate()))
+            top = source.parents[len(file.parts) - 2] if len(file.parts) > 1 else source
+            if not place.exists():
+                place.symlink_to(top)
+        else:
             (target / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file.locate(), target / file)
+            shutil.copyfile(str(file.locate()), target / file)

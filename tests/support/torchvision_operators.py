@@ -26,7 +26,11 @@ def allow() -> bool:
         if not FOLDER.is_dir():
             return False
         sys.path.append(os.fspath(FOLDER))
-    if not _loads():
+    elif _loads():
+        return True
+    try:
+        torch.ops.torchvision.nms  # noqa: B018
+    except (AttributeError, RuntimeError):
         library = torch.library.Library("torchvision", "FRAGMENT")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -35,11 +39,14 @@ def allow() -> bool:
 
 
 def _loads() -> bool:
-    """Whether its compiled part is for this torch: to declare its operators again is fatal."""
+    """Whether the environment's own torchvision fits its torch: it declares its operators itself.
+
+    To declare them before it does ends the process.
+    """
     try:
         importlib.import_module("torchvision")
-    except (ImportError, AttributeError, RuntimeError):  # the operators that are not there
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+    except (ImportError, RuntimeError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         return False
     return True

@@ -22,7 +22,10 @@ PAGES = sorted(
     path for folder in (".", "docs", "motions/bundle") for path in (ROOT / folder).glob("*.md")
 )
 # Programs whose options are not ours to check.
-OTHERS = {"cat", "curl", "mkdir", "openssl", "pip", "printf", "tar"}
+OTHERS = {
+    *("cat", "cp", "curl", "docker", "install", "kubectl", "mkdir", "openssl", "pip", "printf"),
+    *("systemctl", "tar", "useradd"),
+}
 
 pytestmark = pytest.mark.unit
 
@@ -105,7 +108,7 @@ def check_python(words: list[str]) -> None:
     if words[:1] == ["-m"]:
         module = words[1].removeprefix("videopure.").replace(".", "/")
         places = (ROOT / f"{module}.py", ROOT / module / "__main__.py")
-        assert words[1] == "pip" or any(place.is_file() for place in places), words[1]
+        assert words[1] in ("pip", "venv") or any(place.is_file() for place in places), words[1]
     for word in words:
         if word.endswith(".py"):
             assert (ROOT / word).is_file(), f"no file {word}"
@@ -165,6 +168,12 @@ def test_the_output_of_predict_is_what_is_printed(page: str) -> None:
         r"<!-- printed by predict -->\n\n```text\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S
     )
     assert printed.startswith(shown)
+
+
+def test_the_proxys_file_is_the_one_that_is_tested() -> None:
+    page = (DOCS / "production.md").read_text("utf-8")
+    (shown,) = re.findall(r"<!-- deploy/proxy/videopure.conf -->\n\n```nginx\n(.*?)```", page, re.S)
+    assert shown == (ROOT / "deploy/proxy/videopure.conf").read_text("utf-8")
 
 
 def test_the_readme_is_short() -> None:

@@ -139,12 +139,11 @@ class Context(SimpleNamespace):
         assert value == "application/json"
 
 
-# With the transformers, each way to load a recogniser once; the rest are among the slow tests.
+# Each recogniser with the model that is quickest to build, and each other diffusion model once; the
+# rest are among the slow tests.
 _OFTEN = [
     *((family, "unet3d") for family in RECOGNISERS),
-    *((family, "unet-motion") for family in RECOGNISERS if family != "videoprism"),
-    *(("videomae", "cogvideox"), ("export", "cogvideox")),
-    *(("torchvision", "wan"), ("videopure", "wan")),
+    *(("vivit", "unet-motion"), ("videomae", "cogvideox"), ("videopure", "wan")),
 ]
 _SELDOM = [(family, d) for family in RECOGNISERS for d in ("unet-motion", "cogvideox", "wan")]
 PAIRS = [pytest.param(*pair, id="-".join(pair)) for pair in _OFTEN] + [

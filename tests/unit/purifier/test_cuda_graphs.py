@@ -1,4 +1,4 @@
-"""CUDA graphs give what the UNet gives, and both kinds of UNet can be recorded."""
+"""CUDA graphs give what the denoiser gives, and UNets and Wan can be recorded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.parity import FIXTURE, load_pipeline
 from tests.support.pipelines import TEXT_TO_VIDEO, tiny_motion_unet
+from tests.support.transformer_pipelines import PIPELINES
 from videopure.purifier import VideoPurePipeline
 from videopure.purifier.cuda_graphs import CUDAGraphs
 
@@ -55,6 +56,18 @@ def test_a_unet_can_be_recorded(kind: str) -> None:
     assert not watch.names & WAITING
     with torch.no_grad():
         torch.testing.assert_close(recorded, call(7), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_wan_can_be_recorded() -> None:
+    """As above, through the family's own call."""
+    model = PIPELINES["wan"]().model
+    latents = torch.randn(1, 4, 3, 2, 4, generator=torch.Generator().manual_seed(9))
+    with Watch() as watch:
+        recorded = model.predict(latents, torch.tensor([257.25]))
+    assert len(watch.names) > 10
+    assert not watch.names & WAITING
+    torch.testing.assert_close(recorded, model.predict(latents, 257.25), rtol=0, atol=0)
 
 
 def test_on_a_cpu_nothing_changes() -> None:
