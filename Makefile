@@ -56,8 +56,11 @@ serve: $(VENV)/.demo
 	@$(BIN)/videopure build --demo
 	@$(BIN)/videopure serve
 
+# Two processes of one thread each are quicker than one of two; servers are started once.
+SPREAD := -n 2 --dist loadfile --durations=20 --durations-min=3
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/integration -m "not slow" $(SPREAD)
+	$(BIN)/python -m pytest tests/e2e -m "not slow" --durations=20 --durations-min=3
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/unit -m "not slow and not extended"

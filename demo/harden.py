@@ -63,12 +63,29 @@ _STRONG: dict[str, Any] = {
     "attack_steps": 4,
     "seed": 2,
 }
+# Longer attacks of a budget beyond the one that is to be withstood.
+_LONG: dict[str, Any] = {
+    "clips": 800,
+    "epsilon": 10,
+    "first_epsilon": 7,
+    "growth": 0.2,
+    "attack_steps": 7,
+    "seed": 3,
+    "validate_every": 25,
+    "validation_clips": 20,
+    "validation_steps": 20,
+    "validation_epsilon": 8,
+}
 RECIPES: dict[str, tuple[HardenRecipe, ...]] = {
     "recogniser": (HardenRecipe(train="recogniser", bare=True, clips=5000, epsilon=8),),
-    "both": (HardenRecipe(**_QUICK, fidelity=0.0), HardenRecipe(**_STRONG)),
+    "both": (
+        HardenRecipe(**_QUICK, fidelity=0.0),
+        HardenRecipe(**_STRONG),
+        HardenRecipe(**_LONG),
+    ),
     # The same clips and attacks without a purifier.
     "control": tuple(
-        HardenRecipe(train="recogniser", bare=True, **recipe) for recipe in (_QUICK, _STRONG)
+        HardenRecipe(train="recogniser", bare=True, **recipe) for recipe in (_QUICK, _STRONG, _LONG)
     ),
 }
 

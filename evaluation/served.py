@@ -55,7 +55,7 @@ class ServedAnswers:
 
     def __call__(self, clips: Tensor) -> list[dict[str, Any]]:
         """The answers' JSON to clips [B, T, 3, H, W] in 0..1, one for each."""
-        self._clips = list(clips)
+        self._clips = list(clips.cpu())  # as a decoder gives them
         self.asked += len(clips)
         # Not the text of a number, which would be taken for JSON or base64.
         rows = [{"video": b"\0%d" % k, "top_k": self._top_k} for k in range(len(clips))]

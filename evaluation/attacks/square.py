@@ -73,6 +73,7 @@ def search(
     """
     everyone = torch.arange(len(clips), device=clips.device)
     stripes = torch.randint(2, (*clips.shape[:3], 1, clips.shape[4]), generator=generator)
+    stripes = stripes.to(clips)
     best = (clips + epsilon * (2 * stripes - 1)).clamp(0, 1)
     margins = leads(best, everyone)
     for query in range(1, queries):
@@ -107,7 +108,7 @@ def _repaint_box(
         start = int(torch.randint(size - side + 1, (1,), generator=generator))
         corner.append(slice(start, start + side))
     box = (corner[0], slice(None), corner[1], corner[2])
-    signs = 2 * torch.randint(2, (1, channels, 1, 1), generator=generator) - 1
+    signs = 2 * torch.randint(2, (1, channels, 1, 1), generator=generator).to(clip) - 1
     candidate[box] = (clip[box] + epsilon * signs).clamp(0, 1)
 
 

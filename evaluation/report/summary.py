@@ -78,16 +78,21 @@ def _worst_cases(cells: Cells, defence: str) -> dict[str, Any]:
         if clips:
             answers = [cells.get(defence, t) for t in met]
             right = [all(a[clip].held for a in answers if clip in a) for clip in clips]
-            adaptive = any(cells.threats[t].knowledge == "adaptive" for t in met)
+            at_budget = [r for t in met if (r := cells.threats[t]).epsilon == epsilon]
+            adaptive = any(r.knowledge == "adaptive" for r in at_budget)
             attacks = len([t for t in met if t != CLEAN.name])
             worst[str(epsilon)] = {**_share(right), "attacks": attacks, "adaptive": adaptive}
     return worst
 
 
 def _most(cells: Cells, defence: str, met: Sequence[str], epsilon: int) -> int:
-    """Clips that the attacks of a budget were run on, and the adaptive ones of less, at most."""
+    """Clips that the attacks of a budget were run on at most, and its adaptive ones.
+
+    Where it has no adaptive ones, those of smaller budgets count.
+    """
     at_budget = [t for t in met if cells.threats[t].epsilon == epsilon]
-    adaptive = [t for t in met if cells.threats[t].knowledge == "adaptive"]
+    of_less = [t for t in met if cells.threats[t].knowledge == "adaptive"]
+    adaptive = [t for t in of_less if t in at_budget] or of_less
     groups = [group for group in (at_budget, adaptive) if group]
     return min(max(len(cells.get(defence, t)) for t in group) for group in groups)
 

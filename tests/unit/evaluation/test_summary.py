@@ -42,6 +42,17 @@ def test_a_check_on_few_clips_takes_away_what_it_fools_and_leaves_the_rest() -> 
     assert (worst["32"]["right"], worst["32"]["clips"]) == (0, 1)
 
 
+def test_clips_that_met_only_smaller_budgets_of_an_attack_do_not_count_at_a_larger_one() -> None:
+    records = [
+        *answers("VideoPure", "PGD-50 8/255", "111111"),
+        *answers("VideoPure", "exact-100 6/255", "1111", knowledge="adaptive"),
+        *answers("VideoPure", "exact-100 8/255", "01", knowledge="adaptive"),
+    ]
+    worst = summarise(records, {})["worst_case"]["VideoPure"]
+    assert (worst["6"]["right"], worst["6"]["clips"]) == (4, 4)
+    assert (worst["8"]["right"], worst["8"]["clips"]) == (1, 2)
+
+
 def test_a_clip_that_one_of_several_answers_gets_wrong_is_lost_in_the_worst_case() -> None:
     name, threat = "VideoPure, fresh noise", "exact-20 of 20 draws 4/255"
     wrong = (0, 3, 10)
