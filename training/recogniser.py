@@ -25,6 +25,7 @@ from videopure.motions.clips import Stream
 from videopure.motions.dataset import add_mixed_noise, load_split
 from videopure.purifier import NetworkRecogniser
 from videopure.purifier.networks.motion_recogniser import MotionResNet3d
+from videopure.training.ahead import Ahead
 from videopure.training.decoded import decode_videos
 from videopure.training.loop import StageLog, step_generator, train_steps
 from videopure.training.precision import computing_in
@@ -60,8 +61,20 @@ def train_recogniser(
     name: str,
     device: torch.device,
     half: torch.dtype | None = None,
+    threads: int = 1,
 ) -> StageLog:
-    """Train a recogniser in place on clean and noisy clips; `half` as of `half_dtype`."""
+    """Train a recogniser in place on clean and noisy clips.
+
+    Args:
+        network: takes frames [B, T, 3, H, W] in 0..1, answers logits.
+        clips: to train on.
+        recipe: how.
+        checkpoint: file; a run that was stopped goes on from it.
+        name: shown beside the progress bar.
+        device: to train on.
+        half: see `half_dtype`.
+        threads: that make batches ahead; none makes each when it is due.
+    """
     network.to(device).train()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -70,13 +83,17 @@ def train_recogniser(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15
     )
 
-    def step(index: int) -> dict[str, float]:
+    def draw(index: int) -> tuple[Tensor, Tensor]:
         generator = step_generator(recipe.seed, index)
         frames, labels = clips.batch(recipe.batch, generator)
         ramp = min(1.0, index / (recipe.noise_ramp * recipe.steps))
-        frames = add_mixed_noise(frames, ramp * recipe.max_noise_sigma, generator)
         assert labels is not None
-        frames, labels = frames.to(device), labels.to(device)
+        return add_mixed_noise(frames, ramp * recipe.max_noise_sigma, generator), labels
+
+    ahead = Ahead(draw, recipe.steps, threads)
+
+    def step(index: int) -> dict[str, float]:
+        frames, labels = (part.to(device) for part in ahead.take(index))
         with computing_in(half, device):
             logits = network(frames)
         loss = F.cross_entropy(logits.float(), labels)
@@ -92,7 +109,10 @@ def train_recogniser(
         return {"loss": float(loss), "accuracy": float(hits), "skipped": float(skipped)}
 
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    log = train_steps(name, recipe.steps, step, parts, checkpoint)
+    try:
+        log = train_steps(name, recipe.steps, step, parts, checkpoint)
+    finally:
+        ahead.close()
     network.eval()
     return log
 
@@ -117,7 +137,9 @@ def main(
     width: Annotated[int, typer.Option(help="Channels of its first layers.")] = 32,
     steps: Annotated[int, typer.Option(min=2, help="Steps of 16 clips each.")] = 300,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode, and threads that make batches.")
+    ] = 1,
 ) -> None:
     """Train a small recogniser of your own classes."""
     files = find_videos(videos, labelled=True)
@@ -136,7 +158,8 @@ def main(
     clips = replace(clips, labels=torch.tensor([number for _, number in numbered]))
     recipe = RecogniserRecipe(seed=seed, steps=steps, batch=16, max_noise_sigma=0.015)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train_recogniser(network, clips, recipe, place / "checkpoint.pt", "recogniser", device)
+    checkpoint = place / "checkpoint.pt"
+    train_recogniser(network, clips, recipe, checkpoint, "recogniser", device, threads=workers)
     shown, labels = clips.validation(len(clips.held_out))
     with torch.no_grad():
         hits = int((network.cpu()(shown).argmax(1) == labels).sum())

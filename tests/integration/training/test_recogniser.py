@@ -1,0 +1,44 @@
+"""The plain trainer of a recogniser, for trying things with videos of one's own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.support.videos import encode, frames
+from videopure.evaluation.videos import read_video
+from videopure.format.settings import Limits
+from videopure.purifier import load_recogniser
+from videopure.training.recogniser import main
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """Three videos of each of two classes, and one that is none."""
+    for label in ("jump", "wave"):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        for k in range(3):
+            video = encode(frames(6, 32, 32, seed=k if label == "wave" else 10 + k))
+            (tmp_path / "videos" / label / f"{k}.mp4").write_bytes(video)
+    (tmp_path / "videos" / "wave" / "text.mp4").write_text("no video")
+    return tmp_path / "videos"
+
+
+def test_what_is_trained_knows_its_classes_and_threads_change_nothing(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for workers in (0, 2):
+        out = tmp_path / f"with-{workers}"
+        main(videos, out, frames=4, size=16, width=4, steps=3, workers=workers)
+        said = capsys.readouterr().out
+        assert "of 1 held-out videos are recognised" in said
+        assert "text.mp4: the 8 bytes sent are no video" in said
+    recogniser = load_recogniser(tmp_path / "with-0")
+    assert list(recogniser.labels) == ["jump", "wave"]
+    clip = read_video(videos / "wave" / "0.mp4", recogniser, Limits()).frames
+    assert recogniser.logits(clip[None]).shape == (1, 2)
+    first, second = (load_file(tmp_path / f"with-{n}" / "model.safetensors") for n in (0, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
