@@ -22,11 +22,12 @@ _LIBRARIES: list[torch.library.Library] = []
 
 def allow() -> bool:
     """Make `import torchvision` work in this process; False where there is none at all."""
-    if importlib.util.find_spec("torchvision") is None:
+    found = importlib.util.find_spec("torchvision")
+    if found is None:
         if not FOLDER.is_dir():
             return False
         sys.path.append(os.fspath(FOLDER))
-    elif _loads():
+    elif FOLDER not in Path(found.origin or "").parents and _loads():
         return True
     try:
         torch.ops.torchvision.nms  # noqa: B018
