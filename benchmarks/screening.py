@@ -189,17 +189,25 @@ def differences(ours: Rows, theirs: Rows) -> list[str]:
 
 
 def _same(one: Answer | ErrorAnswer, other: Answer | ErrorAnswer) -> bool:
-    if isinstance(one, ErrorAnswer) or isinstance(other, ErrorAnswer):
-        both = isinstance(one, ErrorAnswer) and isinstance(other, ErrorAnswer)
-        return both and (one.code, one.type) == (other.code, other.type)
-    labels = [[p.label for p in answer.predictions] for answer in (one, other)]
-    scores = [[p.score for p in a.predictions] + [a.suspicion.score] for a in (one, other)]
-    return (
-        labels[0] == labels[1]
-        and one.suspicion.adversarial == other.suspicion.adversarial
-        and (one.video, one.warnings) == (other.video, other.warnings)
-        and all(abs(a - b) < _TOLERANCE for a, b in zip(*scores, strict=True))
-    )
+    if isinstance(one, ErrorAnswer) and isinstance(other, ErrorAnswer):
+        return (one.code, one.type) == (other.code, other.type)
+    if not isinstance(one, Answer) or not isinstance(other, Answer):
+        return False
+    scores = zip(_scores(one), _scores(other), strict=True)
+    return _plain(one) == _plain(other) and all(abs(a - b) < _TOLERANCE for a, b in scores)
+
+
+def _plain(answer: Answer) -> tuple[Any, ...]:
+    """What must be the same."""
+    alarm = answer.suspicion and answer.suspicion.adversarial
+    labels = [prediction.label for prediction in answer.predictions]
+    return labels, alarm, answer.video, answer.warnings
+
+
+def _scores(answer: Answer) -> list[float]:
+    """What may be rounded otherwise."""
+    scores = [prediction.score for prediction in answer.predictions]
+    return [score or 0.0 for score in (*scores, answer.suspicion and answer.suspicion.score)]
 
 
 def main(

@@ -223,7 +223,8 @@ def _tabulate(blocks: Iterable[Block]) -> pa.Table:
 
 def _blocks(table: pa.Table) -> Iterator[Block]:
     """The blocks of a plan, whose rows stand together."""
-    name, sources = None, []
+    name: str | None = None
+    sources: list[Source] = []
     for block, path, size in zip(*(column.to_pylist() for column in table.columns), strict=True):
         if block != name and sources:
             yield Block(str(name), sources)

@@ -23,7 +23,7 @@ _BLOCK = pa.schema(
         pa.field("fault", pa.list_(pa.string())),
     ]
 )
-_STATUS = {FileNotFoundError: 404, PermissionError: 403}
+_STATUS: dict[type[Exception], int] = {FileNotFoundError: 404, PermissionError: 403}
 
 
 class Read(NamedTuple):

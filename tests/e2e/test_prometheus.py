@@ -129,7 +129,7 @@ def test_every_query_is_answered_with_what_was_asked(
         '(increase(VideoPureStageSeconds_bucket{Stage="total"}[10m])))'
     )
     assert longest / 3 < quantile < 3 * longest
-    scores = [answer.suspicion.score for answer in answers]
+    scores = [float(answer.suspicion.score) for answer in answers]
     highest = prometheus.value(
         "histogram_quantile(1, sum by (le) (increase(VideoPureSuspicion_bucket[10m])))"
     )
