@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.28.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PACKAGES := wire purifier format handler archive motions training evaluation client launcher demo web cli
+PACKAGES := wire purifier format handler archive motions training evaluation client launcher demo bulk web cli
 
 # Waiting threads that spin steal the cores from those that work.
 export OMP_WAIT_POLICY = passive

@@ -28,7 +28,7 @@ def inspect(
     """Print what an archive holds: models, licences, settings, files. Loads and runs nothing."""
     with errors.status("Loading torch"):
         from videopure.format.manifest import ManifestError
-        from videopure.format.opening import inspect_archive
+        from videopure.format.opening import digest_archive, inspect_archive
         from videopure.format.settings import SettingsError
 
     try:
@@ -39,6 +39,7 @@ def inspect(
         print(summary.manifest.model_dump_json(indent=2))
         return
     print("\n".join(_description(summary)))
+    print(f"SHA-256 of models and settings: {digest_archive(archive)}")
     if files:
         for name, record in summary.manifest.files.items():
             print(f"{record.sha256}  {name}")

@@ -18,6 +18,7 @@ from videopure.cli.key import key
 from videopure.cli.manage import describe, status, workers
 from videopure.cli.predict import predict
 from videopure.cli.purify import purify
+from videopure.cli.screen import screen
 from videopure.cli.serve import serve
 from videopure.cli.terminal import fail
 from videopure.cli.train import train
@@ -26,6 +27,12 @@ from videopure.cli.web import web
 from videopure.wire.installing import install_hint
 
 __all__ = ["app", "main"]
+
+# What brings the packages that some commands alone need.
+_EXTRAS = {
+    **dict.fromkeys(("jinja2", "matplotlib"), "evaluate"),
+    **dict.fromkeys(("fsspec", "pyarrow", "ray"), "ray"),
+}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +60,7 @@ def _all(
 for command in (
     *(build, inspect, verify, configure, sign),
     *(serve, web, predict, status, workers, describe, key),
-    *(purify, doctor, evaluate),
+    *(screen, purify, doctor, evaluate),
     *(train, calibrate, tune, harden),
 ):
     app.command()(command)
@@ -73,5 +80,5 @@ def main() -> None:
 
 def _missing(package: str) -> int:
     """Say how to install what a command lacks; returns the exit code."""
-    extra = "evaluate" if package in ("jinja2", "matplotlib") else "serve"
+    extra = _EXTRAS.get(package, "serve")
     return fail(f"this command needs {package}: {install_hint(extra)}").exit_code

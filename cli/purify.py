@@ -16,7 +16,7 @@ from videopure.cli.terminal import console, errors, fail
 if TYPE_CHECKING:
     import torch
 
-    from videopure.cli.rewrite import Rewritten
+    from videopure.bulk.rewrite import Rewritten
     from videopure.format.loading import LoadedArchive
 
 __all__ = ["purify"]
@@ -49,7 +49,7 @@ def purify(
     The copy has the video's frames, upright, each shown as long as before, in H.264 or for .webm in
     VP9. It has no sound. Any video that the server reads is read.
     """
-    from videopure.cli.rewrite import TARGETS, RewriteError, rewrite_video
+    from videopure.bulk.rewrite import TARGETS, RewriteError, rewrite_video
 
     if target.suffix.lower() not in TARGETS:
         raise fail(f"{target} cannot be written: end it in {', '.join(TARGETS)}", code=2)

@@ -53,11 +53,11 @@ class Envelope:
                 message = self._located(reply.body["message"], number)
                 return replace(reply, body={**reply.body, "message": message})
         bodies = [reply.body for reply in replies]
-        verdicts = tuple(verdict for reply in replies for verdict in reply.verdicts)
+        judged = tuple(one for reply in replies for one in reply.judged)
         clips = sum(reply.clips for reply in replies)
         if self.protocol == "v1":
-            return Reply(200, "OK", {"predictions": bodies}, verdicts=verdicts, clips=clips)
-        reply = Reply(200, "OK", self._tensor(bodies), verdicts=verdicts, clips=clips)
+            return Reply(200, "OK", {"predictions": bodies}, judged=judged, clips=clips)
+        reply = Reply(200, "OK", self._tensor(bodies), judged=judged, clips=clips)
         return _in_binary(reply) if self.binary else reply
 
     def locate(self, error: RequestError, number: int) -> RequestError:

@@ -27,9 +27,31 @@ from videopure.wire.schemas import (
     VoteStep,
 )
 
-__all__ = ["Reply", "Thresholds", "combine", "error_reply", "failure_reply", "verdict_answer"]
+__all__ = [
+    "Judged",
+    "Reply",
+    "Thresholds",
+    "combine",
+    "error_reply",
+    "failure_reply",
+    "verdict_answer",
+]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found of a video, for log and metrics, however much of it the client is told.
+
+    Args:
+        adversarial: whether the alarm was raised; None where there is no threshold for it.
+        timing_ms: milliseconds by stage, and in total.
+    """
+
+    verdict: Verdict
+    adversarial: bool | None = None
+    timing_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,7 @@ class Reply:
         body: of JSON answers.
         media: bytes that are the answer instead, and what they are; an mp4 by default.
         headers: of the answer, beside its type.
-        verdicts: on the videos of the request, for metrics; none for errors.
+        judged: the videos of the request; none for errors.
         clips: that were looked at.
     """
 
@@ -50,7 +72,7 @@ class Reply:
     media: bytes | None = None
     media_type: str = "video/mp4"
     headers: Mapping[str, str] = field(default_factory=dict)
-    verdicts: tuple[Verdict, ...] = ()
+    judged: tuple[Judged, ...] = ()
     clips: int = 0
 
     @property

@@ -22,6 +22,7 @@ from videopure.handler.policy import OperatorKey, told
 from videopure.handler.protocols import Envelope
 from videopure.handler.requests import Options
 from videopure.handler.responses import (
+    Judged,
     Reply,
     Thresholds,
     combine,
@@ -216,6 +217,8 @@ class VideoPureService:
                 },
             )
             media = _evidence(job, verdicts, answer) if job.asked.explain else None
+            alarm = answer.suspicion.adversarial if answer.suspicion else None
+            judged = Judged(combine(verdicts), alarm, answer.timing_ms)
             if job.asked.operator:
                 answer = answer.model_copy(update={"similarity": _similarity(job.sightings)})
             else:
@@ -225,7 +228,7 @@ class VideoPureService:
                 "OK",
                 {} if media else answer.model_dump(),
                 media,
-                verdicts=(combine(verdicts),),
+                judged=(judged,),
                 clips=len(verdicts),
             )
         except Exception as error:  # as above

@@ -15,11 +15,11 @@ import torch
 from videopure.format.integrity import FolderFiles
 from videopure.format.loading import load_folder
 from videopure.format.manifest import CONFIG_NAME, Manifest, ManifestError
-from videopure.format.opening import Archive
+from videopure.format.opening import Archive, digest_archive
 from videopure.format.settings import HandlerSettings, ModelConfig
 from videopure.handler.decoder import Decoder
 from videopure.handler.description import describe
-from videopure.handler.metrics import emit
+from videopure.handler.metrics import emit, first_samples, samples_of
 from videopure.handler.policy import OperatorKey
 from videopure.handler.responses import Reply
 from videopure.handler.service import VideoPureService
@@ -70,6 +70,8 @@ class TorchServeHandler:
             self.service.intake.read = self.decoder.read
         if settings.warm_up or settings.max_clips_per_forward == "auto":
             self.service.warm_up()
+        if getattr(context, "metrics", None) is not None:
+            emit(first_samples(self.service, digest_archive(self.root)), context.metrics)
         logger.info(
             "VideoPure is ready on %s after %.1f s: %s behind %s",
             device,
@@ -104,7 +106,7 @@ class TorchServeHandler:
             for name, value in reply.headers.items():
                 context.set_response_header(index, name, value)
             _log(request_ids[index], reply, len(data), milliseconds)
-        emit(batch, context.metrics)
+        emit(samples_of(batch), context.metrics)
         return [reply.content() for reply in batch.replies]
 
 
@@ -137,11 +139,12 @@ def _log(request_id: str, reply: Reply, batch_size: int, milliseconds: float) ->
     if reply.status >= 400:
         entry |= {"error": reply.body["type"], "message": reply.body["message"]}
     else:
+        verdicts = [judged.verdict for judged in reply.judged]
         entry |= {
             "clips": reply.clips,
-            "label_ids": [verdict.label_id for verdict in reply.verdicts],
-            "suspicion": [verdict.suspicion for verdict in reply.verdicts],
-            "votes": [len(verdict.votes) for verdict in reply.verdicts],
+            "label_ids": [verdict.label_id for verdict in verdicts],
+            "suspicion": [verdict.suspicion for verdict in verdicts],
+            "votes": [len(verdict.votes) for verdict in verdicts],
         }
     logger.info(json.dumps(entry))
 

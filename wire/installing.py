@@ -13,7 +13,7 @@ __all__ = ["EXTRAS", "install_command", "install_hint"]
 # Optional parts, as pyproject.toml names them.
 EXTRAS = frozenset(
     {
-        *("art", "browser", "demo", "docs", "evaluate", "serve", "sign", "torchvision"),
+        *("art", "browser", "demo", "docs", "evaluate", "ray", "serve", "sign", "torchvision"),
         *("transformers", "web", "worker"),
     }
 )

@@ -11,8 +11,8 @@ from tests.support.imports import ROOT, imported, rooms
 
 # From the top down: a room may import those that stand after it.
 ORDER = (
-    *("cli", "web", "demo", "launcher", "training", "evaluation", "motions", "archive", "handler"),
-    *("format", "purifier", "client", "wire"),
+    *("cli", "web", "demo", "bulk", "launcher", "training", "evaluation", "motions", "archive"),
+    *("handler", "format", "purifier", "client", "wire"),
 )
 
 pytestmark = pytest.mark.unit

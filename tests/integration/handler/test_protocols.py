@@ -81,7 +81,7 @@ def test_v1_answers_every_instance_like_a_request_of_its_own(service: VideoPureS
     reply = ask(service, {"body": {"instances": instances}})
     assert reply.status == 200
     assert reply.clips == 3
-    assert len(reply.verdicts) == 2
+    assert len(reply.judged) == 2
     for answer, instance in zip(reply.body["predictions"], instances, strict=True):
         same(answer, ask(service, {"body": instance}).body)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.videos import encode
-from videopure.cli.rewrite import rewrite_video
+from videopure.bulk.rewrite import rewrite_video
 from videopure.format.settings import Limits
 from videopure.handler.video import read_clip
 from videopure.handler.video.orientation import Orientation, from_matrix

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.numbered import NUMBERED_SIZE, numbered_frames, numbers
 from tests.support.videos import encode, frames
-from videopure.cli.rewrite import rewrite_video
+from videopure.bulk.rewrite import rewrite_video
 from videopure.format.settings import Limits
 from videopure.handler.video import Clip, read_clip
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.h264_fields import field_pictures
 from tests.support.numbered import NUMBERED_SIZE, encoded_packets, mux, numbered_frames, numbers
 from tests.support.videos import encode
-from videopure.cli.rewrite import rewrite_video
+from videopure.bulk.rewrite import rewrite_video
 from videopure.format.settings import Limits
 from videopure.handler.errors import TooLargeError
 from videopure.handler.video import Clip, read_clip

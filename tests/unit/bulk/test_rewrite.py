@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.support.numbered import NUMBERED_SIZE
 from tests.support.videos import encode, frames
-from videopure.cli.rewrite import RewriteError, Rewritten, rewrite_video
+from videopure.bulk.rewrite import RewriteError, Rewritten, rewrite_video
 
 pytestmark = pytest.mark.unit
 
