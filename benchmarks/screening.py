@@ -4,8 +4,7 @@
 
 Videos of thirty codecs and containers, one in twenty of them damaged. One run is left alone: how
 busy its workers are, and the memory of its driver. Of another the driver is killed, and of the run
-that goes on, a worker. A server answers the same videos. Results go into
-docs/benchmarks/screening.json; docs/scale.md says what they mean.
+that goes on, a worker. A server answers the same videos. docs/scale.md has the results.
 """
 
 from __future__ import annotations
@@ -214,7 +213,7 @@ def main(
     archive: Annotated[Path, typer.Option(help="Archive to serve and to screen with.")],
     videos: Annotated[int, typer.Option(min=20)] = 500,
     workers: Annotated[int, typer.Option(min=1)] = 2,
-    result: Annotated[Path, typer.Option()] = Path("docs/benchmarks/screening.json"),
+    result: Annotated[Path, typer.Option()] = Path("build/screening.json"),
 ) -> None:
     """Measure, and write the result."""
     scratch = Path(tempfile.mkdtemp(prefix="screening-"))
