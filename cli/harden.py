@@ -57,13 +57,13 @@ Steps = Annotated[
     typer.Option(
         "--inversion-steps",
         min=0,
-        help="The paper's t; of one_look the noise level.",
+        help="The paper's t; for one_look, the noise level.",
         show_default="the archive's",
         rich_help_panel=SERVED,
     ),
 ]
 Clips = Annotated[int, typer.Option(min=1, help="Clips to attack in all.", rich_help_panel=HOW)]
-Batch = Annotated[int, typer.Option(min=1, help="Clips in a step.", rich_help_panel=HOW)]
+Batch = Annotated[int, typer.Option(min=1, help="Clips per step.", rich_help_panel=HOW)]
 Epsilon = Annotated[
     float,
     typer.Option(help="Highest budget of the training attack, in 1/255.", rich_help_panel=HOW),
@@ -120,7 +120,7 @@ def harden(
     """Train what an archive serves against attackers who have the archive, into a new archive.
 
     Clips are attacked through everything that is served, and what is trained learns to answer
-    them rightly. A run that was stopped goes on when the same command is given again.
+    them correctly. To resume a stopped run, give the same command again.
 
     Several processes, on as many GPUs where there are any:
     `torchrun --standalone --nproc_per_node 2 $(which videopure) harden`.
@@ -182,4 +182,4 @@ def _print(result: Hardened, steps: int, epsilon: float, output: Console) -> Non
     for name, found in (("before", result.before), ("after", result.after)):
         output.print(f"{name}: {found.describe(steps, epsilon)}")
     output.print(f"Hardened archive: {result.archive}", soft_wrap=True)
-    output.print("Next: videopure evaluate, for stronger attacks on clips that were not chosen on.")
+    output.print("Next: videopure evaluate, which attacks harder and on other clips.")

@@ -49,7 +49,7 @@ def clone(tmp_path: Path, addresses: dict[str, str]) -> Path:
         pytest.skip("needs a checkout")
     folder = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-    venv.create(folder / ".venv", with_pip=True)
+    venv.create(folder / ".venv", with_pip=False)  # its pip is that of this environment
     (site,) = (folder / ".venv" / "lib").glob("python*/site-packages")
     (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
     # Ports of this test's own.

@@ -85,7 +85,8 @@ def test_a_video_that_the_purifier_does_not_know_is_told(
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"text", "no video of a supported"), (sound_only(), "no video stream")]
+    ("data", "message"),
+    [(b"text", "not a video of a supported"), (sound_only(), "no video stream")],
 )
 def test_what_is_no_video_is_said(
     tiny_archive: Path, tmp_path: Path, data: bytes, message: str
