@@ -27,7 +27,7 @@ from videopure.training.tune import Choice, Found, better, tune
 pytestmark = pytest.mark.integration
 
 CPU = torch.device("cpu")
-UNLIKE = "unlike those that the purifier knows"
+UNLIKE = "unlike those the purifier was trained on"
 
 
 @pytest.fixture(scope="module")
