@@ -38,6 +38,11 @@ RUN: tuple[tuple[str, str], ...] = (
     # benchmarks
     (r"benchmarks schedule shortcuts --quick", "gate"),
     (r"-m benchmarks\.(families|real_size)|build/(real-size|wan)/", "hours"),
+    (r"-m benchmarks\.screening", "hours"),
+    # Screening; buckets and clusters are somebody's own
+    (r"videopure screen .*(s3://|--address)", "network"),
+    (r"videopure screen", "tests/integration/bulk/test_screen.py"),
+    (r"videopure\.training\.unknown", "tests/integration/training/test_unknown.py"),
     # Models of the hub
     (r"--pipeline (ali-vilab|THUDM|Wan-AI|stable-diffusion-v1-5)/", "network"),
     (r"--decoder madebyollin/", "network"),
