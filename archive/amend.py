@@ -1,4 +1,4 @@
-"""Packs an archive anew with other weights in the same layout."""
+"""Repacks an archive with other weights in the same layout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def replace_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
         weights: by name; all names may have the same prefix in front of those in the files.
 
     Raises:
-        BuildError: naming a tensor for which there is no new value.
+        BuildError: naming a tensor that has no new value.
     """
     files = sorted(folder.glob("*.safetensors"))
     stored = {file: load_file(file) for file in files}
@@ -45,7 +45,7 @@ def replace_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def _prefix(folder: Path, names: Sequence[str], weights: Mapping[str, Tensor]) -> str:
-    """What stands in front of the names of a folder's files in those of the weights."""
+    """The prefix that a folder's files have among the names of the weights."""
     if not names:
         raise BuildError(f"{folder} holds no safetensors")
     first, missing = names[0], names[0]
@@ -73,7 +73,7 @@ def repack(
     config: Mapping[str, Any],
     out: Path,
 ) -> Path:
-    """Pack an unpacked archive anew, with the code of this version and changed models.
+    """Repack an unpacked archive, with the code of this version and changed models.
 
     Args:
         root: the folder of an archive that holds its weights; it stays as it is.

@@ -73,7 +73,7 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
 
     Args:
         spec: what goes in.
-        report: told each step as it begins.
+        report: called with each step as it begins.
 
     Raises:
         BuildError: if something is missing, damaged or does not fit.
@@ -262,7 +262,7 @@ def make_manifest(
 def _contents(staging: Staging, folder: str, program: nn.Module | None = None) -> dict[str, Any]:
     """Dtype, parameters and classes of what a folder holds.
 
-    They are read from the safetensors; `program` is asked where there are none.
+    They are read from the safetensors, or from `program` if there are none.
     """
     files = staging.files
     names = [file for file in files.names() if file.startswith(f"{folder}/")]

@@ -27,7 +27,7 @@ def configure_archive(path: Path, changes: Mapping[str, Any] | None = None) -> A
             a folder archive as it was edited.
 
     Raises:
-        ManifestError: if it is no archive.
+        ManifestError: if it is not an archive.
         SettingsError: if a key or value cannot be used.
     """
     with open_archive(path) as archive:

@@ -47,7 +47,7 @@ def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> So
     Args:
         part: what the model is, for messages.
         where: a folder, or a hub id, with `@revision` or without.
-        folders: of the repository that are needed; none stands for its top.
+        folders: of the repository that are needed; none means its root.
 
     Raises:
         BuildError: if it is neither, or cannot be fetched.
@@ -76,7 +76,7 @@ def _near_miss(path: Path) -> str:
 
 
 def _check_links(part: str, folder: Path) -> None:
-    """Refuse links out of a folder that somebody else may have made: they would be followed.
+    """Refuse links that lead out of a folder: whoever made it could have us read other files.
 
     A snapshot in the hub's cache consists of links to the blobs beside it, which are let in.
     """

@@ -140,7 +140,9 @@ def _check_transformers(source: Source, config: dict[str, Any]) -> None:
             f"recogniser {source.origin} needs transformers: {install_hint('transformers')}"
         ) from error
     except ValueError as error:
-        raise BuildError(f"recogniser {source.origin} is no video classifier: {error}") from error
+        raise BuildError(
+            f"recogniser {source.origin} is not a video classifier: {error}"
+        ) from error
 
 
 def _convert_transformers(source: Path, target: Path, dtype: torch.dtype | None) -> None:

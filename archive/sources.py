@@ -82,7 +82,7 @@ def read_config(part: str, file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise BuildError(f"{part} {file.parent} has no {file.name}") from None
     except ValueError as error:
-        raise BuildError(f"{part} {file} is no JSON: {error}") from None
+        raise BuildError(f"{part} {file} is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise BuildError(f"{part} {file} must hold keys and values, got {config!r}")
     return config

@@ -98,7 +98,7 @@ class BuildSpec:
         if not self.folder and self.out.suffix != ".mar":
             raise BuildError(f"out must end in .mar, got {self.out}")
         if self.folder and not _may_replace(self.out):
-            raise BuildError(f"out {self.out} is there already and is no archive: remove it first")
+            raise BuildError(f"out {self.out} exists and is not an archive: remove it first")
         if self.dtype is not None and self.dtype not in DTYPES:
             raise BuildError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.thin and self.dtype is not None:

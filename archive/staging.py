@@ -29,7 +29,7 @@ class Staging:
         root: the folder.
         dtype: that weights are converted to; None leaves them as they are.
         thin: leave weights that need no conversion where they are.
-        report: told what is converted.
+        report: called with what is converted.
         located: the files that stay elsewhere, by their names in the archive.
         external_weights: the same by source, for the manifest.
     """

@@ -101,7 +101,7 @@ def rewrite_video(
         window: frames T of a clip; the last one is filled up with its last frame.
         multiple: height and width of the clips are multiples of it: frames are padded by their
             edges, and cut back afterwards.
-        on_progress: told the frames done, at first 0, and how many there are by the file's
+        on_progress: called with the frames done, at first 0, and how many there are by the file's
             packets.
 
     Raises:

@@ -71,7 +71,7 @@ def print_table(results: Results, out: Console = console, err: Console = errors)
     }
     if answers:
         _print_answers(answers, out, err)
-    failed: dict[str, list[str]] = {}  # files by message: one cause is told once
+    failed: dict[str, list[str]] = {}  # files by message: one cause is reported once
     for name, (_, result) in zip(names, collected, strict=True):
         if not isinstance(result, Answer):
             failed.setdefault(_message(result), []).append(name)
@@ -115,7 +115,7 @@ def short_names(files: Sequence[Path]) -> list[str]:
 
 
 def _cells(answer: Answer) -> dict[str, str]:
-    """The cells of one answer by heading; empty where nothing is told."""
+    """The cells of one answer by heading; empty where the answer says nothing."""
     votes, suspicion = answer.votes, answer.suspicion
     best, bare = answer.predictions[0], answer.undefended
     purified = answer.purification is not None

@@ -27,7 +27,7 @@ def build(
         str | None,
         typer.Option(
             help="Which of them: hardened; published, VideoPure as the paper has it; or control, "
-            "the same before a recogniser that was hardened without a purifier.",
+            "published VideoPure with a recogniser that was hardened without a purifier.",
             show_default="hardened",
         ),
     ] = None,

@@ -97,13 +97,13 @@ def _print(found: Calibrated, archive: Path) -> None:
     console.print(table)
     chosen = found.suspicion[0]
     console.print(
-        f"{chosen.clips} clean clips: of others like them {chosen.low:.1%} to {chosen.high:.1%} "
-        "will be called adversarial.",
+        f"{chosen.clips} clean clips: expect {chosen.low:.1%} to {chosen.high:.1%} of similar "
+        "clips to be called adversarial.",
         highlight=False,
     )
     if not chosen.reachable:
         console.print(
-            f"That is little to go by: {chosen.aim:.2%} false alarms need {chosen.clips_needed} "
+            f"These are few clips: {chosen.aim:.2%} false alarms need {chosen.clips_needed} "
             f"clips at least, and with {chosen.clips} the highest score of all was taken.",
             highlight=False,
         )

@@ -75,7 +75,7 @@ def _set(changes: dict[str, Any], line: str) -> dict[str, Any]:
     for name in parents:
         inner = section.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise fail(f"--set {line!r}: {name} is no section", code=2)
+            raise fail(f"--set {line!r}: {name} is not a section", code=2)
         section = inner
     section[last] = read_yaml(value, f"--set {path}")
     return changes

@@ -39,7 +39,7 @@ _PACKAGES = ("torch", "diffusers", "torchserve", "torch-model-archiver", "pyyaml
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `remedy` says what to do where it is no `ok`."""
+    """One thing that was checked; `remedy` says what to do if it is not `ok`."""
 
     subject: str
     state: State
@@ -64,7 +64,7 @@ def doctor(archive: Archive = ARCHIVE, as_json: AsJson = False) -> None:
 
 
 def examine(archive: Path, folder: Path = Path()) -> Iterator[Finding]:
-    """Look at each thing in turn.
+    """Check each thing in turn.
 
     Args:
         archive: the `.mar` or folder to be served.
@@ -184,7 +184,7 @@ def _archive(path: Path) -> Iterator[Finding]:
     try:
         manifest = verify_archive(path).manifest
     except (ManifestError, SettingsError, OSError) as error:
-        yield Finding("archive", "fault", f"{path}: {error}", "build it anew: videopure build")
+        yield Finding("archive", "fault", f"{path}: {error}", "build it again: videopure build")
         return
     parts = f"{manifest.recogniser.name} behind {manifest.purifier.name}"
     yield Finding("archive", "ok", f"{path}: {manifest.name} {manifest.version}, {parts}")

@@ -32,9 +32,9 @@ SuiteOption = Annotated[
     typer.Option(
         help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
         "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. "
-        "white-box: somebody who has the archive. worst-case: all of them, each only on the clips "
-        "that the others left. queries: somebody who asks the server. full: everything, many "
-        "hours, what says most first.",
+        "white-box: attackers who have the archive. worst-case: all of these, each only on clips "
+        "that no other attack fooled. queries: attackers who can only query the server. full: "
+        "everything, many hours, the most telling first.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -42,13 +42,14 @@ Data = Annotated[str, labelled_clips(WHAT)]
 Split = Annotated[
     str,
     typer.Option(
-        help="Of the demo's clips: test, or validation to choose settings on.", rich_help_panel=WHAT
+        help="Split of the demo's clips: test, or validation for choosing settings.",
+        rich_help_panel=WHAT,
     ),
 ]
 Transfer = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of a second recogniser to transfer attacks from; of the demo's it is known.",
+        help="Folder of a second recogniser to transfer attacks from; the demo's is built in.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -57,7 +58,7 @@ Clips = Annotated[
 ]
 Queries = Annotated[
     int,
-    typer.Option(min=1, help="For each clip, of the suite queries.", rich_help_panel=PART),
+    typer.Option(min=1, help="Queries for each clip, in the suite queries.", rich_help_panel=PART),
 ]
 Batch = Annotated[
     int,
@@ -86,8 +87,8 @@ OnlyDefences = Annotated[
 Precision = Annotated[
     str,
     typer.Option(
-        help="Of the models: float32, bfloat16 or float16. Half precision rounds gradients away, "
-        "so that attacks look weaker than they are: for comparing speed alone.",
+        help="Precision of the models: float32, bfloat16 or float16. Half precision rounds "
+        "gradients away, so attacks look weaker than they are; use it only to compare speed.",
         rich_help_panel=HOW,
     ),
 ]
@@ -102,7 +103,7 @@ StoredOnly = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the results, of all suites; evaluation-out/ARCHIVE where none is given.",
+        help="Folder for the results of all suites; evaluation-out/ARCHIVE by default.",
         rich_help_panel=HOW,
     ),
 ]
@@ -118,8 +119,8 @@ FailUnder = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[DEFENCE: ]THREAT=SHARE",
-        help="End with 1 where fewer clips are recognised, such as 'worst case 4/255=0.8' or "
-        "clean=0.97; without a defence, of what the archive serves. Repeatable.",
+        help="Exit with code 1 if fewer clips are recognised, such as 'worst case 4/255=0.8' or "
+        "clean=0.97. Without a defence's name, it is about what the archive serves. Repeatable.",
         rich_help_panel=HOW,
     ),
 ]

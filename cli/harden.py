@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # imports torch, which takes seconds
 
 __all__ = ["harden"]
 
+_FIDELITY = 5.0
 WHAT, SERVED = "What is trained, on what", "What will be served"
 
 Out = Annotated[
@@ -56,13 +57,13 @@ Steps = Annotated[
     typer.Option(
         "--inversion-steps",
         min=0,
-        help="The paper's t; of one_look the noise level.",
+        help="The paper's t; for one_look, the noise level.",
         show_default="the archive's",
         rich_help_panel=SERVED,
     ),
 ]
 Clips = Annotated[int, typer.Option(min=1, help="Clips to attack in all.", rich_help_panel=HOW)]
-Batch = Annotated[int, typer.Option(min=1, help="Clips in a step.", rich_help_panel=HOW)]
+Batch = Annotated[int, typer.Option(min=1, help="Clips per step.", rich_help_panel=HOW)]
 Epsilon = Annotated[
     float,
     typer.Option(help="Highest budget of the training attack, in 1/255.", rich_help_panel=HOW),
@@ -71,10 +72,12 @@ AttackSteps = Annotated[
     int, typer.Option(min=1, help="Steps of the training attack, PGD.", rich_help_panel=HOW)
 ]
 Fidelity = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0,
-        help="Weight of the difference between purified and attacked clips.",
+        help="Weight of the difference between purified and attacked clips, where the purifier is "
+        "trained.",
+        show_default="5",
         rich_help_panel=HOW,
     ),
 ]
@@ -106,7 +109,7 @@ def harden(
     batch: Batch = 16,
     epsilon: Epsilon = 6.0,
     attack_steps: AttackSteps = 2,
-    fidelity: Fidelity = 5.0,
+    fidelity: Fidelity = None,
     learning_rate: Rate = 1e-3,
     validate_every: Every = 50,
     validation_clips: Checked = 40,
@@ -117,11 +120,16 @@ def harden(
     """Train what an archive serves against attackers who have the archive, into a new archive.
 
     Clips are attacked through everything that is served, and what is trained learns to answer
-    them rightly. A run that was stopped goes on when the same command is given again.
+    them correctly. To resume a stopped run, give the same command again.
 
     Several processes, on as many GPUs where there are any:
     `torchrun --standalone --nproc_per_node 2 $(which videopure) harden`.
     """
+    if fidelity is not None and (bare or train == "recogniser"):
+        given = "--bare" if bare else "--train recogniser"
+        raise fail(
+            f"--fidelity holds the purifier to its clips, and {given} trains no purifier", code=2
+        )
     with errors.status("Loading torch"):
         import torch
         from accelerate import PartialState
@@ -141,7 +149,7 @@ def harden(
             epsilon=epsilon,
             first_epsilon=min(1.0, epsilon),
             attack_steps=attack_steps,
-            fidelity=fidelity,
+            fidelity=_FIDELITY if fidelity is None else fidelity,
             learning_rate=learning_rate,
             validate_every=validate_every,
             validation_clips=validation_clips,
@@ -174,4 +182,4 @@ def _print(result: Hardened, steps: int, epsilon: float, output: Console) -> Non
     for name, found in (("before", result.before), ("after", result.after)):
         output.print(f"{name}: {found.describe(steps, epsilon)}")
     output.print(f"Hardened archive: {result.archive}", soft_wrap=True)
-    output.print("Next: videopure evaluate, for stronger attacks on clips that were not chosen on.")
+    output.print("Next: videopure evaluate, which attacks harder and on other clips.")

@@ -72,7 +72,7 @@ def describe(
     model: Model = DEFAULT_MODEL,
     key_file: KeyFile = Path("key_file.json"),
 ) -> None:
-    """Print the model's own words as JSON: labels, options and their ranges, limits, versions.
+    """Print the model's description as JSON: labels, options and their ranges, limits, versions.
 
     A worker is asked: the answer comes after the requests that wait.
     """

@@ -55,7 +55,9 @@ RequiredKey = Annotated[
         dir_okay=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of everything that is drawn.", rich_help_panel=HOW)]
+Seed = Annotated[
+    int, typer.Option(help="Seed of everything that is drawn at random.", rich_help_panel=HOW)
+]
 Threads = Annotated[
     int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
 ]

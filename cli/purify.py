@@ -114,7 +114,7 @@ def _unlike(source: Path, loaded: LoadedArchive) -> str | None:
     if verdict.change is None or verdict.change <= threshold:
         return None
     return (
-        "the video is unlike those that the purifier knows, and purification may have taken away "
+        "the video is unlike those the purifier was trained on, and purification may have removed "
         "what matters in it: look at the copy before you use it"
     )
 
@@ -125,7 +125,7 @@ def _device(name: str | None) -> torch.device:
     try:
         chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise fail(f"--device {name} is none: cpu, cuda or cuda:1", code=2) from error
+        raise fail(f"--device must be cpu, cuda or cuda:1, got {name}", code=2) from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise fail(f"--device {name} cannot be used: torch finds no GPU")
     return chosen

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from videopure.cli.options import ARCHIVE, DEFAULT_MODEL, DEFAULT_URL, RequiredKey
-from videopure.cli.terminal import console, fail
+from videopure.cli.terminal import console, fail, own_command
 from videopure.client.errors import ClientError
 from videopure.launcher.java import JavaNotFoundError
 from videopure.launcher.ports import addresses
@@ -91,7 +91,7 @@ def _addresses(bind: str | None, port: int | None) -> dict[str, str]:
 def _announce(server: TorchServe) -> None:
     """Say where the server answers, and how to ask it."""
     url = server.client().inference_url
-    asking = "videopure predict VIDEOS"
+    asking = f"{own_command()} predict VIDEOS"
     if url != DEFAULT_URL:
         asking += f" --url {url}"
     if server.model != DEFAULT_MODEL:

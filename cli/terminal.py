@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -10,7 +13,7 @@ from rich.markup import escape
 
 from videopure.client.errors import ClientError, ModelNotFoundError
 
-__all__ = ["console", "errors", "explained", "fail", "tell_skipped"]
+__all__ = ["console", "errors", "explained", "fail", "own_command", "tell_skipped"]
 
 console = Console()
 errors = Console(stderr=True)
@@ -30,6 +33,16 @@ def fail(message: str, code: int = 1) -> typer.Exit:
     """Print an error; returns the exit with `code` that the caller is to raise."""
     errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
     return typer.Exit(code)
+
+
+def own_command() -> str:
+    """What to type for `videopure` in this folder and shell, such as `.venv/bin/videopure`."""
+    script = Path(sys.executable).with_name("videopure")
+    found = shutil.which("videopure")
+    if not script.is_file() or (found is not None and Path(found).samefile(script)):
+        return "videopure"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)
 
 
 def tell_skipped(faults: Sequence[str]) -> None:

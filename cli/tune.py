@@ -58,7 +58,7 @@ def tune(
 ) -> None:
     """Choose the paper's t, the guidance and the speed of an archive on validation videos.
 
-    Clips are attacked by somebody who has the recogniser and does not know the purifier (PGD-10).
+    Clips are attacked with the recogniser's gradient, without knowledge of the purifier (PGD-10).
     Each setting is told what it keeps of the clean and the attacked clips, and what it costs. They
     are chosen on: evaluate on other clips afterwards.
     """

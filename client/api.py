@@ -101,7 +101,7 @@ class VideoPureClient(Calls):
         """Change the number of workers, and wait until they are ready.
 
         Args:
-            workers: as many as there shall be; 0 leaves the model without an answer.
+            workers: the number wanted; with 0 the model cannot answer.
             maximum: TorchServe may go up to here; by default `workers`.
             timeout: seconds to wait for them.
         """

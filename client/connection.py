@@ -214,7 +214,7 @@ class Connection:
 
 
 def not_torchserve(answer: httpx.Response) -> NotTorchServeError:
-    """The error for an answer that is no TorchServe's, or no VideoPure's."""
+    """The error for an answer that is not from TorchServe, or not from VideoPure."""
     what = answer.headers.get("Content-Type", "no content type")
     return NotTorchServeError(f"{answer.url} does not answer like VideoPure in TorchServe ({what})")
 

@@ -86,7 +86,7 @@ class ModelStatus:
 
     @property
     def ready(self) -> bool:
-        """Whether there are as many workers as there shall be, and all can answer."""
+        """Whether all wanted workers are there and can answer."""
         enough = len(self.workers) >= max(1, self.min_workers)
         return enough and all(worker.ready for worker in self.workers)
 

@@ -134,7 +134,7 @@ def show(archive: Path, out: Path, *, count: int = 3, start: int = 0, seed: int 
 def _attack_all(
     three: tuple[Line, ...], clips: Tensor, labels: Tensor, seed: int, console: Console
 ) -> list[Shown]:
-    """Every clip under every attacker, with the answers of the lines that are no server."""
+    """Every clip under every attacker, with the answers of all lines but the served one."""
     shown = [Shown(n, "clean", CLASSES[y]) for n, y in enumerate(labels.tolist())]
     kinds = {"clean": shown}
     for kind in ("gray-box", "white-box"):

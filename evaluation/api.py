@@ -144,7 +144,7 @@ def evaluate(
 ) -> Evaluation:
     """Attack what an archive serves, and report how much of it holds.
 
-    What is finished is stored at once; the same call goes on where another one stopped. Several
+    Finished work is stored at once; the same call resumes a stopped one. Several
     processes that torchrun started share the work and return the same.
 
     Args:

@@ -27,7 +27,7 @@ def load_evaluated(archive: Path, device: torch.device, dtype: Dtype = "float32"
     Half precision rounds gradients to zero, and an attack that fails for that reason says nothing.
 
     Raises:
-        EvaluationError: if it is no archive of ours, or damaged.
+        EvaluationError: if it is not a VideoPure archive, or is damaged.
     """
     try:
         with disk_faults(Path(tempfile.gettempdir())):

@@ -32,7 +32,7 @@ class VideoPurePreprocessor(PreprocessorPyTorch):
         defended: whose purifier and settings are used; checkpointed if `exact`.
         gradient: `exact` goes through the whole purifier, `bpda` takes it for the identity.
         layout: of the clips, N clips of C channels and T frames.
-        seed: of what is drawn, the same at every call; None draws anew, so that attacks must
+        seed: of what is drawn, the same at every call; None draws again, so attacks must
             average (ART's `EoTPyTorch` is for images; give attacks more steps instead).
         apply_predict: whether predictions are made on purified clips.
     """
@@ -57,7 +57,7 @@ class VideoPurePreprocessor(PreprocessorPyTorch):
         self._device = next(defended.purifier.parameters()).device
 
     def forward(self, x: Tensor, y: Any = None) -> tuple[Tensor, Any]:
-        """Purified clips like `x` [N, ...] in the layout, and `y` as it came.
+        """Purified clips like `x` [N, ...] in the layout, and `y` unchanged.
 
         Raises:
             ValueError: if `x` has another layout.

@@ -45,7 +45,7 @@ class ClipSource(ABC):
 
 
 class DemoClips(ClipSource):
-    """Clips that the demo's models have not seen, drawn by a program; there is no end of them.
+    """Clips that the demo's models have not seen, drawn by a program, without end.
 
     Raises:
         EvaluationError: if the recogniser was not made for them.
@@ -124,7 +124,7 @@ class VideoFiles(ClipSource):
         return {"files": [[str(path), label] for path, label in self._files]}
 
     def check(self, clips: int) -> None:
-        """Decode all clips once: a fault is told before hours of attacks, not after."""
+        """Decode all clips once: a damaged file is reported before hours of attacks, not after."""
         faults = []
         for path, _ in self._files[:clips]:
             try:

@@ -19,7 +19,7 @@ _FORM = (
 
 
 class GateError(EvaluationError):
-    """There is no such figure to ask for."""
+    """No such figure exists."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a client is told of clips: by the service that workers run, under its policy."""
+"""What a client is answered about clips, by the service that workers run, under its policy."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def find_videos(data: str | Path, *, labelled: bool) -> list[VideoFile]:
 def number_classes(files: Sequence[VideoFile], recogniser: Recogniser) -> list[tuple[Path, int]]:
     """The files with their classes as the recogniser numbers them.
 
-    A label is the name of a class or its number. Case and what is no letter or digit are ignored,
-    for folders are called `playing_guitar` or `PlayingGuitar` (Kinetics, UCF-101).
+    A label is the name of a class or its number. Case and anything but letters and
+    digits are ignored: folders are called `playing_guitar` or `PlayingGuitar` (Kinetics, UCF-101).
 
     Raises:
         ClipError: naming labels that it does not know.

@@ -32,7 +32,9 @@ def locate(manifest: Manifest, folders: Mapping[str, str | None]) -> dict[str, P
             known = (
                 ", ".join(manifest.external_weights) or "none: the archive holds all its weights"
             )
-            raise ManifestError(f"weights.{source} is set, but weights lie elsewhere of: {known}")
+            raise ManifestError(
+                f"weights.{source} is set, but only these have external weights: {known}"
+            )
     return {
         name: _find(source, name, path, weights, folders.get(source))
         for source, weights in manifest.external_weights.items()
@@ -72,7 +74,7 @@ class CompleteFiles:
         for name in self._files.names():
             if name in self._external:
                 raise ManifestError(
-                    f"{name} is in the archive, but its manifest says that it lies elsewhere"
+                    f"{name} is in the archive, but its manifest says that it is external"
                 )
             yield name
         yield from self._external

@@ -209,7 +209,7 @@ def read_json(files: ArchiveFiles, name: str) -> Any:
         try:
             return json.loads(file.read())
         except ValueError as error:
-            raise ManifestError(f"{name} is no JSON: {error}") from None
+            raise ManifestError(f"{name} is not JSON: {error}") from None
 
 
 def weight_dtypes(files: ArchiveFiles, name: str) -> set[str]:
@@ -238,4 +238,4 @@ def weight_shapes(files: ArchiveFiles, name: str) -> list[tuple[str, list[int]]]
             tensors = [entry for key, entry in header.items() if key != "__metadata__"]
             return [(tensor["dtype"], tensor["shape"]) for tensor in tensors]
         except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise ManifestError(f"{name} is no safetensors file: {error}") from None
+            raise ManifestError(f"{name} is not a safetensors file: {error}") from None

@@ -51,7 +51,7 @@ def load_archive(path: Path, device: torch.device, **changes: Any) -> LoadedArch
         changes: fields of `HandlerSettings` that replace the archive's own, such as `dtype`.
 
     Raises:
-        ManifestError: if it is no archive, or a file is missing or has changed.
+        ManifestError: if it is not an archive, or a file is missing or has changed.
         SettingsError: if its model-config.yaml cannot be used.
     """
     with open_archive(path) as archive:
@@ -93,7 +93,7 @@ def load_staged(root: Path, settings: HandlerSettings, device: torch.device) -> 
 def _load_verified(
     root: Path, manifest: Manifest, settings: HandlerSettings, device: torch.device
 ) -> LoadedArchive:
-    disable_progress_bar()  # of loading: a server's log is no terminal
+    disable_progress_bar()  # of loading: a server's log is not a terminal
     external = locate(manifest, dict(settings.weights))
     with complete_folder(root, external) as folder:
         defended = _load(folder, manifest, settings, device)
@@ -134,7 +134,7 @@ def _load(
                 "trust it, with `videopure configure`"
             )
         logger.warning(
-            "The recogniser %s is a program, which is code; it was let in with --trust-program "
+            "The recogniser %s is a program, which is code; it was accepted with --trust-program "
             "when the archive was built and is the same file (SHA-256 %s)",
             program,
             manifest.files[f"recogniser/{program}"].sha256,

@@ -197,7 +197,7 @@ class Manifest(_Record):
         if _FORMER.search(data):
             raise ManifestError(
                 "the archive was built by version 1.0, which did not record its settings: build "
-                "it anew"
+                "it again"
             )
         try:
             manifest = cls.model_validate_json(data)
@@ -208,7 +208,7 @@ class Manifest(_Record):
         for source in manifest.external_weights.values():
             for name, path in source.files.items():
                 if name not in manifest.files:
-                    raise ManifestError(f"{name} lies elsewhere, but its digest is not recorded")
+                    raise ManifestError(f"{name} is external, but its digest is not recorded")
                 check_path(path)
         return manifest
 

@@ -113,7 +113,7 @@ class Archive:
 
     def summary(self) -> ArchiveSummary:
         """What it says of itself."""
-        manifest = self.manifest  # the first to fail where the path is no archive of this kind
+        manifest = self.manifest  # the first to fail if the path is not a VideoPure archive
         size = self.path.stat().st_size
         if self.path.is_dir():
             size = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
@@ -213,7 +213,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Open an archive, packed or not.
 
     Raises:
-        ManifestError: if there is none, or it is no zip.
+        ManifestError: if there is none, or it is not a zip file.
     """
     if path.is_dir():
         yield Archive(path, FolderFiles(path))
@@ -224,7 +224,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
     except FileNotFoundError:
         raise ManifestError(f"there is no archive {path}") from None
     except zipfile.BadZipFile as error:
-        raise ManifestError(f"{path} is no archive: {error}") from None
+        raise ManifestError(f"{path} is not an archive: {error}") from None
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def unpacked(path: Path) -> Iterator[Path]:
     """The folder of an archive, for loading; a packed one is unpacked and removed afterwards.
 
     Raises:
-        ManifestError: if it is no archive, or a name in it leaves the folder.
+        ManifestError: if it is not an archive, or a name in it leaves the folder.
         OSError: if the disk takes no copy.
     """
     if path.is_dir():
@@ -255,7 +255,7 @@ def inspect_archive(path: Path) -> ArchiveSummary:
     """What an archive says of itself; nothing is checked.
 
     Raises:
-        ManifestError: if it is no archive of this kind.
+        ManifestError: if it is not a VideoPure archive.
         SettingsError: if its model-config.yaml cannot be used.
     """
     with open_archive(path) as archive:

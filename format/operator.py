@@ -55,7 +55,7 @@ def record_of(data: bytes) -> FileRecord:
 def replace_files(path: Path, contents: Mapping[str, bytes | None]) -> None:
     """Replace, add or remove (None) files of an archive, packed or a folder.
 
-    A packed archive is written anew beside the old one and takes its place when it is complete.
+    A packed archive is written beside the old one and replaces it when it is complete.
     """
     if path.is_dir():
         for name, data in contents.items():

@@ -55,7 +55,7 @@ class _Section(BaseModel):
 
 
 def _defaults_for_none(section: Any) -> Any:
-    """A section whose lines are all comments is None in YAML and stands for the defaults."""
+    """A section whose lines are all comments is None in YAML and means the defaults."""
     return {} if section is None else section
 
 
@@ -235,7 +235,7 @@ class HandlerSettings(_Section):
 
     @classmethod
     def parse(cls, section: Any) -> HandlerSettings:
-        """Check the section as YAML gives it; None stands for the defaults.
+        """Check the section as YAML gives it; None means the defaults.
 
         Raises:
             SettingsError: naming every wrong key and its value.
@@ -288,7 +288,7 @@ class ModelConfig(_Section):
 
     @classmethod
     def parse(cls, config: Any) -> ModelConfig:
-        """Check the file's content as YAML gives it; None stands for the defaults.
+        """Check the file's content as YAML gives it; None means the defaults.
 
         Raises:
             SettingsError: naming every wrong key and its value.
@@ -311,7 +311,7 @@ def read_yaml(text: str, name: str) -> Any:
         _check_duplicates(node, name)
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{name} is no YAML: {error}") from None
+        raise SettingsError(f"{name} is not YAML: {error}") from None
 
 
 def _check_duplicates(node: yaml.Node | None, name: str) -> None:
@@ -321,7 +321,7 @@ def _check_duplicates(node: yaml.Node | None, name: str) -> None:
     for key, value in node.value:
         if key.value in seen:
             line = key.start_mark.line + 1
-            raise SettingsError(f"{name}: key {key.value!r} stands twice, again in line {line}")
+            raise SettingsError(f"{name}: key {key.value!r} appears twice, again in line {line}")
         seen.add(key.value)
         _check_duplicates(value, name)
 

@@ -99,9 +99,9 @@ def read_public_key(file: Path) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise ManifestError(f"{file} holds no public key: {error}") from None
+        raise ManifestError(f"{file} does not hold a public key: {error}") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise ManifestError(f"{file} holds no Ed25519 key: {_MAKE_ONE}")
+        raise ManifestError(f"{file} does not hold an Ed25519 key: {_MAKE_ONE}")
     return key
 
 
@@ -119,9 +119,9 @@ def _read_private_key(file: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise ManifestError(f"{file} holds no private key: {error}") from None
+        raise ManifestError(f"{file} does not hold a private key: {error}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ManifestError(f"{file} holds no Ed25519 key: {_MAKE_ONE}")
+        raise ManifestError(f"{file} does not hold an Ed25519 key: {_MAKE_ONE}")
     return key
 
 

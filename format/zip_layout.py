@@ -29,25 +29,25 @@ def check_layout(path: Path) -> None:
 
     Raises:
         ManifestError: naming the first entry on which the two disagree.
-        zipfile.BadZipFile: if it is no zip.
+        zipfile.BadZipFile: if it is not a zip file.
     """
     with zipfile.ZipFile(path) as packed, path.open("rb") as file:
         entries = sorted(packed.infolist(), key=lambda info: info.header_offset)
         names = [info.filename for info in entries]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ManifestError(f"{path} is no intact archive: {twice!r} stands in it twice")
+            raise ManifestError(f"{path} is not an intact archive: it contains {twice!r} twice")
         end = 0
         for info in entries:
             if info.header_offset != end:
                 raise ManifestError(
-                    f"{path} is no intact archive: {info.header_offset - end} bytes before "
+                    f"{path} is not an intact archive: {info.header_offset - end} bytes before "
                     f"{info.filename!r} belong to no file of its directory"
                 )
             end = _check_entry(path, file, info)
         if packed.start_dir != end:
             raise ManifestError(
-                f"{path} is no intact archive: {packed.start_dir - end} bytes behind its last "
+                f"{path} is not an intact archive: {packed.start_dir - end} bytes behind its last "
                 "file belong to no file of its directory"
             )
 
@@ -57,7 +57,9 @@ def _check_entry(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> int:
     file.seek(info.header_offset)
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != _SIGNATURE:
-        raise ManifestError(f"{path} is no intact archive: {info.filename!r} has no local header")
+        raise ManifestError(
+            f"{path} is not an intact archive: {info.filename!r} has no local header"
+        )
     _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(header)
     name = file.read(name_length).decode("utf-8" if flags & _UTF8 else "cp437", errors="replace")
     size, packed = _long_sizes(file.read(extra_length), size, packed)
@@ -68,8 +70,8 @@ def _check_entry(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> int:
     )
     if flags & (_SIZES_FOLLOW | _ENCRYPTED) or told != listed:
         raise ManifestError(
-            f"{path} is no intact archive: the local header of {info.filename!r} says {told}, the "
-            f"directory {listed}"
+            f"{path} is not an intact archive: the local header of {info.filename!r} says {told}, "
+            f"the directory {listed}"
         )
     return info.header_offset + _LOCAL.size + name_length + extra_length + packed
 

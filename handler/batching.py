@@ -81,7 +81,7 @@ class Pace:
             self._seconds = seconds / work
 
     def estimate(self, work: int, *, first: bool) -> float:
-        """Seconds for so many denoising steps of clips; 0 where nobody can tell."""
+        """Seconds for so many denoising steps of clips; 0 if unknown."""
         if self._seconds is None or (first and work <= self.least):
             return 0.0
         return self._seconds * work
@@ -224,7 +224,7 @@ def _forward(defended: DefendedRecogniser, tasks: Sequence[ClipTask]) -> Defende
 
 
 def _failure(task: ClipTask, error: Exception) -> RequestError:
-    """What the request of a clip that fails even alone is told."""
+    """The error for the request of a clip that fails even alone."""
     if is_out_of_memory(error):
         logger.error("Request %s does not fit the memory: %s", task.request_id, error)
         return OutOfMemoryError("the clip does not fit the worker's memory")

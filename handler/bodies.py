@@ -79,13 +79,13 @@ def _parse(data: bytes) -> Mapping[str, Any]:
         raise InvalidRequestError(f"the JSON body has more than {_MOST_PARTS} parts")
     try:
         parsed = json.loads(data.decode("utf-8-sig"))
-        if b"\\u" in data:  # half of a pair of surrogates is no text, and fails wherever it is used
+        if b"\\u" in data:  # half of a surrogate pair is not text, and fails wherever it is used
             json.dumps(parsed, ensure_ascii=False).encode()
     except RecursionError:
         raise InvalidRequestError("the JSON body is nested too deep") from None
     except UnicodeEncodeError:
         raise InvalidRequestError(
-            "the JSON body has half of a pair of surrogates (\\ud800 to \\udfff), which is no text"
+            "the JSON body has half of a pair of surrogates (\\ud800 to \\udfff), which is not text"
         ) from None
     except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, numbers too long
         raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""Videos decoded in another process, which is killed at the deadline and started anew."""
+"""Decodes videos in another process, which is killed at the deadline and restarted."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Decoder:
                 return self._receive(reader, sampling, framing)
             except (EOFError, OSError) as error:
                 raise UnusableVideoError(
-                    "the video breaks the decoder, which is started anew for the next one"
+                    "the video crashes the decoder, which is restarted for the next one"
                 ) from error
             finally:
                 if not self._idle:
@@ -147,7 +147,7 @@ class Decoder:
         raise AssertionError("unreachable")
 
     def _new_reader(self) -> Connection:
-        """Have a reader forked; where the process that forks has ended, start another."""
+        """Have a reader forked; if the process that forks has ended, start another."""
         for attempt in range(2):
             ours, theirs = socket.socketpair()
             try:
@@ -162,7 +162,7 @@ class Decoder:
             except OSError:
                 if attempt:
                     raise
-                logger.warning("The process that decodes has ended; it is started anew")
+                logger.warning("The decoding process has ended; restarting it")
                 self._start()
             finally:
                 theirs.close()
@@ -179,7 +179,7 @@ class Decoder:
             try:  # at once, so that it computes no longer
                 self._new_reader()
             except (OSError, RuntimeError):
-                logger.exception("No reader could be started; it is tried again")
+                logger.exception("No decoding process could be started; trying again later")
 
     def _start(self) -> None:
         """Start the process that forks readers, without waiting for it."""

@@ -27,7 +27,7 @@ _SPARE_SECONDS = 5
 
 
 def main(descriptor: int) -> None:
-    """Fork a reader for each pair of socket and memory that comes; end when nobody can send one.
+    """Fork a reader for each pair of socket and memory that comes; end when no more can come.
 
     Args:
         descriptor: of the socket that they come over.

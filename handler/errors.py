@@ -52,7 +52,7 @@ class TooSimilarError(RequestError):
 
 
 class NotAVideoError(RequestError):
-    """The bytes are no video of a supported container and codec."""
+    """The bytes are not a video of a supported container and codec."""
 
     status = 415
     phrase = "Unsupported Media Type"
@@ -80,4 +80,4 @@ class OutOfTimeError(RequestError):
 
 
 class InternalError(RequestError):
-    """A fault of ours; the worker's log has the details under the request's id."""
+    """An internal error; the worker's log has the details under the request's id."""

@@ -130,8 +130,8 @@ class Intake:
         operator = self.operator_key.admits(headers)
         if explain and not operator and self.settings.policy.answer != "full":
             raise ForbiddenError(
-                "the evidence shows all that purification does: this server shows it to its "
-                "operator alone (policy.answer in model-config.yaml)"
+                "the evidence shows everything that purification changes: this server shows it "
+                "to its operator alone (policy.answer in model-config.yaml)"
             )
         row = open_body(row, headers, self.settings.limits.max_bytes)
         envelope = open_envelope(row, self.settings.max_clips)
@@ -196,7 +196,7 @@ class Intake:
                 )
         if any(sighting.refused for sighting in found) and not asked.operator:
             raise TooSimilarError(
-                "the clip nearly is too many recent clips of the same client "
+                "the clip is a near-duplicate of too many recent clips of the same client "
                 f"({self.settings.similarity.refuse_at} or more, similarity.refuse_at in "
                 "model-config.yaml)"
             )

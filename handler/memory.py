@@ -58,7 +58,7 @@ class _DataLimit:
                 bound = _data_pages() * resource.getpagesize() + budget
                 allowed = [limit for limit in self._outer if limit != resource.RLIM_INFINITY]
                 resource.setrlimit(resource.RLIMIT_DATA, (min([bound, *allowed]), self._outer[1]))
-            self._inside += 1  # last: where the limit could not be set, nobody came in
+            self._inside += 1  # last: only after the limit was set
 
     def restore(self) -> None:
         with self._lock:

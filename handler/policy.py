@@ -1,4 +1,4 @@
-"""The operator's policy: what a request may ask for, and how much of the answer it is told."""
+"""The operator's policy: what a request may ask for, and how much of the answer it gets."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def share_of(options: Options, settings: HandlerSettings, clips: int, work: int)
 
 
 def told(answer: Answer, policy: Policy) -> Answer:
-    """What clients are told of an answer: its keys are always the same, the rest is null.
+    """The part of an answer that clients get: its keys are always the same, the rest is null.
 
-    What is left out helps whoever searches for an adversarial clip by asking: exact scores, the
-    bare recogniser's answer, every vote, the suspicion, and what early votes do to the times.
+    What is left out helps attackers who search for an adversarial clip by querying: exact scores,
+    the bare recogniser's answer, every vote, the suspicion, and what early votes do to the times.
     """
     if policy.answer == "full":
         return answer

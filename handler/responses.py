@@ -250,8 +250,8 @@ def _unlike(verdict: Verdict, threshold: float | None) -> Iterator[str]:
     """A warning where purification changes more than it does with clips that the purifier knows."""
     if threshold is not None and verdict.change is not None and verdict.change > threshold:
         yield (
-            "the clip is unlike those that the purifier knows, and purification may have taken "
-            "away what matters in it: trust the answer less"
+            "the clip is unlike those the purifier was trained on, and purification may have "
+            "removed what matters in it: trust the answer less"
         )
 
 

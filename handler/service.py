@@ -173,7 +173,7 @@ class VideoPureService:
         """The videos of a request, decoded, or the error that it is answered with."""
         try:
             return self.intake.open(row, request_id, explain, headers, decode_by)
-        except Exception as error:  # a fault of ours in one request must not spoil the batch
+        except Exception as error:  # a bug met by one request must not fail the batch
             return failure_reply(error, request_id)
 
     def _seal(

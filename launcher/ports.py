@@ -26,7 +26,7 @@ def addresses(host: str = "127.0.0.1", port: int | None = None) -> dict[str, str
             default TorchServe's own: 8080 to 8082, 7070 and 7071.
 
     Raises:
-        ValueError: if `host` is no IPv4 address, or `port` leaves no room for five.
+        ValueError: if `host` is not an IPv4 address, or `port` leaves no room for five.
     """
     try:
         IPv4Address(host)

@@ -16,7 +16,7 @@ _CONTINUED = re.compile(r"(?<!\\)((?:\\\\)*)\\\n[ \t\f]*")
 
 
 def read_properties(text: str) -> dict[str, str]:
-    """Returns the values by name; of a name that stands twice the last one counts, as in Java.
+    """Returns the values by name; of a name that appears twice the last one counts, as in Java.
 
     Args:
         text: as `java.util.Properties` reads it: lines of `name=value`, `name: value` or

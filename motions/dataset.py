@@ -1,4 +1,4 @@
-"""Training clips: drawn once into a file, varied anew every time they are used."""
+"""Training clips: drawn once into a file, varied again every time they are used."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def mixed_noise(
 ) -> Tensor:
     """Gaussian noise [T, C, H, W] of unit variance, white or smooth in space and in time.
 
-    Smoothness is drawn anew for each clip: cells of `cells` pixels, and of 1, 2 or all frames.
+    Smoothness is drawn for each clip: cells of `cells` pixels, and of 1, 2 or all frames.
     """
     frames, channels, height, width = clip_shape
     space = cells[int(torch.randint(len(cells), (1,), generator=generator))]

@@ -33,11 +33,11 @@ class Verdict:
         votes: those counted, in order; none where the clip was not purified.
         of: votes that a full count would have.
         agreement: share of the counted votes for `label_id`.
-        undefended: [classes], probabilities of the bare recogniser on the clip as it came.
+        undefended: [classes], probabilities of the bare recogniser on the clip as sent.
         suspicion: see `suspicion_score`; None where the clip was not purified.
         purified: the last candidate, [T, 3, H, W] in 0..1 on the CPU, where it was asked for.
         change: root mean square difference of the first candidate from the clip, in 0..1. It is
-            large where the purifier has seen nothing like the clip. None where not purified.
+            large if the purifier was not trained on such clips. None where not purified.
     """
 
     label_id: int

@@ -25,7 +25,7 @@ class Framing:
         antialias: smooth while scaling down.
         centre: where an odd number of pixels is cut off, whether the larger half goes from the
             end (`floor`) or from where it makes the offset even (`round`, as torchvision does).
-        sampling: which frame stands for each part of a video: `centre` or `start` of equal
+        sampling: which frame represents each part of a video: `centre` or `start` of equal
             numbers of frames, see `sample_frame_indices`; or `time`, the one shown in the middle
             of each of as many equal times, for recognisers whose own library samples so.
     """

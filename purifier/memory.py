@@ -33,7 +33,7 @@ def memory_taken(call: Callable[[], object], device: torch.device) -> int | None
         call()
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # starts the peak anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     except OSError:
         call()
         return None

@@ -1,4 +1,4 @@
-"""What purification may draw at random, so that nobody can compute through it beforehand.
+"""What purification may draw at random, so that it cannot be computed beforehand.
 
 Nothing is drawn by default: published VideoPure is deterministic.
 """
@@ -35,7 +35,7 @@ class Randomisation:
             is not called on the way up.
         eta: share of fresh noise in the denoising steps (DDIM, arXiv 2010.02502, eq. 16): 0 is
             deterministic, 1 ancestral. The noise is shared by all frames.
-        random_anchor: invert with the noise predicted for a frame drawn anew, not for the first.
+        random_anchor: invert with the noise predicted for a random frame, not for the first.
         step_range: draw the inversion steps t uniformly between these two, both included.
         max_shift: roll the frames by up to so many pixels down or up and sideways, all frames of a
             clip alike, and roll the purified clip back.

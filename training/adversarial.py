@@ -37,7 +37,7 @@ _VALIDATION_BATCH = 10
 
 
 class LabelledClips(Protocol):
-    """Clips to train on; each has its class, or None stands for the recogniser's own answers."""
+    """Clips to train on, with their classes; None: the recogniser's own answers are the labels."""
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """Clips drawn at random, [B, T, 3, H, W] in 0..1, and their classes [B]."""
@@ -51,7 +51,7 @@ class HardenRecipe:
     """How hardening goes; budgets are the largest change of a pixel, in 1/255.
 
     Args:
-        train: what is trained; the other is left as it is, and attacked all the same.
+        train: what is trained; the other is left unchanged, and attacked nevertheless.
         bare: attack and train the recogniser as if there were no purifier before it. That is the
             control which says what a purifier adds, and a start for training both.
         clips: clips that are attacked in all.
@@ -155,7 +155,7 @@ class BestState:
         self._weights = copy.deepcopy(networks.state_dict())
 
     def offer(self, networks: nn.Module, found: Validation, step: int) -> None:
-        """Take in the weights if they are no worse."""
+        """Keep the weights if they are no worse."""
         if (found.attacked, found.clean) >= (self.found.attacked, self.found.clean):
             self.found, self.step = found, step
             self._weights = copy.deepcopy(networks.state_dict())
@@ -185,7 +185,7 @@ class AdversarialTrainer:
         recipe: how.
         state: this process among several; each attacks its share of the clips, and gradients are
             averaged.
-        report: told the outcome of each validation.
+        report: called with the outcome of each validation.
         threads: that fetch the clips of the next steps meanwhile.
 
     Raises:

@@ -132,7 +132,7 @@ def calibrate(
         device: to compute on; a GPU where there is one.
         workers: processes that decode; 0 decodes in this one.
         write: False leaves the archive as it is.
-        report: told each step as it begins.
+        report: called with each step as it begins.
 
     Raises:
         EvaluationError: if archive or clips cannot be used.

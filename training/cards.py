@@ -57,7 +57,7 @@ one trained for, and other kinds of change than small ones of every pixel, were 
 
 
 def purifier_card(trained: Trained, recipe: UNetRecipe, licence: str | None) -> str:
-    """The model card of a purifier that was trained on somebody's own videos."""
+    """The model card of a purifier that was trained on a user's own videos."""
     front = f"---\nlicense: {licence}\n---\n\n" if licence else ""
     settings = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
     levels = "\n".join(f"| {timestep} | {found} |" for timestep, found in trained.psnr.items())

@@ -67,7 +67,7 @@ def harden(
 ) -> Hardened:
     """Write an archive like another one, hardened.
 
-    A run that was stopped goes on where it was when it is called again alike.
+    A stopped run resumes when it is called again with the same arguments.
 
     Args:
         archive: to be hardened; it stays as it is.
@@ -75,13 +75,13 @@ def harden(
         out: the archive to write, ending in `.mar`.
         recipe: how; its `train` says what.
         purification: settings to change, such as `{"method": "one_look"}`: training goes through
-            what is served then. Its suspicion threshold is taken away, for it would be wrong.
+            what is served then. Its suspicion threshold is removed, as it would be wrong.
         labelled: False holds on to the recogniser's own answers to the clean clips.
         workplace: folder of the checkpoint; beside `out` by default.
         state: this process among several.
         workers: that fetch clips while the chip computes: of the demo's clips processes, of videos
             threads. By default half of the CPUs, up to 8, beside a GPU; none where CPUs train.
-        report: told each step as it begins.
+        report: called with each step as it begins.
 
     Raises:
         BuildError, ManifestError, SettingsError: if the archive cannot be used.
@@ -100,7 +100,7 @@ def harden(
         manifest = Manifest.read(root)
         if manifest.external_weights:
             raise BuildError(
-                f"{archive} is thin, and weights that lie elsewhere cannot be changed: build it "
+                f"{archive} is thin, and external weights cannot be changed: build it "
                 "without --thin"
             )
         config = _config(root, purification or {})

@@ -96,7 +96,7 @@ def train(
 ) -> Trained:
     """Write a diffusers folder that `videopure build` takes as its pipeline.
 
-    A run that was stopped goes on where it was when it is called again alike.
+    A stopped run resumes when it is called again with the same arguments.
 
     Args:
         videos: see `find_videos`; labels are not looked at.
@@ -113,7 +113,7 @@ def train(
         workers: processes that decode, and threads that make batches; 0 does both in this one.
         workplace: folder of clips, checkpoint, log and pictures; beside `out` by default.
         state: this process among several.
-        report: told each step as it begins.
+        report: called with each step as it begins.
 
     Raises:
         ClipError: if the videos cannot be trained on.
@@ -199,11 +199,11 @@ def load_codec(folder: Path) -> Any:
 
 def _check_out(out: Path) -> None:
     if out.exists() and not (out / "model_index.json").is_file():
-        raise ValueError(f"out {out} is there already and is no pipeline: name another folder")
+        raise ValueError(f"out {out} exists and is not a pipeline: name another folder")
 
 
 def _check_size(recogniser: Recogniser, size: Size, codec: Path | None) -> Any:
-    """The given codec, if any; what cannot be purified is told before hours of training."""
+    """The given codec, if any; what cannot be purified fails before hours of training."""
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     loaded = None if codec is None else load_codec(codec)

@@ -51,7 +51,7 @@ class Found:
     """What a choice keeps: clips that are answered rightly, of `clips`.
 
     Args:
-        clean, attacked: as they came, and under the gray-box attack.
+        clean, attacked: without an attack, and under the gray-box attack.
         milliseconds: for a clip, of the clean ones.
     """
 
@@ -95,7 +95,7 @@ class Tuned:
 
 @dataclass(frozen=True, eq=False)
 class _Clips:
-    """Clips [N, T, 3, H, W] in 0..1 as they came and attacked, and the right answers [N]."""
+    """Clips [N, T, 3, H, W] in 0..1 clean and attacked, and the right answers [N]."""
 
     clean: Tensor
     attacked: Tensor
@@ -134,8 +134,8 @@ def tune(
         speeds: to try.
         device: to compute on; a GPU where there is one.
         workers: processes that decode; 0 decodes in this one.
-        write: put the recommended settings into the archive, whose thresholds are taken away.
-        report: told each result as it is found.
+        write: put the recommended settings into the archive, whose thresholds are removed.
+        report: called with each result as it is found.
 
     Raises:
         EvaluationError: if archive or clips cannot be used.

@@ -244,7 +244,7 @@ def train_unet(
 
     Args:
         trainer: of the pipeline.
-        checkpoint: file; a run that was stopped goes on from it.
+        checkpoint: file; a stopped run resumes from it.
         question: what the checkpoint is of.
         name: shown beside the progress bar.
     """

@@ -62,7 +62,7 @@ class Attacker:
         """Load an archive, on a GPU if there is one.
 
         Raises:
-            EvaluationError: if it is no archive of ours, or damaged.
+            EvaluationError: if it is not a VideoPure archive, or is damaged.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return cls(load_evaluated(archive, device))

@@ -100,7 +100,7 @@ def _name(host: str) -> str:
 
 
 def _same_origin(headers: Mapping[str, str], host: str) -> bool:
-    """Whether a browser sent this for a page of ours, or it was no browser."""
+    """Whether a browser sent this for our own page, or it was not a browser."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")

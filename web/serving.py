@@ -32,7 +32,7 @@ def make_server(app: Starlette) -> uvicorn.Server:
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nobody's word for where a request comes from
+        proxy_headers=False,  # headers that say where a request comes from are not trusted
         ws="none",
         limit_concurrency=64,
         timeout_keep_alive=5,

@@ -1,4 +1,4 @@
-"""Adaptive attacks: on a defence by somebody who has all of it (after arXiv 2002.08347).
+"""Adaptive attacks: on a defence that the attacker has in full (after arXiv 2002.08347).
 
 Where the defence draws at random, every gradient is the mean over fresh draws.
 

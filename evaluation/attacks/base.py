@@ -122,14 +122,14 @@ class GradientAttack:
         return project(moved, self.clips, self.epsilon)
 
     def keep(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
-        """Hook: keep what is better, or what is later; returns the clips kept anew, [B]."""
+        """Hook: keep what is better, or what is later; returns which clips are newly kept, [B]."""
         better = values > self.kept_values if self.keep_best else ~self.done
         self.kept = choose(better, attacked, self.kept)
         self.kept_values = torch.where(better, values.to(self.kept_values), self.kept_values)
         return better
 
     def finish(self, attacked: Tensor) -> None:
-        """Hook: keep or drop the clips after the last step, whose loss nobody has seen."""
+        """Hook: keep or drop the clips after the last step, whose loss was not computed."""
         better = ~self.done
         if self.keep_best:
             with torch.no_grad():

@@ -15,7 +15,7 @@ __all__ = ["EOTLoss"]
 class EOTLoss:
     """The loss of a whole defence, over all that it draws, until the attack has got there.
 
-    The mean over `draws` of the defence's randomness, drawn anew at every call (expectation over
+    The mean over `draws` of the defence's randomness, drawn again at every call (expectation over
     transformation, EOT: arXiv 1707.07397). Where the counted votes of all these draws are wrong,
     `reached` is asked about the clips, and the loss of those for which it agrees is infinite.
 
@@ -26,7 +26,7 @@ class EOTLoss:
         draws: how many; one is enough where nothing is drawn.
         generator: of the draws.
         reached: clips and their rows in the batch, [N, T, 3, H, W] and [N] -> whether nothing is
-            left to gain, [N]; None goes on for as long as the attack does.
+            left to gain, [N]; None continues as long as the attack does.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def mi_fgsm(
     start: Tensor | None = None,
     keep_best: bool = False,
 ) -> Tensor:
-    """Steps along the sign of all gradients so far, from the clips as they came.
+    """Steps along the sign of all gradients so far, from the clean clips.
 
     The published step is `epsilon / steps`, which only just reaches the budget and fools fewer
     clips than PGD does; here it is as long as PGD's.
@@ -39,7 +39,7 @@ def mi_fgsm(
         steps: gradient steps.
         step_size: change of a pixel in one step, in 0..1.
         decay: of the momentum; 0 forgets all gradients but the last.
-        start: attacked clips to go on from; the clips as they came when None.
+        start: attacked clips to continue from; the clean clips when None.
         keep_best: return the clips of the highest loss on the way, and not the last ones.
     """
     return _MIFGSM(

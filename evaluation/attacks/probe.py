@@ -16,7 +16,7 @@ SATURATED = 1e-6
 
 
 def probe(task: Task) -> list[dict[str, float]]:
-    """The exact gradient of the soft vote on each clip as it came.
+    """The exact gradient of the soft vote on each clean clip.
 
     Returns:
         For each clip its cross-entropy (`loss`), the share of numbers whose gradient is zero or

@@ -1,4 +1,4 @@
-"""Attacks by somebody who can only ask: through the answers as they are served.
+"""Attacks that only query: through the answers as they are served.
 
 Scores are followed by Square; of labels alone RayS finds how far a direction has to be gone.
 """

@@ -45,7 +45,7 @@ def registered() -> dict[str, Attack | AdaptiveAttack]:
 
 
 def static(epsilon: int) -> dict[str, Threat]:
-    """Attacks by somebody who does not know the defence, by family.
+    """Attacks that do not know the defence, by family.
 
     Args:
         epsilon: largest change of a pixel, in 1/255.
@@ -55,7 +55,7 @@ def static(epsilon: int) -> dict[str, Threat]:
 
 
 def adaptive(epsilon: int, steps: int = STEPS, draws: int = EOT_DRAWS) -> dict[str, Threat]:
-    """Attacks by somebody who has all of the defence, by family.
+    """Attacks that have all of the defence, by family.
 
     Args:
         epsilon: largest change of a pixel, in 1/255.

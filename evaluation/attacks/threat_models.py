@@ -75,7 +75,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Threat:
-    """An attack at one budget, by somebody who has this knowledge.
+    """An attack at one budget, with this knowledge.
 
     Args:
         family: the attack, such as "PGD-10".
@@ -119,7 +119,7 @@ CLEAN = Threat("clean", "clean", 0, lambda task: task.clips)
 
 @dataclass(frozen=True)
 class Attack:
-    """A static attack: on the bare recogniser, by somebody who does not know the defence.
+    """A static attack: on the bare recogniser, by an attacker who does not know the defence.
 
     Args:
         name: what tables call it, such as "PGD-10".
@@ -138,7 +138,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class AdaptiveAttack:
-    """An attack on a defence by somebody who has all of it.
+    """An attack on a defence by an attacker who has all of it.
 
     Args:
         name: what tables call it, with the steps: "exact" is "exact-20".

@@ -1,4 +1,4 @@
-"""Frames kept for the report: a clip as it came, attacked, and purified."""
+"""Frames kept for the report: a clean clip, attacked and purified."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Example:
         threat: name of the threat.
         clip: number of the clip.
         truth, bare, label: the true class, the bare recogniser's and VideoPure's answer.
-        frames: the clip as it came, attacked and purified, [3, T, 3, H, W] in 0..1; a few frames
+        frames: the clip clean, attacked and purified, [3, T, 3, H, W] in 0..1; a few frames
             of each where it was stored.
     """
 

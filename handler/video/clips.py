@@ -54,7 +54,7 @@ class Sampling:
         if self.stride is None or self._wanted(seconds) <= self.clips:
             return []
         return [
-            f"the video lasts {seconds:.6g} s and {self.clips} clips are looked at: each covers "
+            f"the video lasts {seconds:.6g} s and {self.clips} clips are used: each covers "
             f"{seconds / self.clips:.3g} s instead of {self.stride:g}"
         ]
 
@@ -138,8 +138,7 @@ def _read(data: bytes, sampling: Sampling, framing: Framing, budget: Budget) -> 
     warnings = [*look.warnings, *sampling.warnings(look.seconds)]
     if total < len(indices):
         warnings.append(
-            f"the video has {total} frames and {len(indices)} are looked at: frames are repeated "
-            "evenly"
+            f"the video has {total} frames and {len(indices)} are used: frames are repeated evenly"
         )
     info = VideoInfo(
         frames=total,

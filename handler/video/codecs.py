@@ -1,4 +1,4 @@
-"""Which codecs are decoded: a list, as FFmpeg knows hundreds that nobody uses and few people test.
+"""Which codecs are decoded: a list, as FFmpeg has hundreds that are rarely used.
 
 `CODECS` is the one list: docs/videos.md shows it. What lies beside the video, such as sound, is
 not decoded at all.
@@ -41,7 +41,7 @@ def check_codec(name: str) -> None:
     """
     if name not in _NAMES:
         raise NotAVideoError(
-            f"the video's codec is {name}, which is not read here: send H.264, H.265, VP9 or AV1"
+            f"the video's codec is {name}, which is not supported: send H.264, H.265, VP9 or AV1"
         )
 
 

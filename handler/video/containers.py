@@ -147,7 +147,7 @@ def refusal(data: Source, reason: str) -> RequestError:
         if data[at : at + len(mark)] == mark:
             return NotAVideoError(f"the {len(data)} bytes sent are {what}: send a video")
     return NotAVideoError(
-        f"the {len(data)} bytes sent are no video of a supported container "
+        f"the {len(data)} bytes sent are not a video of a supported container "
         "(mp4, mov, webm, mkv, avi, gif, mpeg, flv, ogg, ...)"
     )
 

@@ -30,7 +30,7 @@ class Damage:
         whole: packets that the file holds whole and that are shown.
         lacking: packets that the file announces and does not hold whole.
         undecodable: whole ones that the decoder refused.
-        imperfect: frames that the decoder itself calls damaged; they are shown all the same.
+        imperfect: frames that the decoder itself calls damaged; they are used anyway.
         breaks_off: the file ends before its end, and does not tell how much it lacks.
     """
 

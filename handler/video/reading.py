@@ -121,7 +121,7 @@ class OpenVideo:
                 if first_key is None and packet.is_keyframe:
                     first_key = len(times)
                 times.append((self._ticks(packet), packet.duration))
-        del times[: first_key or 0]  # nobody can decode what comes before it
+        del times[: first_key or 0]  # what comes before it cannot be decoded
         self.damage.whole = len(times)
         clock = self._clock()
         known = all(ticks is not None for ticks, _ in times)
@@ -175,7 +175,7 @@ class OpenVideo:
                 continue
             keyed = keyed or packet is None or packet.is_keyframe
             if self._joinable and has_key and not keyed:
-                continue  # nobody can decode it; some decoders show grey smears all the same
+                continue  # it cannot be decoded; some decoders show grey smears anyway
             try:
                 decoded = self.stream.codec_context.decode(packet)
             except av.error.FFmpegError as error:

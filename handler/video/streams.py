@@ -37,5 +37,5 @@ def choose_stream(container: Any) -> tuple[Any, list[str]]:
         return chosen, []
     return chosen, [
         f"the file has {len(moving)} video streams: the one that players show, stream "
-        f"{chosen.index}, was looked at and no other"
+        f"{chosen.index}, was used and no other"
     ]

@@ -30,7 +30,7 @@ class LatentVideoModel(ABC):
     """A diffusion model on latents of videos: its codec and its denoiser, called on whole clips.
 
     A family is a subclass in a file of its own, and its line in `FAMILIES`. An instance holds
-    nothing but its parts, so it is made anew where it is needed.
+    nothing but its parts, so it is created where it is needed.
 
     Args:
         codec: between frames and latents.
@@ -74,7 +74,7 @@ class LatentVideoModel(ABC):
         """The scheduler that a pipeline keeps, of the one that a model comes with.
 
         Raises:
-            ValueError: if the model's noise schedule cannot be told from it.
+            ValueError: if the model's noise schedule cannot be derived from it.
         """
         return scheduler
 
@@ -110,7 +110,7 @@ class LatentVideoModel(ABC):
 
     @abstractmethod
     def latent_times(self, frames: int) -> list[int]:
-        """The frame that each of the latents of a clip of so many frames stands for."""
+        """The frame that each latent of a clip of so many frames represents."""
 
     @abstractmethod
     def encode(self, video: Tensor) -> Tensor:

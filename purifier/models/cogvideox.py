@@ -108,7 +108,7 @@ class CogVideoX(CausalVideoModel):
         if self.prompt_embedding.config.length != config.max_text_seq_length:
             raise ValueError(
                 f"prompt_embedding has {self.prompt_embedding.config.length} tokens, but the "
-                f"transformer takes {config.max_text_seq_length}: embed the prompt anew"
+                f"transformer takes {config.max_text_seq_length}: embed the prompt again"
             )
         for key, wanted in (("use_rotary_positional_embeddings", False), ("patch_size_t", None)):
             if config[key] != wanted:

@@ -87,8 +87,8 @@ def read_processor(
     family = next((name for name in _DEFAULTS if class_name.lower().startswith(name)), None)
     if family is None:
         raise ValueError(
-            f"the processor {class_name!r} is none of {', '.join(sorted(_DEFAULTS))}: export the "
-            "model as a program, with its normalisation in a YAML file"
+            f"the processor {class_name!r} must be one of {', '.join(sorted(_DEFAULTS))}: export "
+            "the model as a program, with its normalisation in a YAML file"
         )
     settings = {**_DEFAULTS[family], **{k: v for k, v in config.items() if v is not None}}
     if class_name.lower() == "vivitvideoprocessor":

@@ -102,7 +102,7 @@ def test_an_expired_key_is_renewed(
 def bad_bodies(good: bytes) -> dict[str, tuple[bytes, int, str]]:
     """Name -> body, status it must get, and words of the message."""
     return {
-        "text": (b"this is no video", 415, "no video of a supported container"),
+        "text": (b"this is no video", 415, "not a video of a supported container"),
         "empty": (b"", 422, "0 bytes"),
         "truncated": (good[: len(good) // 2], 422, "damaged or cut short"),
         "1x1": (encode(frames(4, 1, 1), "matroska", "ffv1", "gray"), 422, "1x1 pixels"),

@@ -104,7 +104,7 @@ def _kind(told: Told) -> str:
     """Whether the process that decodes had to be killed, or died."""
     if told.status == 413 and "takes longer" in told.message:
         return "killed"
-    return "broken" if told.status == 422 and "breaks the decoder" in told.message else "ended"
+    return "broken" if told.status == 422 and "crashes the decoder" in told.message else "ended"
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import typer
 import yaml
 from rich.console import Console
 
+from tests.support.documented import REASONS, RUN, where
 from videopure.cli.answers import print_table
 from videopure.cli.main import app
 from videopure.wire.schemas import Answer
@@ -139,6 +140,19 @@ def test_the_example_workflow_runs_commands_that_exist() -> None:
     assert len(runs) == 2
     for command in runs:
         check(shlex.split(command))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_are_run_by_a_test_or_say_why_not(command: str) -> None:
+    """What runs them where is a list by hand: tests/support/documented.py."""
+    place = where(command)
+    assert place is not None, "add a line to tests/support/documented.py"
+    assert place in REASONS or (ROOT / place).exists()
+
+
+def test_the_list_of_what_runs_commands_has_no_idle_lines() -> None:
+    every = commands()
+    assert [pattern for pattern, _ in RUN if not any(re.search(pattern, c) for c in every)] == []
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_a_packed_archive_is_checked_without_unpacking(tiny_archive: Path, tmp_p
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mar").write_bytes(b"text")
-    with pytest.raises(ManifestError, match=r"a\.mar is no archive"):
+    with pytest.raises(ManifestError, match=r"a\.mar is not an archive"):
         verify_archive(tmp_path / "a.mar")
     with pytest.raises(ManifestError, match=r"there is no archive .*b\.mar"):
         inspect_archive(tmp_path / "b.mar")

@@ -94,7 +94,7 @@ def test_a_folder_that_is_no_archive_is_never_replaced(sources: Path, tmp_path: 
     out = tmp_path / "precious"
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(BuildError, match="precious is there already and is no archive"):
+    with pytest.raises(BuildError, match="precious exists and is not an archive"):
         build(spec(sources, out, folder=True))
     assert (out / "thesis.txt").exists()
     with pytest.raises(BuildError, match=r"folder's name without an ending, got .*a\.mar"):
@@ -134,7 +134,7 @@ def test_weights_of_a_thin_archive_may_be_moved(
     (root / "model-config.yaml").write_text(text.replace("  # weights:", "  weights:"))
     configure_archive(root)
     verify_archive(root)
-    with pytest.raises(ManifestError, match=r"weights\.flow is set, but weights lie elsewhere of"):
+    with pytest.raises(ManifestError, match=r"weights\.flow is set, but only these have external"):
         serve(root, weights={**folders, "flow": "x"})
 
 
@@ -191,7 +191,7 @@ DAMAGE = [
     (change_class, r"^pipeline/unet/config\.json is of the wrong class: UNet2DModel"),
     (put_weights_inside, r"^recogniser/model\.safetensors is in the archive, but its manifest"),
     (leave_the_folder, r"^'\.\./\.\./etc/passwd' leaves the archive"),
-    (forget_the_digest, r"^recogniser/model\.safetensors lies elsewhere, but its digest is not"),
+    (forget_the_digest, r"^recogniser/model\.safetensors is external, but its digest is not"),
 ]
 
 

@@ -164,7 +164,7 @@ def test_a_model_of_pictures_is_refused_with_what_could_be_used(tmp_path: Path) 
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "vit"}')
     save_file({"a": torch.zeros(1)}, folder / "model.safetensors")
-    message = r"vit is no video classifier: model_type must be one of .*videomae.*, got 'vit'"
+    message = r"vit is not a video classifier: model_type must be one of .*videomae.*, got 'vit'"
     with pytest.raises(BuildError, match=message):
         store(tmp_path, folder)
 

@@ -72,9 +72,9 @@ def test_a_whole_model_config_is_taken_and_stays_explained(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "settings.yaml is no YAML"),
+        ("a: [", "settings.yaml is not YAML"),
         ("- 1", "must hold keys and values, got [1]"),
-        ("warm_up: true\nwarm_up: false", "key 'warm_up' stands twice"),
+        ("warm_up: true\nwarm_up: false", "key 'warm_up' appears twice"),
         (
             "warmup: true",
             "videopure.warmup: Extra inputs are not permitted (did you mean",

@@ -81,11 +81,12 @@ def test_a_video_that_the_purifier_does_not_know_is_told(
     result = purify(archive, source, tmp_path / "out.mp4", "--json")
     assert result.exit_code == 0, result.output
     warnings = " ".join(json.loads(result.stdout)["warnings"])
-    assert ("unlike those that the purifier knows" in warnings) is warned
+    assert ("unlike those the purifier was trained on" in warnings) is warned
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"text", "no video of a supported"), (sound_only(), "no video stream")]
+    ("data", "message"),
+    [(b"text", "not a video of a supported"), (sound_only(), "no video stream")],
 )
 def test_what_is_no_video_is_said(
     tiny_archive: Path, tmp_path: Path, data: bytes, message: str

@@ -117,7 +117,7 @@ def test_v2_answers_json_texts_in_a_tensor(service: VideoPureService) -> None:
             400,
             "video 1: option 'clips' of all videos .* may be 3 together, got 2 where 1 are left",
         ),
-        ({"instances": [{"video": "AAAA"}]}, 415, "video 0: the 3 bytes sent are no video"),
+        ({"instances": [{"video": "AAAA"}]}, 415, "video 0: the 3 bytes sent are not a video"),
         (tensor(name="clip"), 400, "'name' of the input tensor must be 'video', got 'clip'"),
         (tensor(datatype="UINT8"), 400, "'datatype' .* must be 'BYTES', got 'UINT8'"),
         (tensor(shape=[3]), 400, r"'shape' .* must be \[2\], as many as its data, got \[3\]"),

@@ -58,7 +58,7 @@ def test_a_video_that_is_too_long_for_the_stride_is_told(
     told = body(loaded, LONG, clip_stride=1.0, options={"clips": b"auto"}, **bound)
     assert len(told["clips"]) == 2
     assert told["warnings"] == [
-        "the video lasts 5 s and 2 clips are looked at: each covers 2.5 s instead of 1"
+        "the video lasts 5 s and 2 clips are used: each covers 2.5 s instead of 1"
     ]
 
 

@@ -154,7 +154,7 @@ def test_clips_of_several_requests_share_micro_batches(service: VideoPureService
         replies = answer(service, *rows)
     assert sizes == [2, 2, 1]  # max_clips_per_forward is 2
     assert [len(reply.body["clips"]) for reply in replies] == [3, 1, 1]
-    assert "12 are looked at" in replies[0].body["warnings"][0]
+    assert "12 are used" in replies[0].body["warnings"][0]
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_videos_that_cannot_be_read_are_skipped_and_named(archive: Path, videos:
     assert labels.tolist() == brighter.long().tolist()
     for _ in range(9):
         clips.batch(8, torch.Generator().manual_seed(1))
-    assert "0.mp4: the 8 bytes sent are no video" in " ".join(clips.skipped.values())
+    assert "0.mp4: the 8 bytes sent are not a video" in " ".join(clips.skipped.values())
     assert not any(f"{k}.mp4" == path.name for path in clips.skipped for k in (3, 4, 5, 6))
 
 

@@ -58,7 +58,7 @@ def trained(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = " ".join(result.skipped)
     assert "tiny.mp4: its frames of 10x8 pixels are less than half of the 24x16" in told
     assert "short.mp4: it has 3 frames, fewer than the 4 of a clip" in told
-    assert "text.mp4: the 8 bytes sent are no video" in told
+    assert "text.mp4: the 8 bytes sent are not a video" in told
     assert len(result.skipped) == 3
     return out
 

@@ -87,7 +87,7 @@ def test_an_unknown_key_is_named() -> None:
 def test_yaml_with_a_key_twice_or_none_at_all_is_named() -> None:
     assert read_yaml("a: {b: 1}", "x.yaml") == {"a": {"b": 1}}
     assert read_yaml("# only a comment", "x.yaml") is None
-    with pytest.raises(SettingsError, match=r"x\.yaml: key 'b' stands twice, again in line 3"):
+    with pytest.raises(SettingsError, match=r"x\.yaml: key 'b' appears twice, again in line 3"):
         read_yaml("a:\n  b: 1\n  b: 2\n", "x.yaml")
-    with pytest.raises(SettingsError, match=r"x\.yaml is no YAML: "):
+    with pytest.raises(SettingsError, match=r"x\.yaml is not YAML: "):
         read_yaml("a: [", "x.yaml")

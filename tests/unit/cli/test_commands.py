@@ -2,14 +2,18 @@
 
 import dataclasses
 import inspect
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from videopure.archive import BuildSpec
 from videopure.cli.build import build
 from videopure.cli.main import app
+from videopure.cli.terminal import own_command
 
 pytestmark = pytest.mark.unit
 
@@ -36,6 +40,7 @@ import sys
 for heavy in ("av", "cv2", "diffusers", "matplotlib", "numpy", "torch", "transformers"):
     sys.modules[heavy] = None  # importing it fails
 from videopure.cli.main import app
+from videopure.cli.terminal import own_command
 
 for command in {names!r}:
     app([command, "--help"], standalone_mode=False)
@@ -45,3 +50,28 @@ for command in {names!r}:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("Usage:") == len(names)
+
+
+@pytest.mark.parametrize("chosen", [["--bare"], ["--train", "recogniser"]])
+def test_harden_refuses_a_fidelity_without_a_purifier_to_train(chosen: list[str]) -> None:
+    result = CliRunner().invoke(app, ["harden", "--fidelity", "1", *chosen])
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.split())
+    assert f"{' '.join(chosen)} trains no purifier" in said
+
+
+def test_the_command_to_type_is_the_one_that_works_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "videopure").write_text("#!/bin/sh")
+    (programs / "videopure").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(tmp_path)
+    assert own_command() == ".venv/bin/videopure"
+    monkeypatch.chdir("/")
+    assert own_command().endswith(os.path.join(".venv", "bin", "videopure"))
+    monkeypatch.setenv("PATH", str(programs))  # an activated environment
+    assert own_command() == "videopure"

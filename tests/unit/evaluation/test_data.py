@@ -81,7 +81,7 @@ def test_videos_that_cannot_be_read_are_all_named_before_anything_runs(folder: P
     with pytest.raises(EvaluationError, match=r"2 of 3 videos cannot be read") as caught:
         source.check(3)
     assert "Wave/1.mp4: [Errno 2]" in str(caught.value)
-    assert "jump/0.mp4: the 8 bytes sent are no video" in str(caught.value)
+    assert "jump/0.mp4: the 8 bytes sent are not a video" in str(caught.value)
 
 
 def test_what_is_no_source_is_named(tmp_path: Path) -> None:

@@ -86,9 +86,7 @@ def test_frames_are_spread_evenly_over_a_longer_video() -> None:
 def test_a_short_video_repeats_its_frames_and_says_so() -> None:
     clip = read(encode(frames(2, *SIZE)), num_frames=4)
     assert clip.info.frame_indices == [0, 0, 1, 1]
-    assert clip.warnings == [
-        "the video has 2 frames and 4 are looked at: frames are repeated evenly"
-    ]
+    assert clip.warnings == ["the video has 2 frames and 4 are used: frames are repeated evenly"]
 
 
 def test_other_sizes_are_scaled_and_cropped() -> None:
@@ -100,8 +98,8 @@ def test_other_sizes_are_scaled_and_cropped() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"just some text, nothing more\n" * 20, "no video of a supported container"),
-        (b"\x00" * 4096, "no video of a supported container"),
+        (b"just some text, nothing more\n" * 20, "not a video of a supported container"),
+        (b"\x00" * 4096, "not a video of a supported container"),
         (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "a playlist"),
         (b"ffconcat version 1.0\nfile '/etc/passwd'\n", "a playlist"),
         (b"\x89PNG\r\n\x1a\n" + b"\x00" * 64, "a PNG picture"),

@@ -105,7 +105,9 @@ def test_a_codec_that_is_not_listed_is_refused_by_name(
     container: str, codec: str, pix_fmt: str, name: str
 ) -> None:
     data = encode(frames(4, 32, 48), container, codec, pix_fmt)
-    with pytest.raises(NotAVideoError, match=f"the video's codec is {name}, which is not read"):
+    with pytest.raises(
+        NotAVideoError, match=f"the video's codec is {name}, which is not supported"
+    ):
         read(data)
 
 

@@ -92,7 +92,7 @@ def test_missing_processor_says_what_to_do(tmp_path: Path) -> None:
         ({"image_std": [0, 1, 1]}, r"std must be above 0, got \[0\.0, 1\.0, 1\.0\]"),
         ({"size": {"longest_edge": 9}}, r"size and crop_size must hold .*got \{'longest_edge': 9"),
         ({"size": {"shortest_edge": 8}}, r"resize must be at least .*\(16, 16\), got 8"),
-        ({"video_processor_type": "OtherProcessor"}, "'OtherProcessor' is none of .*videomae"),
+        ({"video_processor_type": "OtherProcessor"}, "'OtherProcessor' must be one of .*videomae"),
     ],
 )
 def test_a_processor_that_cannot_be_followed_is_named(
