@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ def install(
 
     Args:
         extras: of the wheel.
-        link: to the packages instead of copying them, which torch's size asks for.
+        link: hard links where they can be made, instead of copies: torch is large.
     """
     with zipfile.ZipFile(wheel) as file:
         (metadata,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
@@ -59,11 +60,9 @@ def _add(name: str, target: Path, link: bool) -> None:
     for file in distribution(name).files or ():
         if ".." in file.parts or "__pycache__" in file.parts:  # no scripts
             continue
-        if link:
-            place, source = target / file.parts[0], Path(str(file.locate()))
-            top = source.parents[len(file.parts) - 2] if len(file.parts) > 1 else source
-            if not place.exists():
-                place.symlink_to(top)
-        else:
-            (target / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(file.locate()), target / file)
+        source = str(file.locate())
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (os.link if link else shutil.copyfile)(source, target / file)
+        except OSError:  # another file system
+            shutil.copyfile(source, target / file)

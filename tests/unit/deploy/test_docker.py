@@ -113,7 +113,7 @@ def test_files_that_are_mounted_exist() -> None:
     ]
     for place in mounted:
         # Those are the operator's own.
-        if place not in ("./secrets", "../../model_store", "../prometheus", "../grafana"):
+        if place not in ("./secrets", "../../model_store"):
             assert (DOCKER / place).exists(), place
     assert len(mounted) >= 8
     gpu = yaml.safe_load((DOCKER / "compose.cuda.yaml").read_text(encoding="utf-8"))
