@@ -30,6 +30,7 @@ RUN: tuple[tuple[str, str], ...] = (
     (r"^kubectl", "tests/unit/deploy/test_kubernetes.py"),
     (r"^(cp|install|useradd|systemctl) |^/opt/|^python3 -m venv /opt/", "machine"),
     (r"^videopure key ", "tests/e2e/test_proxy.py"),
+    (r"deploy/ray_serve\.py", "tests/e2e/test_ray_serve.py"),
     # make
     (r"^make (test|test-fast|test-exports|lint types|bench)\b|^pytest ", "gate"),
     (r"^make (harden-demo|evaluate-demo)", "hours"),
