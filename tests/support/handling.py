@@ -16,7 +16,6 @@ from zipfile import ZipFile
 from tests.support import workers
 from tests.support.fuzzing import KEY, Sent
 from videopure.archive.configure import configure_archive
-from videopure.handler.metrics import samples_of
 from videopure.handler.torchserve import TorchServeHandler
 from videopure.wire.operator import KEY_FILE_VARIABLE
 from videopure.wire.schemas import Answer, ErrorAnswer
@@ -90,7 +89,7 @@ def handler_of(archive: Path, folder: Path, settings: dict[str, Any]) -> Iterato
         handler = workers.start(folder / "model")
     try:
         # The samples are taken; to hand them over is TorchServe's own code.
-        with mock.patch("videopure.handler.torchserve.emit", lambda batch, _: [*samples_of(batch)]):
+        with mock.patch("videopure.handler.torchserve.emit", lambda samples, _: [*samples]):
             yield handler
     finally:
         if handler.decoder is not None:

@@ -72,7 +72,7 @@ def test_a_whole_model_config_is_taken_and_stays_explained(
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "settings.yaml is not YAML"),
+        ("a: [", "is not YAML"),
         ("- 1", "must hold keys and values, got [1]"),
         ("warm_up: true\nwarm_up: false", "key 'warm_up' appears twice"),
         (

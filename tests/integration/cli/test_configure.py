@@ -42,7 +42,7 @@ def test_settings_are_changed_recorded_and_shown(archive: Path, tmp_path: Path) 
         ("batchSize=eight", "batchSize: ", 1),
         ("videopure.speeed=fast", "videopure.speeed: ", 1),
         ("batchSize.x=1", "batchSize", 1),
-        ("a=[", "no YAML", 1),
+        ("a=[", "not YAML", 1),
     ],
 )
 def test_what_cannot_be_set_is_named_and_changes_nothing(

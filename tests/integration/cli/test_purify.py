@@ -103,17 +103,17 @@ def test_a_device_that_is_none_is_said(tiny_archive: Path, tmp_path: Path) -> No
     source = tmp_path / "in.mp4"
     source.write_bytes(encode(frames(4, 16, 24)))
     result = purify(tiny_archive, source, tmp_path / "out.mp4", "--device", "abacus")
-    assert (result.exit_code, "--device abacus" in result.stderr) == (2, True)
+    assert (result.exit_code, "got abacus" in " ".join(result.stderr.split())) == (2, True)
 
 
 def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:
     source, archive = tmp_path / "in.mp4", tmp_path / "videopure.mar"
     source.write_bytes(encode(frames(4, 16, 24)))
     result = purify(archive, source, tmp_path / "out.mp4")
-    assert (result.exit_code, "videopure build" in result.stderr) == (1, True)
+    assert (result.exit_code, "videopure build" in " ".join(result.stderr.split())) == (1, True)
     archive.write_bytes(b"no archive")
     result = purify(archive, source, tmp_path / "out.mp4")
-    assert (result.exit_code, "cannot be used" in result.stderr) == (1, True)
+    assert (result.exit_code, "cannot be used" in " ".join(result.stderr.split())) == (1, True)
 
 
 def test_a_target_that_cannot_be_written_is_told_before_anything_else(

@@ -35,7 +35,7 @@ def test_what_is_trained_knows_its_classes_and_threads_change_nothing(
         main(videos, out, frames=4, size=16, width=4, steps=3, workers=workers)
         said = capsys.readouterr().out
         assert "of 1 held-out videos are recognised" in said
-        assert "text.mp4: the 8 bytes sent are no video" in said
+        assert "text.mp4: the 8 bytes sent are not a video" in said
     recogniser = load_recogniser(tmp_path / "with-0")
     assert list(recogniser.labels) == ["jump", "wave"]
     clip = read_video(videos / "wave" / "0.mp4", recogniser, Limits()).frames
