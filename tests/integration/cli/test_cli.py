@@ -78,7 +78,8 @@ def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
     video = tmp_path / "clip.mp4"
     video.write_bytes(b"never sent")
     result = run("serve", "--config", tmp_path / "nowhere.properties")
-    assert (result.exit_code, "does not exist" in " ".join(result.stderr.split())) == (2, True)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert (result.exit_code, "does not exist" in said) == (2, True)
     result = run("predict", video, "--json", "--csv")
     assert (result.exit_code, "not both" in result.stderr) == (2, True)
     result = run("predict", video, "--header", "Authorization Bearer a-secret-that-is-not-shown")
