@@ -119,7 +119,8 @@ class Screener:
     def _answered(self, block: dict[str, Any]) -> list[dict[str, Any]]:
         """A row for each video, in batches as large as the server's."""
         rows: list[dict[str, Any]] = []
-        videos = list(zip(block["path"], block["size"], block["content"], block["fault"]))  # noqa: B905
+        columns = (block[name] for name in ("path", "size", "content", "fault"))
+        videos = list(zip(*columns, strict=True))
         for start in range(0, len(videos), self.together):
             part = videos[start : start + self.together]
             readable = [content for _, _, content, _ in part if content is not None]
