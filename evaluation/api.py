@@ -186,8 +186,12 @@ def evaluate(
     else:
         source = open_source(str(data), recogniser, split, loaded.settings.limits)
     second = second_recogniser(_path(transfer), recogniser, state.device)
+    served = served_name(defended.settings)
     evaluator = Evaluator(
-        make_defences(defended), recogniser, source, second, seed=seed, device=state.device
+        *(make_defences(defended), recogniser, source, second),
+        seed=seed,
+        device=state.device,
+        served=served,
     )
     planned = make_suite(
         name,
@@ -199,7 +203,6 @@ def evaluate(
         queries=queries,
         batch=batch,
     )
-    served = served_name(defended.settings)
     check_names(minimums, planned, served)
     source.check(planned.clips)
     question = _question(archive, evaluator, threads, precision, batch)
@@ -341,7 +344,7 @@ def _report(
     records = [*suite.records(store), *others]
     with state.main_process_first():
         if state.is_main_process:
-            summary = write_tables(store, suite, labels, limits, others)
+            summary = write_tables(store, suite, labels, limits, others, served=served)
             write_report(store, summary, records, served=served, about=about)
     summary = json.loads((store.folder / "summary.json").read_text(encoding="utf-8"))
     return Evaluation(summary, records, store.folder / "report.html", alone)

@@ -43,6 +43,7 @@ class Evaluator:
         transfer: a second recogniser, to transfer attacks from.
         seed: of everything that is drawn.
         device: where the models are.
+        served: the defence that the archive serves: it is timed, and frames of it are kept.
     """
 
     defences: dict[str, Defence]
@@ -51,6 +52,7 @@ class Evaluator:
     transfer: Recogniser | None = None
     seed: int = 0
     device: torch.device = torch.device("cpu")  # noqa: RUF009
+    served: str = VIDEOPURE
 
     def evaluate(self, unit: Unit, store: Store) -> list[Record]:
         """Attack the unit's clips and ask its defences.
@@ -117,7 +119,7 @@ class Evaluator:
                         wrong_answers=wrong[k] if asked > 1 else None,
                     )
                 )
-            if name == VIDEOPURE and unit.threat.knowledge != "clean":
+            if name == self.served and unit.threat.knowledge != "clean":
                 self._show(unit, store, clips, attacked, labels, answers)
         return records
 
@@ -149,8 +151,8 @@ class Evaluator:
         labels: Tensor,
         answers: Sequence[DefenceAnswer],
     ) -> None:
-        """Keep frames of the batch's first success and first failure of VideoPure."""
-        defence = self.defences[VIDEOPURE]
+        """Keep frames of the batch's first success and first failure of what is served."""
+        defence = self.defences[self.served]
         right = [answer.label_id == int(y) for answer, y in zip(answers, labels, strict=True)]
         for k in {right.index(outcome) for outcome in (True, False) if outcome in right}:
             with torch.no_grad():
@@ -208,8 +210,8 @@ def run_suite(
 
 
 def seconds_alone(evaluator: Evaluator) -> dict[str, float]:
-    """Median seconds for one clip by itself, without defence and with VideoPure."""
-    taken: dict[str, list[float]] = {NONE: [], VIDEOPURE: []}
+    """Median seconds for one clip by itself, without defence and as served."""
+    taken: dict[str, list[float]] = {NONE: [], evaluator.served: []}
     for number in range(min(TIMED_CLIPS, len(evaluator.source))):
         clips, _, _ = evaluator.source.load(number, 1)
         for name, seconds in taken.items():

@@ -26,7 +26,7 @@ class Example:
     Args:
         threat: name of the threat.
         clip: number of the clip.
-        truth, bare, label: the true class, the bare recogniser's and VideoPure's answer.
+        truth, bare, label: the true class, the bare recogniser's and the served answer.
         frames: the clip clean, attacked and purified, [3, T, 3, H, W] in 0..1; a few frames
             of each where it was stored.
     """
@@ -40,7 +40,7 @@ class Example:
 
     @property
     def right(self) -> bool:
-        """Whether VideoPure answers rightly."""
+        """Whether the served answer is right."""
         return self.label == self.truth
 
 

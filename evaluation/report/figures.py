@@ -116,11 +116,11 @@ def accuracy_curves(summary: Summary) -> bytes | None:
     return _png(figure)
 
 
-def roc_curves(records: Sequence[Record]) -> bytes | None:
-    """True against false alarms of VideoPure's suspicion, for the attacks it sees worst."""
+def roc_curves(records: Sequence[Record], served: str = VIDEOPURE) -> bytes | None:
+    """True against false alarms of the served suspicion, for the attacks it sees worst."""
     scores: dict[str, list[float]] = {}
     for record in records:
-        if record.defence == VIDEOPURE and record.suspicion is not None:
+        if record.defence == served and record.suspicion is not None:
             scores.setdefault(record.threat, []).append(record.suspicion)
     clean = torch.tensor(scores.pop(CLEAN.name, []))
     if not len(clean) or not scores:
@@ -148,7 +148,7 @@ def roc_curves(records: Sequence[Record]) -> bytes | None:
 
 
 def votes_by_timestep(summary: Summary) -> bytes | None:
-    """Right votes of VideoPure, by attack and timestep."""
+    """Right votes of what is served, by attack and timestep."""
     votes = summary["votes"]
     steps = sorted({int(step) for row in votes.values() for step in row}, reverse=True)
     if not steps:

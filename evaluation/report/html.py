@@ -39,9 +39,9 @@ CAPTIONS = {
     "overview": "Clips recognised: clean, and under the strongest attack of each kind and budget",
     "curves": "Accuracy against the largest change of a pixel; 0 is clean clips. Bands are 95 % "
     "intervals; of many defences those that were tried at most budgets and keep most are drawn",
-    "roc": f"Alarms of {VIDEOPURE} on attacked against clean clips, over all thresholds: the "
+    "roc": "Alarms of {served} on attacked against clean clips, over all thresholds: the "
     "attacks that it sees worst",
-    "votes": f"Right votes of {VIDEOPURE}, of those that were counted, by timestep",
+    "votes": "Right votes of {served}, of those that were counted, by timestep",
 }
 EXAMPLES = "Frames"
 EACH = 1  # success and failure shown of each attack
@@ -129,7 +129,7 @@ def _sections(
                 (tables[key], compact(tables[key], served)) for key in wanted if key in tables
             ],
             "pictures": [
-                Picture(CAPTIONS[name], _base64(pictures[name]))
+                Picture(CAPTIONS[name].format(served=served), _base64(pictures[name]))
                 for name in drawn
                 if name in pictures
             ],
@@ -144,7 +144,7 @@ def _pictures(summary: Summary, records: Sequence[Record]) -> dict[str, bytes]:
     drawn = {
         "overview": figures.overview(summary),
         "curves": figures.accuracy_curves(summary),
-        "roc": figures.roc_curves(records),
+        "roc": figures.roc_curves(records, summary["served"]),
         "votes": figures.votes_by_timestep(summary),
     }
     return {name: content for name, content in drawn.items() if content is not None}
@@ -153,7 +153,7 @@ def _pictures(summary: Summary, records: Sequence[Record]) -> dict[str, bytes]:
 def _example_sections(
     examples: dict[str, list[Example]], summary: Summary
 ) -> Iterable[dict[str, Any]]:
-    """Of each attack of the suite a clip that VideoPure gets right and one that it gets wrong."""
+    """Of each attack of the suite a clip that is answered rightly and one that is not."""
     from videopure.evaluation.report.figures import example_frames
 
     labels = summary["labels"]

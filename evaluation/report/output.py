@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from videopure.evaluation.defences.purifiers import VIDEOPURE
 from videopure.evaluation.report.summary import summarise
 from videopure.evaluation.report.tables import make_tables
 from videopure.evaluation.store import Record, Store
@@ -23,6 +24,8 @@ def write_tables(
     labels: Sequence[str],
     thresholds: dict[str, float],
     others: Sequence[Record] = (),
+    *,
+    served: str = VIDEOPURE,
 ) -> dict[str, Any]:
     """Write `clips.csv`, `tables.md` and `summary.json`; returns the summary.
 
@@ -32,10 +35,11 @@ def write_tables(
         labels: the class names.
         thresholds: of the suspicion score, by what they are called; the first is served.
         others: answers of other archives, to stand in the same tables.
+        served: the defence that the archive serves.
     """
     own = suite.records(store)
     records = [*own, *others]
-    figures = summarise(records, thresholds)
+    figures = summarise(records, thresholds, served)
     summary = {
         "labels": list(labels),
         "thresholds": thresholds,

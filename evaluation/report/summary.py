@@ -18,18 +18,22 @@ from videopure.evaluation.store import Record
 __all__ = ["summarise"]
 
 
-def summarise(records: Sequence[Record], thresholds: dict[str, float]) -> dict[str, Any]:
+def summarise(
+    records: Sequence[Record], thresholds: dict[str, float], served: str = VIDEOPURE
+) -> dict[str, Any]:
     """All figures, ready for JSON.
 
     Args:
         records: what was answered.
         thresholds: of the suspicion score, by what they are called; the first is served. Empty
             where none was calibrated.
+        served: the defence that the archive serves, which others are compared with.
     """
     cells = Cells(records)
     threshold = next(iter(thresholds.values()), None)
     checks = sanity_checks(cells)
     return {
+        "served": served,
         "threats": {
             name: {"family": r.family, "knowledge": r.knowledge, "epsilon": r.epsilon}
             for name, r in cells.threats.items()
@@ -38,10 +42,10 @@ def summarise(records: Sequence[Record], thresholds: dict[str, float]) -> dict[s
             d: {t: _share(cells.right(d, t)) for t in cells.of(d)} for d in cells.defences
         },
         "worst_case": {d: _worst_cases(cells, d) for d in cells.defences},
-        "paired": {d: _paired(cells, d) for d in cells.defences if d != VIDEOPURE},
+        "paired": {d: _paired(cells, d, served) for d in cells.defences if d != served},
         "suspicion": {d: s for d in cells.defences if (s := _suspicion(cells, d, threshold))},
         "alarms": {d: a for d in cells.defences if (a := _alarms(cells, d, thresholds))},
-        "votes": {t: v for t in cells.of(VIDEOPURE) if (v := _votes(cells, VIDEOPURE, t))},
+        "votes": {t: v for t in cells.of(served) if (v := _votes(cells, served, t))},
         "fidelity": {d: f for d in cells.defences if (f := _fidelity(cells, d))},
         "seconds": {d: _seconds(cells, d) for d in cells.defences},
         "attack_seconds": _attack_seconds(cells),
@@ -110,15 +114,15 @@ def _drawn(cells: Cells, defence: str) -> dict[str, Any]:
     }
 
 
-def _paired(cells: Cells, defence: str) -> dict[str, Any]:
-    """By threat: clips that only VideoPure, and only this defence got right, and McNemar's p."""
+def _paired(cells: Cells, defence: str, served: str) -> dict[str, Any]:
+    """By threat: clips that only the served defence, and only this one got right; McNemar's p."""
     pairs = {}
     for threat in cells.of(defence):
-        clips = cells.common((VIDEOPURE, threat), (defence, threat))
+        clips = cells.common((served, threat), (defence, threat))
         if clips:
-            ours = cells.right(VIDEOPURE, threat, clips)
+            ours = cells.right(served, threat, clips)
             first, second, p = mcnemar(ours, cells.right(defence, threat, clips))
-            pairs[threat] = {"only_videopure": first, "only_this": second, "p": round(p, 5)}
+            pairs[threat] = {"only_served": first, "only_this": second, "p": round(p, 5)}
     return pairs
 
 

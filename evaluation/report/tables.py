@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from videopure.evaluation.defences.filters import NONE
-from videopure.evaluation.defences.purifiers import VIDEOPURE
 
 __all__ = ["Table", "make_tables", "share_cell"]
 
@@ -228,17 +227,18 @@ def _paired(summary: Summary) -> Table:
         if pair is None:
             return ""
         p = f"p={pair['p']:.2g}" if pair["p"] >= 1e-4 else "p<0.0001"
-        return f"+{pair['only_videopure']} −{pair['only_this']} ({p})"
+        return f"+{pair['only_served']} −{pair['only_this']} ({p})"
 
     return Table(
         "paired",
         "Against each other on the same clips",
-        ("against VideoPure", *threats),
+        (f"against {summary['served']}", *threats),
         tuple(
             (d, *(cell(pairs.get(t)) for t in threats)) for d, pairs in summary["paired"].items()
         ),
-        "Clips that only VideoPure (+) and that only the other (−) got right, and the two-sided p "
-        "of McNemar's exact test. No correction is made for how many pairs are looked at.",
+        "Clips that only what is served (+) and that only the other (−) got right, and the "
+        "two-sided p of McNemar's exact test. No correction is made for how many pairs are looked "
+        "at.",
     )
 
 
@@ -269,7 +269,7 @@ def _suspicion(summary: Summary) -> Table:
 
 def _alarms(summary: Summary) -> Table:
     """Shares of clips whose suspicion exceeds the calibrated thresholds."""
-    alarms = summary["alarms"].get(VIDEOPURE, {})
+    alarms = summary["alarms"].get(summary["served"], {})
     rows = tuple(
         (name, *(f"{alarms[threat][name]:.1%}" for threat in alarms))
         for name in summary.get("thresholds", {})
@@ -278,7 +278,7 @@ def _alarms(summary: Summary) -> Table:
     return Table(
         "alarms",
         "Alarms at the calibrated thresholds",
-        (f"alarms of {VIDEOPURE}, calibrated to", *alarms),
+        (f"alarms of {summary['served']}, calibrated to", *alarms),
         rows,
         "On clean clips alarms are false. A threshold was calibrated on other clips.",
     )
@@ -300,7 +300,7 @@ def _votes(summary: Summary) -> Table:
     )
     return Table(
         "votes",
-        f"Votes of {VIDEOPURE} by timestep",
+        f"Votes of {summary['served']} by timestep",
         ("attack", *(f"timestep {s}" if s else "final latents" for s in steps)),
         rows,
         "Share of right votes among those that were counted. Counting stops when the label is "

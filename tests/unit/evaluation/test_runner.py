@@ -16,8 +16,9 @@ from videopure.evaluation.attacks.threat_models import CLEAN, Task
 from videopure.evaluation.data import ClipSource
 from videopure.evaluation.defences.base import Cleaned, DefenceAnswer
 from videopure.evaluation.defences.filters import H264, NONE
-from videopure.evaluation.defences.purifiers import FORM, VIDEOPURE
-from videopure.evaluation.runner import Evaluator, run_suite
+from videopure.evaluation.defences.purifiers import FORM, ONE_LOOK, VIDEOPURE
+from videopure.evaluation.report.examples import load_examples
+from videopure.evaluation.runner import Evaluator, run_suite, seconds_alone
 from videopure.evaluation.store import Record, Store
 from videopure.evaluation.suites import Planned, Suite
 
@@ -98,6 +99,21 @@ def test_a_finished_suite_computes_nothing(tmp_path: Path) -> None:
     stored = (tmp_path / "units-0.jsonl").read_bytes()
     run(tmp_path, SUITE)
     assert (tmp_path / "units-0.jsonl").read_bytes() == stored
+
+
+def test_what_is_served_is_timed_and_shown(tmp_path: Path) -> None:
+    served = replace(EVALUATOR, served=ONE_LOOK)
+    suite = Suite("toy", (Planned(static(4)["PGD-10"], (VIDEOPURE, ONE_LOOK), 2),), batch=2)
+    store = Store(tmp_path, {}, 0)
+    run_suite(served, suite, store)
+    answered = {r.clip: r.label for r in store.records() if r.defence == ONE_LOOK}
+    (examples,) = load_examples(store).values()
+    assert examples
+    for example in examples:
+        assert example.label == answered[example.clip]
+        look = DEFENCES[ONE_LOOK].candidates(example.frames[1][None], [0])[0][-1]
+        assert torch.allclose(example.frames[2], look, atol=1 / 100)
+    assert set(seconds_alone(served)) == {NONE, ONE_LOOK}
 
 
 def task(defence: Cleaned, count: int = 4) -> Task:

@@ -107,8 +107,8 @@ def test_more_steps_than_enough_queries_and_a_large_budget_are_checked() -> None
 
 def test_pairs_are_those_of_mcnemar() -> None:
     pairs = summarise(RECORDS, {})["paired"]["none"]
-    assert pairs["PGD-10 4/255"] == {"only_videopure": 2, "only_this": 0, "p": 0.5}
-    assert pairs["clean"] == {"only_videopure": 0, "only_this": 0, "p": 1.0}
+    assert pairs["PGD-10 4/255"] == {"only_served": 2, "only_this": 0, "p": 0.5}
+    assert pairs["clean"] == {"only_served": 0, "only_this": 0, "p": 1.0}
     assert "exact-20 4/255" not in pairs
 
 
