@@ -35,6 +35,7 @@ def overview(summary: Summary) -> bytes | None:
     kinds = [
         ("clean", "clean", 0, "o", INK),
         ("knows the recogniser, {}/255", "gray-box", 4, "s", "#56b4e9"),
+        ("asks the server, {}/255", "queries", 4, "D", "#009e73"),
         ("knows everything, {}/255", "adaptive", 4, "X", "#d55e00"),
         ("knows the recogniser, {}/255", "gray-box", 8, "s", "#0b63ce"),
         ("knows everything, {}/255", "adaptive", 8, "X", "#8c1d00"),
@@ -48,7 +49,7 @@ def overview(summary: Summary) -> bytes | None:
         shares = [(k, share) for k, share in points if share is not None]
         if not shares:
             continue
-        at = [k + (2 - offset) * 0.13 for k, _ in shares]
+        at = [k + (2.5 - offset) * 0.12 for k, _ in shares]
         values = [100 * share["share"] for _, share in shares]
         spread = [
             [100 * (s["share"] - s["low"]) for _, s in shares],
@@ -68,7 +69,8 @@ def overview(summary: Summary) -> bytes | None:
     axes.set_xlim(-3, 103)
     axes.set_xlabel("% of clips recognised, with 95 % intervals")
     axes.grid(axis="x", color=PALE, linewidth=0.5)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    if axes.get_legend_handles_labels()[0]:  # none where only other budgets were tried
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _png(figure)
 
 

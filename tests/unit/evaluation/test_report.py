@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from tests.support.defences import DEFENCES
-from tests.support.records import LIMITS
+from tests.support.records import LIMITS, answers
 from tests.support.records import RECORDS as SUMMARISED
 from videopure.evaluation.report.examples import Example, save_example
+from videopure.evaluation.report.figures import overview
 from videopure.evaluation.report.headline import headline
 from videopure.evaluation.report.html import SECTIONS, check_tools, write_report
 from videopure.evaluation.report.output import write_tables
+from videopure.evaluation.report.summary import summarise
 from videopure.evaluation.report.tables import make_tables
 from videopure.evaluation.store import EvaluationError, Store
 from videopure.evaluation.suites import make_suite
@@ -179,3 +181,13 @@ def test_missing_packages_are_told_with_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(EvaluationError, match=r"needs matplotlib: in .*'\.\[evaluate\]'"):
         check_tools()
+
+
+@pytest.mark.parametrize("family", ["Square-1000 by scores", "Square-1000"])
+def test_an_overview_of_one_attack_alone_is_drawn(family: str) -> None:
+    """Whether or not the chart has a mark for it: a legend of nothing is a warning."""
+    knowledge = "queries" if "by" in family else "black-box"
+    summary = summarise(answers("one look", f"{family} 4/255", "101", knowledge=knowledge), {})
+    drawn = overview(summary)
+    assert drawn is not None
+    assert drawn.startswith(b"\x89PNG")
