@@ -100,7 +100,8 @@ import-names:
 	@for package in $(PACKAGES); do ln -sfn ../../../$$package build/typing/videopure/$$package; done
 
 types: $(VENV)/.dev import-names
-	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks -p tests -p docs -p constraints
+	$(BIN)/mypy $(PACKAGES:%=-p videopure.%) -p benchmarks -p tests -p docs -p constraints \
+	  -m deploy.ray_serve
 
 $(VENV)/.docs: $(VENV)/.python pyproject.toml
 	$(PIP) install --editable '.[docs]'

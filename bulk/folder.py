@@ -115,7 +115,7 @@ class Folder:
     def begin(self) -> None:
         """Forget what killed runs left: half-written files, and their tries."""
         for pattern in ("answers/.*.tmp", "plan/.*.tmp", "tries/*"):
-            for file in self.fs.glob(f"{self.root}/{pattern}"):
+            for file in self._list(pattern):
                 self.fs.rm_file(file)
 
     def plan(
@@ -131,7 +131,7 @@ class Folder:
         Returns:
             The blocks that are not answered yet, and the number of videos of all.
         """
-        files = sorted(self.fs.glob(f"{self.root}/plan/*.parquet"))
+        files = self._list("plan/*.parquet")
         tables = [self._read(file) for file in files]
         known = {path for table in tables for path in table["path"].to_pylist()}
         new = [source for source in sources if source.path not in known]
@@ -148,24 +148,22 @@ class Folder:
 
     def finished(self) -> set[str]:
         """The names of the blocks that are answered."""
-        files = self.fs.glob(f"{self.root}/answers/*.parquet")
-        return {Path(file).stem for file in files}
+        return {Path(file).stem for file in self._list("answers/*.parquet")}
 
     def write_answers(self, block: str, table: pa.Table) -> None:
         """Write the answers of a block, as a whole or not at all."""
         self._write_table(f"answers/{block}.parquet", table)
-        for file in self.fs.glob(f"{self.root}/tries/{block}.*"):
+        for file in self._list(f"tries/{block}.*"):
             self.fs.rm_file(file)
 
     def note_try(self, block: str) -> int:
         """Note that a block is begun; returns how often it was in this run, this time included."""
         self._write(f"{self.root}/tries/{block}.{uuid.uuid4().hex}", b"")
-        self.fs.invalidate_cache()
-        return len(self.fs.glob(f"{self.root}/tries/{block}.*"))
+        return len(self._list(f"tries/{block}.*"))
 
     def answers(self, columns: list[str]) -> Iterator[pa.Table]:
         """Some columns of all answers, block by block."""
-        for file in sorted(self.fs.glob(f"{self.root}/answers/*.parquet")):
+        for file in self._list("answers/*.parquet"):
             yield self._read(file, columns)
 
     def write_file(self, name: str, content: bytes) -> None:
@@ -175,6 +173,11 @@ class Folder:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a file of JSON."""
         self._write(f"{self.root}/{name}", json.dumps(content, indent=2).encode())
+
+    def _list(self, pattern: str) -> list[str]:
+        """The files that match as they are now: file systems remember what was there before."""
+        self.fs.invalidate_cache()
+        return sorted(self.fs.glob(f"{self.root}/{pattern}"))
 
     def _read(self, file: str, columns: list[str] | None = None) -> pa.Table:
         with self.fs.open(file, "rb") as opened:

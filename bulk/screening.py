@@ -94,13 +94,18 @@ def screen(
     ray = _import_ray()
     config = _checked(Path(archive))
     where = str(out) if "://" in str(out) else str(Path(out).resolve())
-    folder = Folder(where)
-    folder.lock()
+    question = {
+        "archive": digest_archive(Path(archive)),
+        "options": options or {},
+        "copies": copies,
+    }
+    with _told_of(where):
+        folder = Folder(where)
+        folder.lock()
     try:
-        folder.check_question(
-            {"archive": digest_archive(Path(archive)), "options": options or {}, "copies": copies}
-        )
-        folder.begin()
+        with _told_of(where):
+            folder.check_question(question)
+            folder.begin()
         with _started(ray, address):
             count, resources, threads = _share(ray, workers, gpu_share)
             todo, total = folder.plan(find_sources(sources), count, block)
@@ -143,13 +148,24 @@ def _import_ray() -> Any:
 
 
 @contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """What a file system raises, as an error that names the folder of the answers."""
+    try:
+        yield
+    except ScreenError:
+        raise
+    except Exception as error:  # of whatever file system: botocore's of missing keys is no OSError
+        raise ScreenError(f"answers cannot be written to {where}: {error}") from error
+
+
+@contextmanager
 def _started(ray: Any, address: str | None) -> Iterator[None]:
     """A Ray of our own on this machine, or the cluster at an address."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     here = {} if address else {"include_dashboard": False}
     try:
         ray.init(address=address or "local", **here, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ScreenError(f"Ray does not start: {error}") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -100,9 +100,9 @@ def _find(name: str) -> Iterator[Source]:
             yield Source(_full(fs, path), fs.info(path).get("size"))
     except FileNotFoundError as error:
         raise ScreenError(f"there is no {name}") from error
-    except (ImportError, OSError, ValueError) as error:
-        if isinstance(error, ScreenError):
-            raise
+    except ScreenError:
+        raise
+    except Exception as error:  # of whatever file system: botocore's of missing keys is no OSError
         raise ScreenError(f"{name} cannot be listed: {error}") from error
 
 

@@ -17,7 +17,7 @@ import re
 import secrets
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hmac import compare_digest
@@ -94,8 +94,9 @@ class VideoPure:
         )
         self._service.intake.read = self._decoder.read
         self._service.warm_up()
-        self._answer.set_max_batch_size(config.batchSize)
-        self._answer.set_batch_wait_timeout_s(config.maxBatchDelay / 1000)
+        batching: Any = self._answer  # of serve.batch, whose types do not name what it adds
+        batching.set_max_batch_size(config.batchSize)
+        batching.set_batch_wait_timeout_s(config.maxBatchDelay / 1000)
 
     def __del__(self) -> None:
         self._stack.close()
@@ -158,8 +159,8 @@ class VideoPure:
         form = await parser.parse()
         row: dict[str, Any] = {}
         for name, value in form.multi_items():
-            is_file = isinstance(value, UploadFile)
-            row[name] = bytearray(await value.read() if is_file else value.encode())
+            content = await value.read() if isinstance(value, UploadFile) else value.encode()
+            row[name] = bytearray(content)
         return row
 
     def _describe(self, model: str | None, customized: str | None) -> Response:
@@ -210,7 +211,7 @@ async def _read(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 
@@ -250,7 +251,8 @@ def main() -> None:
     variables = {KEY_FILE_VARIABLE: operator} if operator else {}
     ray.init(chosen.address, include_dashboard=False, runtime_env={"env_vars": variables})
     serve.start(http_options={"host": chosen.host, "port": chosen.port})
-    deployment = VideoPure.options(
+    replicas: Any = VideoPure  # to its types still the class that was decorated
+    deployment = replicas.options(
         num_replicas=chosen.replicas, ray_actor_options={"num_gpus": chosen.gpus}
     )
     app = deployment.bind(str(chosen.archive.resolve()), str(key_file))

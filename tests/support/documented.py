@@ -40,8 +40,8 @@ RUN: tuple[tuple[str, str], ...] = (
     (r"benchmarks schedule shortcuts --quick", "gate"),
     (r"-m benchmarks\.(families|real_size)|build/(real-size|wan)/", "hours"),
     (r"-m benchmarks\.screening", "hours"),
-    # Screening; buckets and clusters are somebody's own
-    (r"videopure screen .*(s3://|--address)", "network"),
+    # Screening
+    (r"videopure screen .*(s3://|--address)", "tests/integration/bulk/test_cluster.py"),
     (r"videopure screen", "tests/integration/bulk/test_screen.py"),
     (r"videopure\.training\.unknown", "tests/integration/training/test_unknown.py"),
     # Models of the hub

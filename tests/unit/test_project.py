@@ -124,7 +124,7 @@ def test_workflows_run_commands_that_exist(workflow: Path) -> None:
         program, *arguments = command.split()
         if program == "make":
             assert arguments[0] in targets, command
-        elif program != "gh":
+        elif program not in ("docker", "gh"):
             assert (ROOT / program).stat().st_mode & 0o111, command
 
 

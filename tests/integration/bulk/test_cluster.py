@@ -1,0 +1,71 @@
+"""`videopure screen` on a Ray cluster of two nodes of this machine, with videos in a bucket."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fsspec.core import url_to_fs
+
+from benchmarks.screening import differences, make_videos, read_rows
+from tests.integration.bulk.test_screen import answers
+from tests.support.load import wait_for
+from tests.support.ray_cluster import ray_cluster
+from tests.support.stores import bucket_in_s3
+from videopure.wire.schemas import ErrorAnswer
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+COMMAND = Path(sys.executable).with_name("videopure")
+
+
+def screen(videos: str, archive: Path, out: str, address: str) -> subprocess.Popen[str]:
+    asked = ["--archive", str(archive), "--out", out, "--address", address, "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
+    return subprocess.Popen(
+        [COMMAND, "screen", videos, *asked, "--workers", "2", "--block", "2"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_cluster_answers_a_bucket_though_a_node_is_lost(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    make_videos(videos, 40)
+    count = len(list(videos.iterdir()))
+    with bucket_in_s3() as bucket, ray_cluster() as cluster:  # whose nodes know the bucket
+        out = f"{bucket}/out"
+        store, _ = url_to_fs(bucket)
+        store.put(f"{videos}/", f"{bucket}/videos/", recursive=True)
+        run = screen(f"{bucket}/videos", tiny_archive, out, cluster.address)
+
+        def answered() -> int:
+            assert run.poll() is None, run.communicate()
+            store.invalidate_cache()
+            return len(store.glob(f"{out}/answers/*"))
+
+        wait_for(
+            lambda: answered() > 2 and cluster.works("Screener"),
+            "answers and a worker on the second node",
+            seconds=600,
+        )
+        cluster.lose_a_node()
+        blocks = answered()
+        wait_for(lambda: answered() > blocks + 2, "answers of the first node alone", seconds=600)
+        cluster.add_a_node()
+        printed, errors = run.communicate()
+        assert run.returncode == 0, errors
+        told = json.loads(printed)
+        assert told["answered"] == told["planned"] == told["this_run"]["videos"] == count
+        store.get(out, str(tmp_path / "out"), recursive=True)
+
+    rows = read_rows(tmp_path / "out")  # raises an error for what is there twice
+    assert rows.keys() == {file.name for file in videos.iterdir()}
+    assert differences(rows, answers(tiny_archive, videos)) == []
+    assert sum(told["errors"].values()) == sum(isinstance(r, ErrorAnswer) for r in rows.values())
