@@ -141,7 +141,7 @@ def _try(
 
 
 def _as_in_the_archive(message: str, scratch: Path) -> str:
-    """A message with names in the archive instead of paths that are gone after the build."""
+    """The message with names in the archive instead of paths of temporary files."""
     here = "|".join(re.escape(str(path)) for path in (scratch.resolve(), scratch))
     links = rf"{re.escape(tempfile.gettempdir())}/videopure-\w+/"  # of `complete_folder`
     return re.sub(rf"(?:{here})/(?:staging|unet-\w+)/|{links}", "", message)
@@ -159,7 +159,7 @@ def _replace(made: Path, out: Path) -> None:
 
 
 def find_sources(spec: BuildSpec) -> dict[str, Source]:
-    """Where each model lies; what is on the hub is fetched.
+    """Where each model is; those on the hub are fetched.
 
     Raises:
         BuildError: if there is nothing there, or options do not go together.

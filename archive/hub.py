@@ -76,7 +76,7 @@ def _near_miss(path: Path) -> str:
 
 
 def _check_links(part: str, folder: Path) -> None:
-    """Refuse links that lead out of a folder: whoever made it could have us read other files.
+    """Refuse links that lead out of a folder: its author could make us read other files.
 
     A snapshot in the hub's cache consists of links to the blobs beside it, which are let in.
     """

@@ -40,7 +40,7 @@ class StoredRecogniser:
 
 
 def find_recogniser(spec: BuildSpec) -> Source:
-    """Where the recogniser lies; what is on the hub is fetched.
+    """Where the recogniser is; one on the hub is fetched.
 
     Raises:
         BuildError: if there is nothing there, or options do not go together.

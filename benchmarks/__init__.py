@@ -1,1 +1,1 @@
-"""Measurements of the purifier and of the server around it; see docs/benchmarks.md."""
+"""Benchmarks of the purifier and of the server; see docs/benchmarks.md."""

@@ -1,8 +1,7 @@
 """`python -m benchmarks`: measure, and write results and plots.
 
-Everything that is compared is measured in turn in one run, so other work on the machine falls on
-all alike; CPU seconds are given beside the clock's, because only the clock counts what other jobs
-take.
+What is compared is measured alternately in one run, so that other work on the machine affects all
+of it equally. CPU time is given beside wall-clock time, which other jobs lengthen.
 """
 
 from __future__ import annotations
@@ -41,11 +40,11 @@ class Size:
     """How much is measured.
 
     Args:
-        rounds: of everything that is compared.
-        frames, side: of the clips of the text-to-video layout.
-        sizes: of what is scaled; all when None.
-        together: clips whose memory is measured together.
-        clients, batch_sizes, requests: of the served path.
+        rounds: repetitions of every measurement.
+        frames, side: size of the clips of the text-to-video layout.
+        sizes: number of sizes in the scaling benchmark; all if None.
+        together: numbers of clips whose memory is measured together.
+        clients, batch_sizes, requests: see `measure_served`.
     """
 
     rounds: int
@@ -112,10 +111,12 @@ PARTS: dict[str, Callable[[Size], Any]] = {
     "decoding": _decoding,
 }
 
-Parts = Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(PARTS)}; all by default.")]
-Quick = Annotated[bool, typer.Option(help="Only see that everything runs.")]
-Out = Annotated[Path, typer.Option(help="Folder of the results.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Of torch; by default torch's choice.")]
+Parts = Annotated[
+    list[str] | None, typer.Argument(help=f"Some of {', '.join(PARTS)}; all by default.")
+]
+Quick = Annotated[bool, typer.Option(help="Only check that everything runs.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of torch; its own by default.")]
 
 
 def main(

@@ -1,4 +1,4 @@
-"""What a user would take instead, on the same clips."""
+"""Alternatives to VideoPure, on the same clips."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["compare_alternatives"]
 
 
 def compare_alternatives(setup: Setup, rounds: int) -> dict[str, Any]:
-    """Time of one clip through VideoPure and through what is cheaper or better known."""
+    """Time for one clip with VideoPure, and with defences that are cheaper or better known."""
     recogniser = setup.defended.recogniser
     fast = setup.with_settings(speed="fast")
 

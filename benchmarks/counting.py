@@ -1,4 +1,4 @@
-"""Counted floating-point operations: work, whatever the machine."""
+"""Counts floating-point operations: work that does not depend on the machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["count_flops"]
 
 
 def count_flops(thing: Callable[[], object]) -> int:
-    """Operations of the convolutions, matrix products and attention of a call.
+    """Operations of a call's convolutions, matrix products and attention.
 
-    A multiplication and its addition count as two; additions, norms and activations not at all.
+    A multiply-add counts as two; separate additions, norms and activations are not counted.
     """
     with FlopCounterMode(display=False, custom_mapping={_ONEDNN: _onednn_flops}) as counter:
         thing()

@@ -1,4 +1,4 @@
-"""What reading a video costs beside decoding it: the reader against PyAV alone, in one run."""
+"""The cost of reading a video on top of decoding it: the reader against PyAV, in one run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from videopure.purifier import Framing, prepare_clip, sample_frame_indices
 
 __all__ = ["CLIPS", "FRAMES", "SIZE", "encode_pattern", "measure_decoding"]
 
-FRAMES = 16  # that are looked at
+FRAMES = 16  # sampled from each video
 SIZE = (224, 224)
-# Name: height, width, frames, container, encoder, frames a second.
+# Name: height, width, frames, container, encoder, frames per second.
 CLIPS = {
     "H.264, 240p, 10 s": (240, 320, 300, "mp4", "libx264", 30),
     "H.264, 720p, 2 s": (720, 1280, 60, "mp4", "libx264", 30),
@@ -28,14 +28,13 @@ CLIPS = {
 
 
 def measure_decoding(rounds: int, clips: int | None = None) -> list[dict[str, Any]]:
-    """For some clips the time of the reader, and of PyAV doing the least that it must do.
+    """For some clips, the time of the reader and of the minimum with PyAV alone.
 
-    The least is what the reader did before it asked what a decoder shows: count the packets, decode
-    all frames, and prepare those that are looked at.
+    The minimum is to count the packets, decode all frames, and prepare those that are sampled.
 
     Args:
-        rounds: measured readings of each.
-        clips: how many of them, all when None.
+        rounds: measured runs of each.
+        clips: number of clips; all if None.
     """
     rows = []
     for name, clip in list(CLIPS.items())[:clips]:
@@ -69,7 +68,7 @@ def _least(data: bytes) -> None:
 def encode_pattern(
     height: int, width: int, count: int, container: str, codec: str, rate: int
 ) -> bytes:
-    """A video of a pattern that moves, so that there is something to decode."""
+    """A video of a moving pattern, so that there is something to decode."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
     pattern = coarse.repeat(16, 0).repeat(16, 1)

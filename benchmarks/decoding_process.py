@@ -1,7 +1,7 @@
-"""What decoding in a process of its own costs: `python -m benchmarks.decoding_process`.
+"""The cost of decoding in a separate process: `python -m benchmarks.decoding_process`.
 
-Both ways take the same clips in turn, in one run. Of the clock the ratio of the fastest counts. Of
-CPU time, that of both processes, the ratio of the medians does, in which other jobs do not count.
+Both ways read the same clips alternately, in one run. For wall-clock time, the fastest runs are
+compared; for CPU time of both processes, which other jobs hardly affect, the medians.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def measure_decoding_process(rounds: int = 9, clips: int | None = None) -> list[
     """Milliseconds of both ways for each clip, and their ratio.
 
     Args:
-        rounds: measured readings of each.
-        clips: how many of them, all when None.
+        rounds: measured runs of each.
+        clips: number of clips; all if None.
     """
     decoder = Decoder()
     rows = []
@@ -60,7 +60,7 @@ def _read(read: ReadClip, data: bytes, decoder: Decoder, _: int) -> Mapping[str,
 
 
 def _cpu_seconds(decoder: Decoder) -> float:
-    """Of this process and of the one that decodes, by Linux's clock of another process."""
+    """CPU time of this process and of the decoding process, from Linux's per-process clocks."""
     assert decoder._starter is not None
     parent = decoder._starter.pid
     readers = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()

@@ -1,8 +1,8 @@
-"""What a clip costs with the published configurations of each family: counted, with no weights.
+"""The cost of a clip with the published configurations of each family, counted without weights.
 
     python -m benchmarks.families
 
-Networks and clips are on torch's meta device, where operations have shapes and no values, so it
+Networks and clips are on torch's meta device, where tensors have shapes but no values, so this
 takes seconds and hardly any memory. The table is in docs/diffusion-models.md.
 """
 
@@ -31,10 +31,10 @@ from videopure.purifier.models import find_family
 from videopure.purifier.networks import PromptEmbedding
 
 SIZE = 224
-# Of the published procedure: up and down through six levels, and seven votes.
+# Denoiser calls of the published procedure, up and down through six levels, and its votes.
 CALLS, VOTES = 12, 7
 
-# text-to-video-ms-1.7b's own, as its config.json has it; the VAE is that of Stable Diffusion 2.1.
+# As in the config.json of text-to-video-ms-1.7b; the VAE is that of Stable Diffusion 2.1.
 UNET: dict[str, Any] = {
     "sample_size": 32,
     "in_channels": 4,
@@ -65,7 +65,7 @@ SCHEDULER = {
 
 
 class Published(NamedTuple):
-    """A model as it was published: its denoiser, its codec, and the scheduler it comes with."""
+    """A published model: its denoiser, its codec, and the scheduler that comes with it."""
 
     denoiser: Callable[..., Any]
     codec: Callable[[], Any]
@@ -105,7 +105,7 @@ MODELS = {
 
 
 def main() -> None:
-    """Print a row for each model and length of clips."""
+    """Print a row for each model and clip length."""
     print("| model | parameters | codec | frames | a call | encoding | a decoding | a clip |")
     print("|---|---|---|---|---|---|---|---|")
     for name, published in MODELS.items():
@@ -115,13 +115,13 @@ def main() -> None:
 
 @torch.no_grad()
 def row(name: str, published: Published, frames: int) -> str:
-    """Parameters in billions and work in TFLOP, a multiply-add counted as two."""
+    """Parameters in billions, and work in TFLOP, where a multiply-add counts as two."""
     with torch.device("meta"):
         denoiser, codec = published.denoiser(), published.codec()
         prompt = PromptEmbedding(*published.prompt)
         clip = torch.empty(1, frames, 3, SIZE, SIZE)
     model = find_family(denoiser)(codec, denoiser, None, prompt)
-    # The codec's factors and the family's frames, as `encode` has them.
+    # `encode` gives the latents their shape.
     made: list[torch.Tensor] = []
     encoding = count_flops(lambda: made.append(model.encode(clip)))
     call = count_flops(lambda: model.predict(made[0], 101.0))
@@ -132,7 +132,7 @@ def row(name: str, published: Published, frames: int) -> str:
 
 
 def size(network: nn.Module) -> str:
-    """How many parameters."""
+    """Number of parameters in billions."""
     return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e9:.3f} B"
 
 

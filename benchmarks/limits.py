@@ -1,4 +1,4 @@
-"""How far each stage is from the machine's limit: counted operations against a matrix product."""
+"""How close each stage comes to the machine's limit: its operation rate against matmul's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["measure_limits", "top_operators"]
 
 
 def measure_limits(setup: Setup, rounds: int) -> dict[str, Any]:
-    """For each stage its counted work, its time, and its rate as a share of a matrix product's."""
+    """For each stage: counted work, time, and rate as a share of that of a matrix product."""
     stages = _stages(setup)
     timings = interleave({name: _quietly(stage) for name, stage in stages.items()}, rounds)
     limit = matmul_rate()
@@ -35,7 +35,7 @@ def measure_limits(setup: Setup, rounds: int) -> dict[str, Any]:
 
 
 def top_operators(setup: Setup, count: int = 8) -> dict[str, list[dict[str, Any]]]:
-    """Where the time goes before and after: operators by their own share of an answer."""
+    """The operators that take most of an answer's time, for the published way and for ours."""
     clip = setup.clips[:1]
 
     def ours(defended: DefendedRecogniser) -> Callable[[], object]:
@@ -65,7 +65,7 @@ def _profile(call: Callable[[], object], count: int) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def _stages(setup: Setup) -> dict[str, Callable[[], object]]:
-    """The parts of one answer to one clip, each by itself and once."""
+    """The stages of an answer to one clip, each run once by itself."""
     defended, clip = setup.defended, setup.clips[:1]
     pipeline, settings = defended.pipeline, defended.settings
     encoded = pipeline.encode(clip)

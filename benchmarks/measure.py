@@ -1,4 +1,4 @@
-"""Time, memory and machine of a measurement."""
+"""Measures time, and describes the machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Timing", "interleave", "machine", "matmul_rate"]
 
 @dataclass
 class Timing:
-    """Repeated runs of one thing.
+    """Repeated runs of one function.
 
     Args:
-        seconds: by the clock.
-        cpu_seconds: spent by all threads of this process; what other jobs take does not count.
-        stages: milliseconds by the clock for each stage, where the thing reports them.
+        seconds: wall-clock time.
+        cpu_seconds: CPU time of all threads of this process, without that of other jobs.
+        stages: wall-clock milliseconds of each stage, if the function reports them.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -30,9 +30,9 @@ class Timing:
     stages: list[Mapping[str, float]] = field(default_factory=list)
 
     def fastest(self) -> float:
-        """The least CPU time of a run, in seconds, shared evenly by the threads.
+        """The least CPU time of a run, in seconds, divided by the number of threads.
 
-        On an idle machine the time by the clock, if all threads are busy; other jobs do not count.
+        If all threads are busy, this is the wall-clock time on an idle machine.
         """
         return min(self.cpu_seconds) / torch.get_num_threads()
 
@@ -50,11 +50,11 @@ class Timing:
 def interleave(
     things: Mapping[str, Callable[[int], Mapping[str, float] | None]], rounds: int
 ) -> dict[str, Timing]:
-    """Time things in turn, so that whatever else the machine does falls on all alike.
+    """Time functions alternately, so that other work on the machine affects all of them equally.
 
     Args:
-        things: each is called with the round, returns milliseconds by stage or None, and is
-            called once more before the first round, unmeasured.
+        things: functions that take the number of the round and return milliseconds by stage, or
+            None. Each is called once more before the first round, unmeasured.
         rounds: measured calls of each.
     """
     timings = {name: Timing() for name in things}
@@ -72,7 +72,7 @@ def interleave(
 
 
 def matmul_rate(dtype: torch.dtype = torch.float32, size: int = 2048, runs: int = 5) -> float:
-    """Floating-point operations a second of a large matrix product, the best of several."""
+    """Floating-point operations per second of a large matrix product, the best of several runs."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     matrix = torch.randn(size, size, dtype=dtype, device=device)
 
@@ -87,7 +87,7 @@ def matmul_rate(dtype: torch.dtype = torch.float32, size: int = 2048, runs: int 
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """The machine and the versions that the numbers were measured with."""
     return {
         "cpu": _cpu_model(),
         "threads": torch.get_num_threads(),

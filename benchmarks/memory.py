@@ -1,7 +1,7 @@
-"""Peak memory of one answer, each in a process of its own.
+"""Peak memory of answers, each measured in a new process.
 
-In a process that has answered before, the heap holds on to what the earlier answers took, and the
-next one seems to need nothing.
+In a process that has answered before, the heap keeps the memory of earlier answers, and the next
+one seems to need none.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["Load", "measure_memory", "peak_alone"]
 
 @dataclass(frozen=True)
 class Load:
-    """What a process of its own answers.
+    """The work of one process.
 
     Args:
-        setup: models, by name.
+        setup: name of the models.
         arguments: of the function that makes them.
-        way: of `benchmarks.schedule.WAYS`.
-        clips: how many together.
-        threads: of torch.
+        way: one of `benchmarks.schedule.WAYS`.
+        clips: number of clips that are answered together.
+        threads: threads of torch.
     """
 
     setup: SetupName
@@ -43,7 +43,7 @@ class Load:
 def measure_memory(
     arguments: dict[SetupName, dict[str, Any]], batches: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    """Megabytes of one clip in every way, and of several clips together in exact mode."""
+    """Megabytes for one clip in every way, and for several clips together in exact mode."""
     threads = torch.get_num_threads()
     measured = []
     for setup, given in arguments.items():
@@ -63,7 +63,7 @@ def _megabytes(load: Load) -> float | None:
 
 
 def peak_alone(load: Load) -> int | None:
-    """Bytes on top of the loaded models; None where the system does not tell."""
+    """Bytes on top of the loaded models; None if the system does not report them."""
     torch.set_num_threads(load.threads)
     setup = SETUPS[load.setup](**load.arguments)
     clips = setup.clips[: load.clips]

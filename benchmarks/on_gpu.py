@@ -1,11 +1,11 @@
-"""What purification takes on a GPU with the published configurations: milliseconds and memory.
+"""Time and memory of purification on a GPU with the published configurations.
 
     python -m benchmarks.on_gpu --limit-gb 23 --json build/on_gpu.json
 
 Weights are random and made on the device in bfloat16: nothing is downloaded, and their values
-change neither work nor memory. `--limit-gb` lets torch have no more of a larger card, so that what
-passes fits a smaller one: 23 GB of one of 24, whose last is for CUDA's own context. The table is in
-docs/diffusion-models.md.
+change neither work nor memory. `--limit-gb` limits torch's memory on a larger card, to show what
+fits on a smaller one: 23 GB stand for a card of 24 GB, which needs 1 GB for CUDA's own context. The
+table is in docs/diffusion-models.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from videopure.purifier.models import find_family
 from videopure.purifier.networks import PromptEmbedding
 
 ORDER = ("Wan 2.1 1.3B", "CogVideoX-2B", "text-to-video-ms-1.7b")
-# As `videopure serve` purifies: the published procedure at t = 5 and its seven votes, the
+# What `videopure serve` offers: the published procedure at t = 5 with its seven votes, the
 # shortcuts of fast mode, and a single step.
 SERVED = {
     "exact": PurifySettings(votes="full"),
@@ -44,7 +44,7 @@ REPEATS = 3
 
 
 class Figure(NamedTuple):
-    """One measurement: median milliseconds, None where memory ran out; memory in use at most."""
+    """One measurement: median milliseconds, None if memory ran out, and peak memory."""
 
     model: str
     frames: int
@@ -54,7 +54,7 @@ class Figure(NamedTuple):
 
 
 class Brightness(Recogniser):
-    """A recogniser that costs nothing: what is measured is the purifier."""
+    """A recogniser that costs nothing, as only the purifier is measured."""
 
     def logits(self, frames: Tensor) -> Tensor:
         """See `Recogniser.logits`."""
@@ -96,7 +96,7 @@ def _write(report: dict[str, Any], file: Path | None) -> None:
 def figures(
     arguments: argparse.Namespace, device: torch.device, left_out: list[str]
 ) -> Iterator[Figure]:
-    """The measurements, one after the other; those that time is too short for are `left_out`."""
+    """Yield the measurements; those for which no time is left go to `left_out`."""
     end = time.monotonic() + arguments.seconds
     for name in arguments.models:
         published = MODELS[name]
@@ -109,7 +109,7 @@ def figures(
                 else:
                     yield Figure(name, frames, what, *measure(call, device))
         del pipeline, call
-        gc.collect()  # hooks hold what they hang on, and are held by it
+        gc.collect()  # hooks and their modules refer to each other
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -119,22 +119,28 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", nargs="+", default=list(ORDER), choices=ORDER, metavar="MODEL")
-    parser.add_argument("--frames", nargs="+", type=int, help="of a clip; each model's own two")
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument(
+        "--frames", nargs="+", type=int, help="frames of a clip; two numbers per model by default"
+    )
+    parser.add_argument("--size", type=int, default=224, help="height and width of the frames")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16", choices=DTYPES)
-    parser.add_argument("--limit-gb", type=float, help="of the card that torch may have")
-    parser.add_argument("--seconds", type=float, default=600, help="begin nothing after them")
+    parser.add_argument("--limit-gb", type=float, help="memory of the card that torch may use")
     parser.add_argument(
-        "--replayed", action="store_true", help="calls of the denoiser alone, also as a CUDA graph"
+        "--seconds", type=float, default=600, help="start no measurement after this time"
     )
-    parser.add_argument("--layers", type=int, help="of the transformers, for a try on a CPU")
-    parser.add_argument("--json", type=Path, help="write the figures to it")
+    parser.add_argument(
+        "--replayed",
+        action="store_true",
+        help="measure calls of the denoiser only, also as a CUDA graph",
+    )
+    parser.add_argument("--layers", type=int, help="layers of the transformers, to try it on a CPU")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     return parser.parse_args()
 
 
 def _limit(device: torch.device, gigabytes: float | None) -> str:
-    """Let torch have so much of the card; what the card is."""
+    """Limit torch's memory on the card; returns a description of the card."""
     if device.type != "cuda":
         return f"{device}"
     total = torch.cuda.get_device_properties(device).total_memory
@@ -167,7 +173,7 @@ def assemble(
 def measurements(
     pipeline: VideoPurePipeline, clip: Tensor, *, replayed: bool = False
 ) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """What is measured: the parts, whole answers, and one with parts that wait on the CPU."""
+    """What is measured: the parts, whole answers, and one with models offloaded to the CPU."""
     frames = clip.shape[1]
     latents = torch.no_grad()(pipeline.encode)(clip)
     predict = partial(pipeline.predict_noise, latents, HIGHEST)
@@ -203,11 +209,11 @@ def _one_look(pipeline: VideoPurePipeline, clip: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(call: Callable[[], Tensor], device: torch.device) -> tuple[float | None, float]:
-    """Median milliseconds of a call after a first one, and the peak of memory in GB."""
+    """Median milliseconds of a call after a warm-up, and peak memory in GB."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        answer = call()  # what is chosen once, such as cuDNN's algorithms, is now
+        answer = call()  # warm-up, in which cuDNN chooses its algorithms
     except torch.OutOfMemoryError:
         return None, peak_memory(device) / 1e9
     if not answer.isfinite().all():
@@ -215,7 +221,7 @@ def measure(call: Callable[[], Tensor], device: torch.device) -> tuple[float | N
     spent = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        call().sum().item()  # which waits for the device
+        call().sum().item()  # waits for the device
         spent.append(1000 * (time.perf_counter() - start))
     return statistics.median(spent), peak_memory(device) / 1e9
 

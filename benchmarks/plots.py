@@ -73,7 +73,6 @@ def _alternatives(result: dict[str, Any], axes: Any) -> None:
     axes[0].set(xlabel="ms for one clip", title=result["setup"])
 
 
-# Result -> the function that draws it, and how many axes it needs.
 def _decoding(result: list[dict[str, Any]], axes: Any) -> None:
     axes[0].barh([row["clip"] for row in result], [row["ratio"] for row in result])
     axes[0].invert_yaxis()
@@ -81,6 +80,7 @@ def _decoding(result: list[dict[str, Any]], axes: Any) -> None:
     axes[0].set(title="reading a video", xlabel="times PyAV alone")
 
 
+# Part -> the function that draws its result, and the number of axes of a result.
 PLOTS: dict[str, tuple[Callable[[Any, Any], None], Callable[[Any], int]]] = {
     "schedule": (_schedule, len),
     "limits": (_limits, len),

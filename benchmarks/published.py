@@ -1,8 +1,9 @@
-"""VideoPure as it was published (arXiv 2501.14999), to be measured against.
+"""VideoPure as published (arXiv 2501.14999), as a baseline.
 
-The same numbers as `videopure.purifier` by the published amount of work: classifier-free guidance
-on a doubled batch, two scheduler steps per denoising step, the guided update by autograd, the
-codec one frame at a time, every candidate decoded and classified, one clip at a time.
+It computes the same numbers as `videopure.purifier` with the published amount of work:
+classifier-free guidance on a doubled batch, two scheduler steps per denoising step, the guided
+update by autograd, the codec one frame at a time, every candidate decoded and classified, one clip
+at a time.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from videopure.purifier.stopwatch import Stopwatch
 
 __all__ = ["PublishedAnswer", "PublishedSchedule"]
 
-SCALE_UP, SCALE_DOWN = 7.5, 9.0  # of classifier-free guidance, on the way up and on the way down
+SCALE_UP, SCALE_DOWN = 7.5, 9.0  # classifier-free guidance, for inversion and for denoising
 
 
 @dataclass(frozen=True)
 class PublishedAnswer:
-    """What became of one clip.
+    """The answer for one clip.
 
     Args:
         label_id: the voted label.
-        labels: of every candidate, from the highest noise level to the final latents.
+        labels: those of the candidates, from the highest noise level to the final latents.
         latents: the candidates, [K + 1, C, T, h, w].
         timing_ms: milliseconds by stage.
     """
@@ -77,8 +78,10 @@ class PublishedSchedule:
 
     @torch.no_grad()
     def answer(self, clip: Tensor, flow: Tensor | None = None) -> PublishedAnswer:
-        """Purify and vote on one clip [1, T, 3, H, W] in 0..1, its flow [1, T-1, 2, H, W] given
-        or estimated."""
+        """Purify one clip [1, T, 3, H, W] in 0..1 and vote on it.
+
+        Its flow [1, T-1, 2, H, W] is estimated if None.
+        """
         watch = Stopwatch(clip.device)
         with watch.measure("flow"):
             pixels = self.flow_estimator(clip) if flow is None else flow
@@ -114,7 +117,7 @@ class PublishedSchedule:
         return (torch.cat(frames) / 2 + 0.5).clamp(0, 1)
 
     def predict_noise(self, latents: Tensor, timestep: int, scale: float) -> Tensor:
-        """Classifier-free guidance of two calls, both on the empty prompt."""
+        """Classifier-free guidance from two calls, both on the empty prompt."""
         doubled, prompts = torch.cat([latents] * 2), torch.cat([self.prompt] * 2)
         noise = self.unet(doubled, timestep, encoder_hidden_states=prompts).sample
         unconditional, conditional = noise.chunk(2)

@@ -1,4 +1,4 @@
-"""Networks of published configurations with random weights, in their dtype from the start."""
+"""Networks of published configurations with random weights, created in their final dtype."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["random_weights"]
 def random_weights(
     make: Callable[[], Any], device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16
 ) -> Any:
-    """What `make` returns, a model of diffusers, with weights that keep numbers finite.
+    """The diffusers model that `make` returns, with random weights that keep numbers finite.
 
-    No copy in float32 is ever made. What the class keeps in float32, whatever it is loaded in, is
-    in float32, as it is in a model that diffusers loads.
+    No copy in float32 is ever made. Modules that the class always keeps in float32 are in float32,
+    as in a model that diffusers loads.
     """
-    with init_empty_weights():  # parameters have no memory yet; buffers are the model's own
+    with init_empty_weights():  # parameters without memory; buffers keep their values
         network = make()
     kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def random_weights(
 
 @torch.no_grad()
 def _fill(path: str, value: torch.Tensor) -> torch.Tensor:
-    """Norms that change nothing, no biases, and normal weights that keep the variance."""
+    """Norms of scale 1, zero biases, and normal weights that preserve the variance."""
     if path.endswith("gamma") or (value.ndim == 1 and path.endswith("weight")):
         return value.fill_(1)
     return value.normal_(std=value[0].numel() ** -0.5) if value.ndim > 1 else value.zero_()

@@ -1,10 +1,10 @@
-"""A diffusion model and a recogniser of real size with random weights, and what serving them takes.
+"""A diffusion model and a recogniser of real size, with random weights: the cost of serving them.
 
-    python -m benchmarks.real_size make FOLDER       writes the models and settings.yaml
-    python -m benchmarks.real_size measure ARCHIVE   loads an archive's folder, answers one clip
-    python -m benchmarks.real_size purify ARCHIVE    its purifier alone, on clips of any size
+    python -m benchmarks.real_size make FOLDER       write the models and settings.yaml
+    python -m benchmarks.real_size measure ARCHIVE   load an archive's folder, answer one clip
+    python -m benchmarks.real_size purify ARCHIVE    run its purifier only, on clips of any size
 
-docs/real-models.md has the commands between the two, and what they printed.
+docs/real-models.md has the commands in between, and their output.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def main() -> None:
     )
     parser.add_argument("action", choices=["make", "measure", "purify"])
     parser.add_argument("path", type=Path)
-    parser.add_argument("--model", default=next(iter(MODELS)), choices=MODELS, help="of make")
-    parser.add_argument("--device", default="cpu", help="of purify")
-    parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="of purify")
-    parser.add_argument("--frames", type=int, default=FRAMES, help="of purify")
-    parser.add_argument("--size", type=int, default=SIZE, help="of purify")
+    parser.add_argument("--model", default=next(iter(MODELS)), choices=MODELS, help="for make")
+    parser.add_argument("--device", default="cpu", help="for purify")
+    parser.add_argument("--dtype", default="bfloat16", choices=DTYPES, help="for purify")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="for purify")
+    parser.add_argument("--size", type=int, default=SIZE, help="for purify")
     arguments = parser.parse_args()
     if arguments.action == "make":
         make(arguments.path, arguments.model)
@@ -67,8 +67,8 @@ def make(folder: Path, name: str) -> None:
     published.scheduler().save_pretrained(pipeline / "scheduler")
     prompt = PromptEmbedding.from_tensor(torch.randn(1, *published.prompt))
     prompt.save_pretrained(pipeline / "prompt_embedding")
-    # VideoMAE-base, but for the clip: 8 frames of 64x64 instead of 16 of 224x224. The number of
-    # its weights is the same, as its places are no weights.
+    # VideoMAE-base, but for clips of 8 frames of 64x64 instead of 16 of 224x224. The number of
+    # weights is the same: its position embeddings are constants.
     labels = {index: f"class {index}" for index in range(400)}
     config = VideoMAEConfig(
         image_size=SIZE,
@@ -91,7 +91,7 @@ def report(name: str, network: nn.Module) -> None:
 
 
 def measure(root: Path) -> None:
-    """Load as a worker does and purify one clip, saying time and the process's peak memory."""
+    """Load as a worker does and purify one clip; print time and the process's peak memory."""
     import yaml
 
     config = ModelConfig.parse(yaml.safe_load((root / "model-config.yaml").read_text()))
@@ -111,7 +111,7 @@ def measure(root: Path) -> None:
 
 
 def purify(arguments: argparse.Namespace) -> None:
-    """Purify a clip and decode all its candidates, twice; tell of the second time."""
+    """Purify a clip and decode all its candidates, twice; print the figures of the second run."""
     device = torch.device(arguments.device)
     pipeline = VideoPurePipeline.from_pretrained(
         arguments.path / "pipeline", dtype=DTYPES[arguments.dtype], local_files_only=True
@@ -122,7 +122,7 @@ def purify(arguments: argparse.Namespace) -> None:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         start = time.monotonic()
-        pipeline(clip, output_type="np")  # which waits for the device
+        pipeline(clip, output_type="np")  # waits for the device
         seconds = time.monotonic() - start
     most = peak_memory(device) / 1e9
     what = f"{arguments.frames} frames {arguments.size}x{arguments.size} in {arguments.dtype}"
@@ -130,7 +130,7 @@ def purify(arguments: argparse.Namespace) -> None:
 
 
 def peak() -> float:
-    """Most memory that this process has had on the host, in GB."""
+    """Peak memory of this process on the host, in GB."""
     return peak_memory(torch.device("cpu")) / 1e9
 
 

@@ -15,7 +15,7 @@ from benchmarks.setups import Setup
 
 __all__ = ["exponent", "measure_scaling", "purify_random"]
 
-# What is varied, in what sizes; everything else stays as in `BASE`.
+# The sizes of each quantity that is varied; all others stay as in `BASE`.
 BASE = {"frames": 16, "side": 64, "batch": 1, "steps": 2}
 SIZES = {
     "frames": (8, 16, 32),
@@ -31,9 +31,9 @@ def measure_scaling(setup: Setup, rounds: int, largest: int | None = None) -> di
     """CPU time and counted work of purifying random clips, and their exponents.
 
     Args:
-        setup: whose pipeline purifies, with all candidates decoded and no recogniser.
+        setup: its pipeline purifies; all candidates are decoded, no recogniser runs.
         rounds: measured calls of each size.
-        largest: sizes of each that are measured, from the smallest; all when None.
+        largest: number of sizes that are measured, from the smallest; all if None.
     """
     result: dict[str, Any] = {"setup": setup.name, "base": BASE, "grows": {}}
     for name, sizes in SIZES.items():
@@ -64,7 +64,7 @@ def purify_random(setup: Setup, frames: int, side: int, batch: int, steps: int) 
 
 
 def exponent(amounts: list[float], costs: list[float] | list[int]) -> float:
-    """The p of the best fit of cost = c * amount**p, least squares of the logarithms."""
+    """The p of cost = c * amount**p, fitted by least squares of the logarithms."""
     x, y = [math.log(a) for a in amounts], [math.log(c) for c in costs]
     mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
     along = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))

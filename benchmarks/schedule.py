@@ -15,8 +15,8 @@ from benchmarks.setups import Setup
 
 __all__ = ["WAYS", "agreement", "compare_schedules"]
 
-# What answers clips [B, T, 3, H, W], the published schedule one clip only, and gives its
-# milliseconds by stage.
+# Functions that answer clips [B, T, 3, H, W] and return milliseconds by stage; the published
+# schedule takes one clip only.
 WAYS: dict[str, Callable[[Setup, Tensor], Mapping[str, float]]] = {
     "published": lambda setup, clips: setup.stock.answer(clips).timing_ms,
     "published, our modules": lambda setup, clips: setup.same.answer(clips).timing_ms,
@@ -42,7 +42,7 @@ def compare_schedules(setup: Setup, rounds: int) -> dict[str, Any]:
 
 
 def agreement(setup: Setup) -> dict[str, Any]:
-    """Whether the published schedule and ours give one answer on every clip."""
+    """How well the published schedule and ours agree."""
     ours = setup.defended.answer(setup.clips, votes="early").verdicts
     full = setup.defended.answer(setup.clips, votes="full").verdicts
     theirs = [setup.stock.answer(clip) for clip in setup.clips.split(1)]

@@ -1,10 +1,11 @@
-"""Many videos through `videopure screen`, whatever is killed, and beside a real server.
+"""Many videos through `videopure screen`, with processes killed, compared with a real server.
 
     python -m benchmarks.screening --archive model_store/videopure.mar
 
-Videos of thirty codecs and containers, one in twenty of them damaged. One run is left alone: how
-busy its workers are, and the memory of its driver. Of another the driver is killed, and of the run
-that goes on, a worker. A server answers the same videos. docs/scale.md has the results.
+The videos have thirty combinations of codec and container; one in twenty is damaged. One run is not
+disturbed, to measure how busy its workers are and how much memory its driver takes. In another, the
+driver is killed, and then a worker of the run that resumes it. A server answers the same videos.
+docs/scale.md has the results.
 """
 
 from __future__ import annotations
@@ -40,15 +41,15 @@ _CODECS = (
     *(("mp4", "libx264"), ("webm", "libvpx-vp9"), ("avi", "mpeg4"), ("matroska", "libx264")),
     *(("mov", "mpeg4"), ("mpegts", "mpeg2video")),
 )
-_DAMAGED = 20  # one in so many
+_DAMAGED = 20  # one in this many
 _POLL = 0.2  # seconds
-_TOLERANCE = 1e-3  # of scores, which other batches may round otherwise
+_TOLERANCE = 1e-3  # of scores, which round differently in other batches
 
 Rows = dict[str, Answer | ErrorAnswer]
 
 
 def make_videos(folder: Path, count: int) -> None:
-    """Write so many files, each another video; one in twenty is damaged."""
+    """Write this many different videos; one in twenty is damaged."""
     folder.mkdir(parents=True)
     for name, content in damaged_files(count // _DAMAGED):
         (folder / f"damaged-{name}").write_bytes(content)
@@ -65,11 +66,12 @@ def make_videos(folder: Path, count: int) -> None:
 
 @dataclass
 class Run:
-    """A `videopure screen` in a process of its own.
+    """A running `videopure screen`.
 
     Args:
-        command: all of it.
-        memory: bytes of the driver by the number of videos that are answered.
+        command: the whole command line.
+        out: folder of the answers.
+        memory: bytes of the driver, by the number of videos answered so far.
     """
 
     command: list[str]
@@ -84,18 +86,18 @@ class Run:
 
     @classmethod
     def start(cls, videos: Path, archive: Path, out: Path, workers: int, *more: str) -> Run:
-        """Begin, or go on."""
+        """Start a run, or resume one."""
         program = str(Path(sys.executable).with_name("videopure"))
         asked = [str(videos), "--archive", str(archive), "--out", str(out)]
         return cls([program, "screen", *asked, "--workers", str(workers), "--json", *more], out)
 
     def answered(self) -> int:
-        """Videos whose answers are written."""
+        """Number of videos whose answers are written."""
         files = self.out.glob("answers/*.parquet")
         return sum(pq.read_metadata(file).num_rows for file in files)
 
     def wait_until(self, count: int) -> None:
-        """Wait until so many videos are answered, or the process ends."""
+        """Wait until this many videos are answered, or the process ends."""
         driver = psutil.Process(self.process.pid)
         while self.process.poll() is None:
             done = self.answered()
@@ -106,7 +108,7 @@ class Run:
             time.sleep(_POLL)
 
     def kill_driver(self) -> float:
-        """Kill the driver alone; the seconds until all that it started has ended."""
+        """Kill the driver only; returns the seconds until all processes it started have ended."""
         started = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.communicate()
@@ -117,7 +119,7 @@ class Run:
         return time.monotonic() - begun
 
     def kill_worker(self) -> None:
-        """Kill a process that holds the models, with its decoder left to end by itself."""
+        """Kill a process that holds the models; its decoder has to end by itself."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
             if "MapWorker(MapBatches(Screener))" in " ".join(process.cmdline()):
                 process.send_signal(signal.SIGKILL)
@@ -125,7 +127,7 @@ class Run:
         raise RuntimeError("there is no worker to kill")
 
     def finish(self) -> dict[str, Any]:
-        """What the command prints at its end."""
+        """Wait for the end; returns what the command prints."""
         self.wait_until(sys.maxsize)
         printed, errors = self.process.communicate()
         if self.process.returncode:
@@ -152,7 +154,7 @@ def killed_run(videos: Path, archive: Path, out: Path, count: int, workers: int)
 
 
 def read_rows(out: Path) -> Rows:
-    """The answers of a folder by the names of the videos.
+    """The answers in a folder, by name of the video.
 
     Raises:
         ValueError: if a video has two rows.
@@ -168,7 +170,7 @@ def read_rows(out: Path) -> Rows:
 
 
 def ask_server(client: VideoPureClient, videos: Path) -> Rows:
-    """What a server answers its operator about each video."""
+    """A server's answers to its operator, for each video."""
     found: Rows = {}
     for file in sorted(videos.iterdir()):
         try:
@@ -180,7 +182,7 @@ def ask_server(client: VideoPureClient, videos: Path) -> Rows:
 
 
 def differences(ours: Rows, theirs: Rows) -> list[str]:
-    """The videos whose rows say something else; scores may differ by their rounding."""
+    """The videos whose rows differ by more than rounding of the scores."""
     return sorted(
         {*ours} ^ {*theirs}
         | {name for name in {*ours} & {*theirs} if not _same(ours[name], theirs[name])}
@@ -197,14 +199,14 @@ def _same(one: Answer | ErrorAnswer, other: Answer | ErrorAnswer) -> bool:
 
 
 def _plain(answer: Answer) -> tuple[Any, ...]:
-    """What must be the same."""
+    """What must be identical."""
     alarm = answer.suspicion and answer.suspicion.adversarial
     labels = [prediction.label for prediction in answer.predictions]
     return labels, alarm, answer.video, answer.warnings
 
 
 def _scores(answer: Answer) -> list[float]:
-    """What may be rounded otherwise."""
+    """What may differ by rounding."""
     scores = [prediction.score for prediction in answer.predictions]
     return [score or 0.0 for score in (*scores, answer.suspicion and answer.suspicion.score)]
 
@@ -226,7 +228,7 @@ def main(
 
 
 def measure(scratch: Path, archive: Path, count: int, workers: int) -> dict[str, Any]:
-    """All of it."""
+    """Run all measurements."""
     folder = scratch / "videos"
     make_videos(folder, count)
     begun = time.monotonic()

@@ -21,7 +21,7 @@ from videopure.wire.schemas import Answer
 
 __all__ = ["PURIFYING", "measure_served", "percentile"]
 
-# The stages of an answer that are the purifier's and the recogniser's.
+# The stages of an answer that the purifier and the recogniser compute.
 PURIFYING = ("flow", "encode", "invert", "denoise", "vote")
 
 
@@ -31,10 +31,10 @@ def measure_served(
     """Throughput and latency for each number of clients and each batch size.
 
     Args:
-        clients: that send one request after the other.
-        batch_sizes: requests that the worker is given together, at most.
-        requests: measured in each cell, of all clients together.
-        threads: of the one worker.
+        clients: numbers of clients, each of which sends one request after the other.
+        batch_sizes: maximum numbers of requests in a batch of the worker.
+        requests: measured requests in each cell, of all clients together.
+        threads: threads of the one worker.
     """
     cells, overhead = [], None
     with tempfile.TemporaryDirectory(prefix="videopure-benchmark-") as name:
@@ -55,7 +55,7 @@ def measure_served(
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest value that at least this share of all values do not exceed."""
+    """The smallest value that at least this share of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
 
@@ -98,7 +98,7 @@ def _cell(
 
 
 def _overhead(client: VideoPureClient, video: Path, requests: int) -> dict[str, Any]:
-    """Where the time of one client's requests goes, medians in milliseconds."""
+    """Breakdown of the time of one client's requests; medians in milliseconds."""
     rows = []
     for _ in range(requests):
         seconds, answer = _ask(client, video)

@@ -1,4 +1,4 @@
-"""What is measured: the demo's models, and small ones in the layout of text-to-video-ms-1.7b."""
+"""The models that are measured: the demo's, and small ones like text-to-video-ms-1.7b."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Setup:
     """Models to measure, and clips [N, T, 3, H, W] to measure them on.
 
     Args:
-        name: as results call it.
+        name: its name in results.
         defended: the product, with its own settings.
-        stock: the published schedule on the modules as torch and diffusers make them.
-        same: the published schedule on the very modules of the product.
-        clips: different ones, labelled or not.
+        stock: the published schedule on modules as torch and diffusers make them.
+        same: the published schedule on the modules of the product itself.
+        clips: different clips.
     """
 
     name: str
@@ -126,7 +126,7 @@ def _assemble(
     settings: PurifySettings,
     clips: Tensor,
 ) -> Setup:
-    """Give the published schedule modules that the product has not touched, and its own."""
+    """A setup whose published schedules use untouched modules, and those of the product."""
     pipeline.set_progress_bar_config(disable=True)
     defended = DefendedRecogniser(pipeline, recogniser, settings)
 

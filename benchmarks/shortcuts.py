@@ -1,4 +1,4 @@
-"""What fast mode and each of its shortcuts saves; `videopure evaluate` says what they cost."""
+"""What fast mode and each of its shortcuts save; `videopure evaluate` measures their cost."""
 
 from __future__ import annotations
 

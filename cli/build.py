@@ -26,7 +26,7 @@ def build(
     demo_models: Annotated[
         str | None,
         typer.Option(
-            help="Which of them: hardened; published, VideoPure as the paper has it; or control, "
+            help="Which demo models: hardened; published, VideoPure as in the paper; or control, "
             "published VideoPure with a recogniser that was hardened without a purifier.",
             show_default="hardened",
         ),
@@ -43,7 +43,7 @@ def build(
         Path | None, typer.Option(help="YAML that describes a program or a torchvision model.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Class names: one a line, or a JSON list.")
+        Path | None, typer.Option(help="Class names: one per line, or a JSON list.")
     ] = None,
     trust_program: Annotated[
         bool, typer.Option("--trust-program", help="Accept a program, which is code.")
@@ -167,7 +167,7 @@ def _spec(options: dict[str, Any]) -> BuildSpec:
 
 
 def _show(step: str, output: Console, update: Any) -> None:
-    """Steps come and go in the status line; what is found stays."""
+    """Show steps in the status line; findings stay on the screen."""
     if step.startswith(("Converting", "Licence", "Note")):
         output.print(escape(step))
     else:
@@ -175,7 +175,7 @@ def _show(step: str, output: Console, update: Any) -> None:
 
 
 def _as_json(archive: Path, summary: ArchiveSummary) -> dict[str, Any]:
-    """What a script wants to know of an archive: its manifest without the list of files."""
+    """What scripts need to know of an archive: its manifest, without the list of files."""
     manifest = summary.manifest.model_dump(mode="json", exclude={"files"})
     return {
         "archive": str(archive),

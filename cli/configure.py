@@ -1,4 +1,4 @@
-"""`videopure configure` and `sign`: an operator changes a built archive, and vouches for it."""
+"""`videopure configure` and `sign`: change the settings of a built archive, and sign it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def configure(
         typer.Option(
             "--set",
             help="key=value of model-config.yaml, such as batchSize=8 or "
-            "videopure.purification.votes=full; may be given again.",
+            "videopure.purification.votes=full; repeatable.",
         ),
     ] = None,
     settings: Annotated[

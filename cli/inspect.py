@@ -75,7 +75,7 @@ def verify(
 
 
 def alarm_line(summary: ArchiveSummary) -> str:
-    """Whether clips are called adversarial, and how to have it so."""
+    """Whether the alarm is on, and how to turn it on."""
     settings = summary.config.videopure
     threshold = settings.purification.suspicion_threshold
     if threshold is None:
@@ -94,7 +94,7 @@ def alarm_line(summary: ArchiveSummary) -> str:
 
 
 def fit_lines(summary: ArchiveSummary) -> Iterator[str]:
-    """What the models weigh, and what a clip took when it was built."""
+    """Parameters of the models, and what a clip took in the build's trial."""
     components = summary.manifest.components.values()
     parameters = sum(component.parameters for component in components)
     yield f"{parameters:,} parameters"
@@ -122,7 +122,7 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
         for part, origin in component.parts.items():
             yield f"    {part}: {origin}"
         if component.program:
-            yield f"    {component.program} is code, let in with --trust-program"
+            yield f"    {component.program} is code, accepted with --trust-program"
         for part, class_name in component.classes.items():
             yield f"    {part}: {class_name}"
     for part, place in manifest.external_weights.items():
@@ -146,6 +146,6 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
 
 
 def _changes(summary: ArchiveSummary) -> Iterator[str]:
-    """What the operator changed of the settings since the archive was built."""
+    """The settings that the operator has changed since the archive was built."""
     for key, (before, now) in summary.changed.items():
         yield f"the operator set {key} to {now} (built with: {before})"

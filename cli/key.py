@@ -1,4 +1,4 @@
-"""`videopure key`: another key of TorchServe's for the proxy that stands in front of it."""
+"""`videopure key`: renews TorchServe's key for the proxy in front of it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def key(
         float | None,
         typer.Option(
             min=1,
-            help="Renew again and again, after so many seconds: less than token_expiration_min of "
-            "config.properties. Until there is a server, it is waited for.",
+            help="Keep renewing, every so many seconds: less than token_expiration_min of "
+            "config.properties. Waits for the server if there is none yet.",
         ),
     ] = None,
     management_url: ManagementUrl = "http://127.0.0.1:8081",
@@ -65,7 +65,7 @@ _FORMS: dict[Form, str] = {
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a file in its place as a whole: a proxy that reads meanwhile sees one key or the other.
+    """Replace a file atomically: a proxy that reads it meanwhile sees the old key or the new one.
 
     Raises:
         OSError: if it cannot be written.

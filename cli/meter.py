@@ -55,7 +55,7 @@ class WorkMeter:
         self._hook.remove()
 
     def frames_done(self, done: int, total: int) -> None:
-        """Told how many frames are purified of how many: at first none, then after each window."""
+        """Called with the purified and all frames: first with none purified, then per window."""
         self._total = -(-total // self._window)
         if done == 0:
             self._begun = self._told = time.monotonic()
@@ -85,7 +85,7 @@ class WorkMeter:
         self._show()
 
     def _tell_call(self) -> None:
-        """A line now and then where no bar is shown."""
+        """Print a line at intervals if no bar is shown."""
         if errors.is_terminal or self._total is None:
             return
         now, total = time.monotonic(), self._total * self._calls_a_window

@@ -106,7 +106,7 @@ def _headers(lines: Sequence[str]) -> dict[str, str]:
 
 
 def find_videos(arguments: Sequence[str]) -> list[Path]:
-    """The files that are meant: folders give the videos below them, globs what they match.
+    """The files to send: of a folder, the videos below it; of a glob, what it matches.
 
     Raises:
         typer.Exit: after saying which argument means nothing.
@@ -166,7 +166,7 @@ def _ask(
 
 
 def evidence_names(files: Sequence[Path]) -> list[str]:
-    """A name of its own for the evidence of each file: files of several folders may share one."""
+    """A unique name for the evidence of each file: files of several folders may share a name."""
     names: list[str] = []
     taken: set[str] = set()  # in small letters: some file systems do not tell them from large ones
     for file in files:

@@ -99,7 +99,7 @@ def _tell(target: Path, written: Rewritten, *, as_json: bool) -> None:
 
 
 def _unlike(source: Path, loaded: LoadedArchive) -> str | None:
-    """A warning where the purifier does not know such clips; it is a clip as the server sees it."""
+    """A warning if the purifier was not trained on such clips; made from a clip as served."""
     from videopure.evaluation.videos import ClipError, read_video
 
     defended, settings = loaded.defended, loaded.settings

@@ -104,15 +104,15 @@ def _announce(server: TorchServe) -> None:
         console.print(line, soft_wrap=True, highlight=False)
     if server.is_open:
         console.print(
-            "[yellow]Warning:[/yellow] other machines reach it over plain HTTP, which keeps no "
-            "keys and no videos secret: put a proxy with TLS in front (docs/production.md).",
+            "[yellow]Warning:[/yellow] other machines reach it over plain HTTP, which exposes keys "
+            "and videos to the network: put a proxy with TLS in front (docs/production.md).",
             highlight=False,
         )
     console.print("Ctrl-C stops the server.")
 
 
 def _signed(archive: Path, public_key: Path) -> dict[str, str]:
-    """Check the archive before TorchServe opens it; what makes each worker check it again."""
+    """Check the archive before TorchServe opens it, and set up each worker to check it again."""
     with console.status("Checking the archive and its signature"):
         from videopure.format.manifest import ManifestError
         from videopure.format.opening import verify_archive

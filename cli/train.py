@@ -206,7 +206,7 @@ def train(
 def _recogniser(
     where: str | None, archive: Path | None, given: dict[str, Any]
 ) -> tuple[Recogniser, Limits]:
-    """The recogniser that is meant, and the limits of videos that go with it."""
+    """The chosen recogniser, and the limits of videos that go with it."""
     import torch
 
     from videopure.evaluation.archives import load_evaluated

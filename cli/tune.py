@@ -32,14 +32,14 @@ def tune(
     unlabelled: Annotated[
         bool,
         typer.Option(
-            "--unlabelled", help="The recogniser's own answers to the clean clips are right."
+            "--unlabelled", help="Use the recogniser's own answers to the clean clips as labels."
         ),
     ] = False,
     clips: Annotated[int, typer.Option(min=1, help="At most this many clips.")] = 40,
     epsilon: Annotated[float, typer.Option(help="Budget of the attack, in 1/255.")] = 8.0,
-    steps: Annotated[str, typer.Option("--t", help="The paper's t to try.")] = "0,1,2,3,5",
+    steps: Annotated[str, typer.Option("--t", help="Values of the paper's t.")] = "0,1,2,3,5",
     strengths: Annotated[
-        str, typer.Option("--guidance", help="Times the archive's guidance to try.")
+        str, typer.Option("--guidance", help="Factors on the archive's guidance.")
     ] = "0.25,4",
     speeds: Annotated[str, typer.Option("--speed", help="Speeds to try.")] = "exact,fast",
     picture: Annotated[
@@ -144,7 +144,7 @@ def _print(tuned: Tuned, archive: Path) -> None:
         console.print("The archive's own settings are recommended.")
     elif tuned.written:
         console.print(
-            f"Written into {archive}. Its alarm is off now, for it was calibrated for other "
+            f"Written into {archive}. Its alarm is off now, because it was calibrated for other "
             "settings: see videopure calibrate.",
             soft_wrap=True,
         )
@@ -153,7 +153,7 @@ def _print(tuned: Tuned, archive: Path) -> None:
             f"--set videopure.purification.{key}={value}" for key, value in changes.items()
         )
         console.print(
-            f"To have them: --write, or videopure configure {archive} {chosen}",
+            f"To apply them: --write, or videopure configure {archive} {chosen}",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""The calls of both clients: what is asked, and how its answers are read."""
+"""The calls of both clients: requests, and how their answers are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TorchServe says of a model and its workers, and what its metrics count."""
+"""TorchServe's status of a model and its workers, and its metrics."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Alone:
-    """Do these steps while no other call does such; the result is what they return."""
+    """Run these steps while no other call runs such steps; returns their result."""
 
     steps: Generator[Any, Any, Any]
 

@@ -88,7 +88,7 @@ def _suspicion(answer: Answer) -> str:
 
 
 def picture(rows: list[Shown], purified: Tensor, path: Path) -> Path:
-    """One clip as each attacker left it for what is served, and the answers of all lines.
+    """One clip as each attacker changed it against what is served, and the answers of all lines.
 
     Args:
         rows: the clip clean, and under each attacker.

@@ -114,7 +114,7 @@ def still_purifier(folder: Path) -> Path:
 
 
 def harden_demo(folder: Path, stages: tuple[str, ...] = STAGES, bundle: Path = BUNDLE) -> None:
-    """Run the stages that are not finished yet, and write what they made into the bundle."""
+    """Run the stages that are not finished yet, and write their results into the bundle."""
     console = Console()
     folder.mkdir(parents=True, exist_ok=True)
     for stage in stages:
@@ -160,7 +160,7 @@ def _take(archive: Path, bundle: Path, parts: tuple[str, ...]) -> None:
 
 
 def _calibrate(bundle: Path) -> None:
-    """Thresholds of what is served."""
+    """Calibrate the thresholds of the served models."""
     settings = BundleSettings(ONE_LOOK, {})
     defended = load_defended(bundle / HARDENED.name, settings.purify_settings())
     calibrated(settings, defended, CALIBRATION_CLIPS).write(bundle / HARDENED.name)

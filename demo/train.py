@@ -63,7 +63,7 @@ PURIFICATION = {"inversion_steps": 1, "guidance_reference": [32, 4, 56, 28]}
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where training runs and what it leaves there."""
+    """The folder of a training run, and its files."""
 
     folder: Path
     bundle: Path

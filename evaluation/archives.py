@@ -74,7 +74,7 @@ def second_recogniser(
 
 
 def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
-    """Calibrated thresholds of the suspicion score, by what they are called.
+    """Calibrated thresholds of the suspicion score, by name.
 
     An archive has one. Where it is the demo's, the demo's other one is there as well.
     """

@@ -75,7 +75,7 @@ class DemoClips(ClipSource):
         return {"demo": self._stream.split}
 
     def check(self, clips: int) -> None:
-        """Nothing can be wrong with what is drawn."""
+        """Drawn clips need no check."""
 
 
 class VideoFiles(ClipSource):

@@ -132,7 +132,7 @@ class Evaluator:
         first: Sequence[DefenceAnswer],
         asked: int,
     ) -> list[int]:
-        """Of so many answers to each clip, the first included, how many are wrong."""
+        """The number of wrong ones of `asked` answers to each clip, the first included."""
         answers = [list(first)]
         for again in range(1, asked):
             seeds = self._seeds(f"{unit.key}|{name}|{again}", unit.count)
@@ -191,7 +191,7 @@ def run_suite(
     processes: int = 1,
     on_unit: OnUnit | None = None,
 ) -> None:
-    """Compute what is not stored yet; of several processes each takes its turn.
+    """Compute what is not stored yet; several processes share the units in turn.
 
     Args:
         evaluator: what all units share.

@@ -41,7 +41,7 @@ _FORMER = re.compile(rb'"format":\s*[12]\b')
 
 
 class ManifestError(ValueError):
-    """The archive is not what its manifest says; the message names the file."""
+    """The archive does not match its manifest; the message names the file."""
 
 
 class _Record(BaseModel):

@@ -76,12 +76,12 @@ class Pace:
         self._seconds: float | None = None
 
     def learn(self, seconds: float, work: int) -> None:
-        """Take note that so many denoising steps of clips took so long."""
+        """Record the time that a number of denoising steps took."""
         if work:
             self._seconds = seconds / work
 
     def estimate(self, work: int, *, first: bool) -> float:
-        """Seconds for so many denoising steps of clips; 0 if unknown."""
+        """Estimated seconds for a number of denoising steps; 0 if unknown."""
         if self._seconds is None or (first and work <= self.least):
             return 0.0
         return self._seconds * work

@@ -22,7 +22,7 @@ UNKNOWN = 4
 
 
 def clips_that_fit(one_clip: Callable[[], object], device: torch.device) -> int:
-    """Clips to purify together, by what one takes and what is free.
+    """The number of clips to purify together, from the memory of one clip and the free memory.
 
     Args:
         one_clip: purifies one clip; called once.

@@ -101,7 +101,7 @@ def denoising_steps(options: Options, settings: HandlerSettings) -> int:
 
 
 class Share(NamedTuple):
-    """What a video may take of what its request may take.
+    """The share of its request's limits that a video may use.
 
     Args:
         clips: that are looked at; with a stride, the most.
@@ -115,7 +115,7 @@ class Share(NamedTuple):
 
 
 def share_of(options: Options, settings: HandlerSettings, clips: int, work: int) -> Share:
-    """What a video takes, after others of its request took so many clips and denoising steps.
+    """The cost of a video, added to the clips and denoising steps of others in its request.
 
     Raises:
         InvalidRequestError: where it asks for more than is left.

@@ -45,7 +45,7 @@ _ANSWERING = 0.9
 
 @dataclass(frozen=True)
 class ServedBatch:
-    """The replies, in the order of the requests, and what they took.
+    """The replies, in the order of the requests, and their cost.
 
     Args:
         replies: one for each request.

@@ -82,7 +82,7 @@ class SimilarityMemory:
         return sightings
 
     def _recent(self, client: str) -> _Client:
-        """What is remembered of a client, without what is too old."""
+        """The remembered clips of a client, without those that are too old."""
         known = self._clients.setdefault(client, _Client(deque(maxlen=self.settings.clips)))
         self._clients.move_to_end(client)
         while len(self._clients) > self.settings.clients:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 __all__ = ["BUNDLE", "CONTROL", "HARDENED"]
 
-# The trained models that come with the package: those of VideoPure as it was published,
+# Trained models in the package: those of VideoPure as published,
 BUNDLE = Path(__file__).parent / "bundle"
-# those that are trained against attackers who have them, which the demo serves,
+# those that the demo serves, hardened against attackers who have all of their weights,
 HARDENED = BUNDLE / "hardened"
-# and a recogniser that is trained so without a purifier, which a purifier has to surpass.
+# and a recogniser that was hardened without a purifier, to compare with.
 CONTROL = BUNDLE / "control"

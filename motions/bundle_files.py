@@ -1,4 +1,4 @@
-"""Where the demo bundle lies, and how its parts are written and read."""
+"""Reads and writes the parts of the demo bundle."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ __all__ = [
     "save_recogniser",
 ]
 
-# Where the recogniser and its settings lie, where the pipeline, and what answers call that.
+# Folder of the recogniser and its settings, folder of the pipeline, and its name in answers.
 DEMO_MODELS = {
     "hardened": (HARDENED, HARDENED, "demo-hardened"),
     "published": (BUNDLE, BUNDLE, "demo-unet3d"),
     "control": (CONTROL, BUNDLE, "demo-unet3d"),
 }
-# Served with the threshold that lets this share of clean clips raise a false alarm.
+# Served with the threshold at which this share of clean clips raises a false alarm.
 FALSE_ALARMS = "0.01"
 
 
@@ -52,8 +52,8 @@ class BundleSettings:
     Args:
         purification: the `purification` section of model-config.yaml, without its threshold.
         suspicion_thresholds: by false-alarm rate.
-        change_thresholds: of the warning that a clip is unlike the purifier's, by false-alarm rate;
-            empty where it is off.
+        change_thresholds: of the warning that a clip is unlike those of the training, by
+            false-alarm rate; empty if the warning is off.
     """
 
     purification: dict[str, Any]
@@ -74,7 +74,7 @@ class BundleSettings:
         (bundle / "bundle.json").write_text(text, encoding="utf-8")
 
     def purify_settings(self) -> PurifySettings:
-        """The settings as the purifier takes them, with the thresholds for `FALSE_ALARMS`."""
+        """The purifier's settings, with the thresholds for `FALSE_ALARMS`."""
         section = {"videopure": self.archive_settings()}
         return ModelConfig.parse(section).videopure.purification
 
@@ -91,7 +91,7 @@ class BundleSettings:
 
 @dataclass(frozen=True)
 class DemoModels:
-    """Models that the demo's archive is built from, and how they are served."""
+    """The models that the demo's archive is built from, and their settings."""
 
     recogniser: Path
     pipeline: Path
@@ -103,9 +103,9 @@ def demo_models(name: str = "hardened") -> DemoModels:
     """The models of one line of the demo's comparison.
 
     Args:
-        name: `hardened` is what the demo serves; `published` is VideoPure as the paper has it,
-            before a recogniser that was trained as usual; `control` is the same before the
-            recogniser that was hardened without a purifier.
+        name: `hardened` is what the demo serves; `published` is VideoPure as in the paper, before a
+            recogniser with standard training; `control` is the same purifier before the recogniser
+            that was hardened without one.
 
     Raises:
         ValueError: if there are no such models.
@@ -122,7 +122,7 @@ def demo_models(name: str = "hardened") -> DemoModels:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """The noise schedule of Stable Diffusion, as the purifier needs it."""
+    """A scheduler with the noise schedule of Stable Diffusion, configured for the purifier."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -144,7 +144,7 @@ def save_recogniser(
     frame_size: tuple[int, int] = (FRAME_SIZE, FRAME_SIZE),
     labels: Sequence[str] = CLASSES,
 ) -> None:
-    """Write a recogniser as fp16 safetensors with the config.json that names its class."""
+    """Write a recogniser: fp16 safetensors, and a config.json that names its class."""
     kinds = {cls: kind for kind, cls in RECOGNISER_NETWORKS.items()}
     folder.mkdir(parents=True, exist_ok=True)
     config = {
@@ -176,7 +176,7 @@ def save_pipeline(unet: UNet3DConditionModel, codec: nn.Module, folder: Path) ->
 def load_defended(
     bundle: Path = BUNDLE, settings: PurifySettings | None = None
 ) -> DefendedRecogniser:
-    """The bundle's recogniser behind its purifier, in float32, with the settings it is served with.
+    """The bundle's recogniser behind its purifier, in float32, with the settings of the server.
 
     `settings` replaces those of bundle.json.
     """

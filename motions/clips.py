@@ -1,9 +1,8 @@
 """The demo's clips: an endless seeded stream of a sprite that moves in one of ten ways.
 
-A clip shows one textured sprite over a smooth background, filmed by a camera that shakes a
-little, with sensor noise and the traces of JPEG. What the sprite looks like, where it is, how
-large it is and how it lies are drawn alike for all classes, so that no single frame tells the
-class: only the motion does.
+A clip shows one textured sprite over a smooth background, filmed by a slightly shaking camera,
+with sensor noise and JPEG artefacts. Appearance, position, size and orientation of the sprite have
+the same distribution in all classes, so no single frame reveals the class: only the motion does.
 """
 
 from __future__ import annotations
@@ -54,12 +53,12 @@ _CLIPS_PER_SPLIT = 1 << 48
 Frames = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
-# The sprite is drawn once on a square canvas and then placed in every frame; frames are drawn at
+# The sprite is drawn once on a square canvas and then placed in every frame. Frames are drawn at
 # twice their size and averaged down, so that edges move smoothly.
 _CANVAS = 80
 _CANVAS_RADIUS = 32.0
 _SUPERSAMPLING = 2
-_MARGIN = 8  # background beyond the frame, for the camera to shake in
+_MARGIN = 8  # background beyond the frame, for the shaking camera
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class _Path:
 
 @dataclass(frozen=True)
 class Stream:
-    """The clips of one split; clip `i` is always the same, and classes take turns.
+    """The clips of one split; clip `i` is always the same, and the classes alternate.
 
     Args:
         split: "train", "validation", "calibration" or "test"; no clip is in two of them.
@@ -111,7 +110,7 @@ def make_clip(label_id: int, seed: int) -> Frames:
         uint8 frames [16, 64, 64, 3] in RGB.
 
     Raises:
-        ValueError: no such class, or a negative seed.
+        ValueError: if there is no such class, or the seed is negative.
     """
     if not 0 <= label_id < len(CLASSES):
         raise ValueError(f"label_id must be in 0..{len(CLASSES) - 1}, got {label_id}")
@@ -128,7 +127,7 @@ def make_clip(label_id: int, seed: int) -> Frames:
 
 
 def _path(name: str, rng: np.random.Generator) -> _Path:
-    """The class's motion, and a little of everything else on top of it."""
+    """The motion of the class, plus a little of every other motion."""
     u = np.linspace(-0.5, 0.5, NUM_FRAMES, dtype=np.float32)
     centre = FRAME_SIZE / 2
     x = centre + rng.uniform(-16, 16) + rng.uniform(-3, 3) * u
@@ -150,7 +149,7 @@ def _path(name: str, rng: np.random.Generator) -> _Path:
         swing = rng.uniform(6, 10) * np.sin(phase)
         direction = rng.uniform(0, 2 * np.pi)
         x, y = x + swing * np.cos(direction), y + swing * np.sin(direction)
-    else:  # blinks: its two palettes take turns, each of which looks like any other sprite's
+    else:  # blinks: it alternates between two palettes, each as of any other sprite
         half_period = int(rng.integers(2, 5))
         second = (np.arange(NUM_FRAMES) + int(rng.integers(0, 8))) // half_period % 2 == 1
     x, y, angle, radius = (np.asarray(a, dtype=np.float32) for a in (x, y, angle, radius))
@@ -158,7 +157,7 @@ def _path(name: str, rng: np.random.Generator) -> _Path:
 
 
 def _smooth_walk(rng: np.random.Generator, count: int, sigma: float) -> Array:
-    """`count` slow random movements of standard deviation `sigma` pixels: [count, frames]."""
+    """`count` slow random movements with standard deviation `sigma` pixels: [count, frames]."""
     steps = rng.normal(0, 1, (count, NUM_FRAMES + 4)).astype(np.float32)
     kernel = np.array([1, 3, 4, 3, 1], dtype=np.float32)
     kernel /= np.sqrt((kernel**2).sum())
@@ -167,7 +166,7 @@ def _smooth_walk(rng: np.random.Generator, count: int, sigma: float) -> Array:
 
 
 def _field(rng: np.random.Generator, cells: int, size: int, channels: int) -> Array:
-    """A smooth random field [size, size, channels] in about -1..1 with `cells` cells a side."""
+    """A smooth random field [size, size, channels] in about -1..1, `cells` cells on a side."""
     grid = rng.uniform(-1, 1, (cells + 2, cells + 2, channels)).astype(np.float32)
     field = cv2.resize(grid, (size + size // 2, size + size // 2), interpolation=cv2.INTER_CUBIC)
     start = size // 4
@@ -202,7 +201,7 @@ def _polar() -> tuple[Array, Array]:
 def _shape(rng: np.random.Generator) -> Array:
     """The sprite's opacity [canvas, canvas] in 0..1: a long blob, rounded polygon, star or heart.
 
-    None of them looks the same after a part of a turn, so turning can always be seen.
+    None of them looks the same after less than a full turn, so turning is always visible.
     """
     distance, theta = _polar()
     kind = rng.integers(0, 4)
@@ -222,7 +221,7 @@ def _shape(rng: np.random.Generator) -> Array:
 
 
 def _pattern(rng: np.random.Generator) -> Array:
-    """How much of the palette's second colour each canvas pixel takes: [canvas, canvas] in 0..1."""
+    """Share of the palette's second colour in each canvas pixel: [canvas, canvas] in 0..1."""
     distance, theta = _polar()
     across, down = distance * np.cos(theta), distance * np.sin(theta)
     kind = rng.integers(0, 4)
@@ -288,17 +287,17 @@ def write_video(
 
     Args:
         frames: uint8 [T, H, W, 3] in RGB.
-        path: where to; the suffix picks the container (.mp4, .webm, .mkv).
+        path: output file; the suffix selects the container (.mp4, .webm, .mkv).
         codec: an FFmpeg encoder; by default H.264 for mp4 and mkv, VP9 for webm.
-        fps: frames a second.
-        lossless: keep every pixel (in RGB where the encoder can), so that an attack survives;
-            otherwise the encoder's usual quality, with halved colour resolution.
+        fps: frames per second.
+        lossless: keep every pixel (in RGB if the encoder can), so that an attack survives;
+            otherwise the encoder's default quality, with halved colour resolution.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: frames of the wrong shape or type, or a suffix with no default codec.
+        ValueError: if frames have the wrong shape or type, or the suffix has no default codec.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ValueError(
@@ -332,7 +331,7 @@ def write_video(
 
 
 def contact_sheet(path: str | Path, split: Split = "test", every: int = 2, zoom: int = 2) -> Path:
-    """Write a PNG with one row for each class: its name and every `every`-th frame of a clip."""
+    """Write a PNG with one row per class: its name, and every `every`-th frame of a clip."""
     stream, rows, name_width = Stream(split), [], 110
     for label_id, name in enumerate(CLASSES):
         clip, _ = stream.clip(label_id)

@@ -1,4 +1,4 @@
-"""Training clips: drawn once into a file, varied again every time they are used."""
+"""Training clips: rendered once into a file, augmented anew every time they are used."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from videopure.motions.clips import CLASSES, FRAME_SIZE, NUM_FRAMES, Stream
 __all__ = ["TrainingClips", "add_mixed_noise", "draw", "load_split", "mixed_noise", "vary"]
 
 Bytes = NDArray[np.uint8]
-_ENDLESS = 1 << 40  # clips of the program that training draws from
+_ENDLESS = 1 << 40  # clips of the stream that training draws from
 
-# What mirroring, transposing and reversing do to the classes.
+# The classes that mirroring, transposing and reversing exchange.
 _OPPOSITES = {
     "across": (("moves left", "moves right"), ("turns left", "turns right")),
     "transpose": (
@@ -48,7 +48,7 @@ def _label_map(change: str) -> Tensor:
 
 @dataclass(frozen=True)
 class TrainingClips:
-    """The first `count` clips of the training stream, with label-mapped variations.
+    """The first `count` clips of the training stream, with augmentation that maps labels.
 
     `frames` is uint8 [count, T, 3, H, W], `labels` int64 [count].
     """
@@ -58,7 +58,7 @@ class TrainingClips:
 
     @classmethod
     def prepare(cls, folder: Path, count: int) -> TrainingClips:
-        """Draw the clips, or take them from `folder` where an earlier run left them."""
+        """Render the clips, or read them from `folder` if an earlier run left them there."""
         path = folder / f"clips-{count}.npy"
         stream = Stream("train")
         shape = (count, NUM_FRAMES, 3, FRAME_SIZE, FRAME_SIZE)
@@ -69,12 +69,12 @@ class TrainingClips:
                 frames[i] = stream.clip(i)[0].transpose(0, 3, 1, 2)  # [T, 3, H, W]
             frames.flush()
             part.replace(path)
-        # Copy on write: the file is never changed, and torch gets the writable array it asks for.
+        # Copy on write: the file is never changed, and torch gets the writable array it needs.
         frames = np.load(path, mmap_mode="c")
         return cls(torch.from_numpy(frames), torch.arange(count) % len(CLASSES))
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Random varied clips: [B, T, 3, H, W] in 0..1, and their classes [B]."""
+        """Random augmented clips: [B, T, 3, H, W] in 0..1, and their classes [B]."""
         picks = torch.randint(len(self.labels), (size,), generator=generator)
         clips, labels = zip(
             *(vary(self.frames[i], self.labels[i], generator) for i in picks.tolist()),
@@ -98,7 +98,7 @@ def vary(frames: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, T
 
 
 def draw(size: int, state: Bytes) -> tuple[Bytes, NDArray[np.int64], Bytes]:
-    """Training clips, varied at random, from a generator's state; arrays, for other processes.
+    """Random augmented training clips, from a generator's state; as arrays, for other processes.
 
     Returns:
         Clips uint8 [B, T, 3, H, W], their classes [B], and the generator's state after them.
@@ -117,7 +117,7 @@ def draw(size: int, state: Bytes) -> tuple[Bytes, NDArray[np.int64], Bytes]:
 
 
 def load_split(stream: Stream, start: int, count: int) -> tuple[Tensor, Tensor]:
-    """Clips of a stream as they come: [N, T, 3, H, W] in 0..1, and their classes [N]."""
+    """Consecutive clips of a stream: [N, T, 3, H, W] in 0..1, and their classes [N]."""
     frames, labels = stream.batch(start, count)
     clips = torch.from_numpy(frames).permute(0, 1, 4, 2, 3).float() / 255  # [N, T, 3, H, W]
     return clips, torch.from_numpy(labels)
@@ -128,9 +128,10 @@ def mixed_noise(
     generator: Generator,
     cells: tuple[int, ...] = (1, 2, 4),
 ) -> Tensor:
-    """Gaussian noise [T, C, H, W] of unit variance, white or smooth in space and in time.
+    """Gaussian noise [T, C, H, W] of unit variance, white or smooth in space and time.
 
-    Smoothness is drawn for each clip: cells of `cells` pixels, and of 1, 2 or all frames.
+    The smoothness is drawn for each clip: cells of one of `cells` pixels, and of 1, 2 or all
+    frames.
     """
     frames, channels, height, width = clip_shape
     space = cells[int(torch.randint(len(cells), (1,), generator=generator))]

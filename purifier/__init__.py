@@ -63,8 +63,8 @@ __all__ = [
     "suspicion_score",
 ]
 
-# The files of these names. They load diffusers and the models' code: seconds and memory, which the
-# process that decodes videos, and whoever needs a setting alone, can do without.
+# The file that defines each name. Most of them import diffusers and the models' code, which costs
+# seconds and memory; the decoding process, and code that only needs a setting, avoid that.
 _HOMES = {
     "clip": ("Framing", "prepare_clip", "sample_frame_indices"),
     "defended": ("DefendedOutput", "DefendedRecogniser", "Verdict", "Vote"),

@@ -1,4 +1,4 @@
-"""The votes that candidates cast, and the verdict on a clip that comes of them."""
+"""The votes of the candidates, and the verdict on a clip that follows from them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Verdict:
         label_id: the voted label.
         probabilities: [classes], float32 on the CPU: mean over the counted votes; the bare
             recogniser's where the clip was not purified.
-        votes: those counted, in order; none where the clip was not purified.
-        of: votes that a full count would have.
+        votes: those counted, in order; none if the clip was not purified.
+        of: number of votes in a full count.
         agreement: share of the counted votes for `label_id`.
         undefended: [classes], probabilities of the bare recogniser on the clip as sent.
-        suspicion: see `suspicion_score`; None where the clip was not purified.
-        purified: the last candidate, [T, 3, H, W] in 0..1 on the CPU, where it was asked for.
+        suspicion: see `suspicion_score`; None if the clip was not purified.
+        purified: the last candidate, [T, 3, H, W] in 0..1 on the CPU, if requested.
         change: root mean square difference of the first candidate from the clip, in 0..1. It is
-            large if the purifier was not trained on such clips. None where not purified.
+            large if the purifier was not trained on such clips. None if not purified.
     """
 
     label_id: int
@@ -61,12 +61,12 @@ class Ballot:
         self._rounds: list[tuple[int, Tensor, Tensor]] = []
 
     def undecided(self) -> Tensor:
-        """Indices of the clips whose label the votes to come may still change."""
+        """Indices of the clips whose label the remaining votes can still change."""
         remaining = self.of - len(self._rounds)
         return self.everyone[~is_decided(self._counts, remaining)]
 
     def cast(self, timestep: int, voters: Tensor, probabilities: Tensor) -> None:
-        """Count one vote of each clip in `voters`, given its probabilities [V, classes]."""
+        """Count one vote for each clip in `voters`, given probabilities [V, classes]."""
         labels = probabilities.argmax(dim=1, keepdim=True)
         self._counts[voters] += count_votes(labels, self._counts.shape[1])
         self._rounds.append((timestep, voters, probabilities))

@@ -1,4 +1,4 @@
-"""From the frames of a video to the clip that the purifier and the recogniser work on."""
+"""Turns the frames of a video into the clip that the purifier and the recogniser work on."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Framing", "prepare_clip", "roll_frames", "sample_frame_indices"]
 
 @dataclass(frozen=True)
 class Framing:
-    """How frames of any size become those that a recogniser takes.
+    """How frames of any size are prepared for a recogniser.
 
     Args:
-        size: (height, width) cut out of the centre at last.
-        resize: before that: length of the shorter side, (height, width) whatever the proportions,
-            or None for the least that covers `size`.
+        size: (height, width) of the centre crop, the last step.
+        resize: size before the crop: length of the shorter side, (height, width) regardless of
+            the aspect ratio, or None for the smallest size that covers `size`.
         interpolation: `bilinear` or `bicubic`.
-        antialias: smooth while scaling down.
-        centre: where an odd number of pixels is cut off, whether the larger half goes from the
-            end (`floor`) or from where it makes the offset even (`round`, as torchvision does).
-        sampling: which frame represents each part of a video: `centre` or `start` of equal
-            numbers of frames, see `sample_frame_indices`; or `time`, the one shown in the middle
-            of each of as many equal times, for recognisers whose own library samples so.
+        antialias: whether to antialias when scaling down.
+        centre: rounding of the crop's offset where an odd number of pixels is cut off: down
+            (`floor`), or to the even neighbour (`round`, as in torchvision).
+        sampling: which frames represent a video: those at the `centre` or `start` of equal parts,
+            counted in frames, see `sample_frame_indices`; or `time`, those shown at the centre of
+            equal parts of its duration, for recognisers whose own library samples that way.
     """
 
     size: tuple[int, int]
@@ -55,7 +55,7 @@ class Framing:
             )
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of a frame after it was scaled."""
+        """Height and width of a frame after scaling."""
         if isinstance(self.resize, tuple):
             return self.resize
         if self.resize is not None:  # the libraries round the longer side down
@@ -65,7 +65,7 @@ class Framing:
         return max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
 
     def offset(self, length: int, kept: int) -> int:
-        """First of the `kept` pixels in the middle of `length`."""
+        """Index of the first of the `kept` pixels at the centre of `length`."""
         cut = length - kept
         return cut // 2 if self.centre == "floor" else round(cut / 2)
 
@@ -73,9 +73,9 @@ class Framing:
 def sample_frame_indices(total: int, num_frames: int, sampling: str = "centre") -> list[int]:
     """Indices of `num_frames` frames spread evenly over a video of `total` frames.
 
-    The video is cut into `num_frames` equal parts and of each the frame at its centre is taken,
-    or with `sampling="start"` the one at its start.
-    A video that is too short has its frames repeated evenly, so that all of it is still shown.
+    The video is divided into `num_frames` equal parts; the frame at the centre of each is taken,
+    or with `sampling="start"` the one at its start. Frames of a video that is too short are
+    repeated evenly, so that the whole video is still covered.
     """
     if total < 1:
         raise ValueError(f"total must be at least 1 frame, got {total}")
@@ -86,15 +86,15 @@ def sample_frame_indices(total: int, num_frames: int, sampling: str = "centre") 
 
 
 def prepare_clip(frames: np.ndarray, framing: Framing | tuple[int, int]) -> Tensor:
-    """Scale frames and cut out their centre.
+    """Scale frames and crop their centre.
 
     Args:
         frames: uint8 [T, H, W, 3], RGB.
-        framing: what a recogniser wants; (height, width) alone stands for `Framing` with its
+        framing: what the recogniser needs; (height, width) alone means `Framing` with its
             defaults.
 
     Returns:
-        float32 [T, 3, height, width] in 0..1; the exact pixels where the size fits already.
+        float32 [T, 3, height, width] in 0..1; pixels are unchanged if the size fits already.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ValueError(
@@ -115,7 +115,7 @@ def prepare_clip(frames: np.ndarray, framing: Framing | tuple[int, int]) -> Tens
 
 
 def roll_frames(clips: Tensor, shifts: Sequence[tuple[int, int]]) -> Tensor:
-    """Every frame of each clip rolled by its (down, right) pixels: clips [B, T, 3, H, W]."""
+    """Roll all frames of each clip by the clip's (down, right) pixels: clips [B, T, 3, H, W]."""
     if not any(down or right for down, right in shifts):
         return clips
     rolled = [clip.roll(shift, (-2, -1)) for clip, shift in zip(clips, shifts, strict=True)]

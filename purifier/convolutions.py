@@ -9,10 +9,10 @@ __all__ = ["OneDNNConv3d", "use_onednn"]
 
 
 class OneDNNConv3d(nn.Conv3d):
-    """A `Conv3d` that calls oneDNN on the CPU whatever the sizes.
+    """A `Conv3d` that calls oneDNN on the CPU for inputs of any size.
 
-    For a batch of one, and for kernels of one pixel, torch chooses a loop of its own instead,
-    which takes about twice as long; the numbers differ in rounding alone.
+    For a batch of one, and for kernels of one pixel, torch uses its own loop instead, which takes
+    about twice as long; the results differ only by rounding.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -25,14 +25,14 @@ class OneDNNConv3d(nn.Conv3d):
 
 
 def _fits(input: Tensor) -> bool:
-    """Whether oneDNN takes a tensor that torch may not give to it by itself."""
+    """Whether oneDNN can take an input that torch may not pass to it by default."""
     available = torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
     whole = input.ndim == 5 and input.numel() > 0
     return available and whole and input.device.type == "cpu" and input.dtype == torch.float32
 
 
 def use_onednn(network: nn.Module) -> None:
-    """Make every plain `Conv3d` in a network a `OneDNNConv3d`; weights and their names stay."""
+    """Make every plain `Conv3d` in a network a `OneDNNConv3d`; weights keep their names."""
     for module in network.modules():
         if type(module) is nn.Conv3d:
             module.__class__ = OneDNNConv3d

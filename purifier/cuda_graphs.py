@@ -1,4 +1,4 @@
-"""CUDA graphs: a denoiser's kernels recorded once and launched as one from then on."""
+"""CUDA graphs: a denoiser's kernels are recorded once, then launched together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CUDAGraphs"]
 
 logger = logging.getLogger(__name__)
 
-# As torch asks for: lazy initialisation must be over before anything is recorded.
+# As torch recommends: lazy initialisation must be finished before recording.
 WARM_UPS = 3
 
 # (latents [B, C, T, h, w], the network's time as a tensor [1] on their device) -> output, of any
@@ -24,7 +24,7 @@ _Key = tuple[torch.Size, torch.dtype]
 
 @dataclass(frozen=True, eq=False)
 class _Recorded:
-    """A graph, and the places in memory that it reads from and writes to."""
+    """A graph, and the tensors that it reads from and writes to."""
 
     graph: torch.cuda.CUDAGraph
     latents: Tensor
@@ -33,19 +33,19 @@ class _Recorded:
 
 
 class CUDAGraphs:
-    """Calls a function by replaying its kernels, recorded for each shape of latents.
+    """Calls a function by replaying its kernels, recorded once for each shape of latents.
 
-    A small network, or few latents, keeps a GPU waiting for Python to launch the next kernel;
-    a replay launches all of them at once. Each shape keeps the memory of its activations for
-    good, so the number of shapes is bounded: beyond it the function is simply called, which the log
-    says of each such shape once.
+    With a small network, or few latents, a GPU waits for Python to launch each kernel; a replay
+    launches all of them at once. Each recorded shape keeps the memory of its activations, so the
+    number of shapes is limited: for further shapes the function is called directly, which is
+    logged once per shape.
 
-    The function must do the same for every call of a shape, at addresses that stay: weights
-    that move, such as offloaded ones, are not for graphs.
+    The function must do the same work for every call of a shape, at fixed addresses: weights that
+    move, such as offloaded ones, do not work with graphs.
 
     Args:
-        predict: calls the network; no gradients.
-        most: shapes that are recorded.
+        predict: calls the network, without gradients.
+        most: maximum number of recorded shapes.
     """
 
     def __init__(self, predict: Predict, most: int = 4) -> None:
@@ -55,11 +55,11 @@ class CUDAGraphs:
         self._called: set[_Key] = set()
 
     def __call__(self, latents: Tensor, timestep: float) -> Tensor:
-        """The function's answer, in memory of its own.
+        """The function's output, in memory of its own.
 
         Args:
             latents: [B, C, T, h, w] on a GPU.
-            timestep: the network's time: always whole, or always a float.
+            timestep: the network's time; an int in all calls, or a float in all calls.
         """
         key = (latents.shape, latents.dtype)
         if key not in self._recorded:

@@ -1,4 +1,4 @@
-"""A recogniser behind its purifier: the thing that is served, and the thing that is attacked."""
+"""A recogniser behind its purifier: what is served, and what is attacked."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ class DefendedRecogniser(nn.Module):
     Its weights are frozen and in evaluation mode; `.to(device)` moves purifier and recogniser.
 
     Args:
-        pipeline: purifies.
-        recogniser: votes.
-        settings: how; the defaults where None.
-        purification: the steps of purification, instead of those that the settings' method names:
-            an ablation of them, for instance.
+        pipeline: purifies the clips.
+        recogniser: votes on the candidates.
+        settings: how to purify and vote; the defaults if None.
+        purification: steps to use instead of those of the settings' method, such as an ablation.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class DefendedRecogniser(nn.Module):
         self.recogniser = recogniser
         self.settings = settings or PurifySettings()
         self._purification = purification
-        # A pipeline is no module; registering its parts makes .to() and .parameters() see them.
+        # A pipeline is not a module; registering its parts makes .to() and .parameters() see them.
         parts = {**pipeline.components, "flow": pipeline.flow_estimator}
         networks = {name: part for name, part in parts.items() if isinstance(part, nn.Module)}
         self.purifier = nn.ModuleDict(networks)
@@ -74,7 +73,7 @@ class DefendedRecogniser(nn.Module):
                 f"recogniser {recogniser.name!r} takes {recogniser.num_frames} frame; purification "
                 "needs at least 2"
             )
-        chosen = self.settings.shortcuts.feature_interval  # fast mode's own is for UNets alone
+        chosen = self.settings.shortcuts.feature_interval  # fast mode's own is for UNets only
         if chosen > 1 and not pipeline.model.reusable:
             raise ValueError(
                 f"shortcuts.feature_interval must be 1 for a {type(pipeline.denoiser).__name__}, "
@@ -91,7 +90,7 @@ class DefendedRecogniser(nn.Module):
     def forward(self, clips: Tensor, seeds: Seeds = None) -> Tensor:
         """Logits of every vote, differentiable: [B, T, 3, H, W] in 0..1 -> [B, V, classes].
 
-        See `votes`; clips that drew another t, and so have another number of votes, are refused.
+        See `votes`. Clips that drew different t have different numbers of votes and are refused.
         """
         votes = self.votes(clips, seeds)
         if len({len(ballot) for ballot in votes}) > 1:
@@ -140,16 +139,16 @@ class DefendedRecogniser(nn.Module):
         """Verdicts on a batch of clips.
 
         Args:
-            clips: [B, T, 3, H, W] in 0..1, of the recogniser's size. Pinned ones travel to a GPU
-                while it works.
-            inversion_steps, method, votes: instead of the settings, where not None.
-            purify: False asks the bare recogniser alone.
+            clips: [B, T, 3, H, W] in 0..1, of the recogniser's size. Pinned clips are copied to a
+                GPU asynchronously.
+            inversion_steps, method, votes: override the settings if not None.
+            purify: False asks only the bare recogniser.
             seeds: one per clip for what is drawn at random; None draws fresh entropy.
-            keep_purified: give the last candidate with each verdict, for which denoising goes on
-                to its end even when the votes are decided before.
+            keep_purified: return the last candidate with each verdict; denoising then runs to its
+                end even if the votes are decided earlier.
 
         Raises:
-            ValueError: naming what cannot be used.
+            ValueError: naming the argument that cannot be used.
         """
         settings = self.settings.override(
             inversion_steps=inversion_steps, method=method, votes=votes
@@ -182,21 +181,21 @@ class DefendedRecogniser(nn.Module):
     ) -> tuple[Ballot, Tensor, Tensor]:
         """Purify, decode and classify until every clip's label is settled.
 
-        Also returns the candidate that this ended at, as latents: the last of all with
-        `to_the_end`; and how far the first one is from each of the clips, see `Verdict.change`.
+        Also returns the latents of the candidate at which this ended, with `to_the_end` the very
+        last one; and the distance of the first candidate from each clip, see `Verdict.change`.
         """
         early = purification.settings.votes == "early"
         classes = len(self.recogniser.labels)
         ballot = Ballot(len(clips), classes, purification.num_candidates, clips.device)
         change: Tensor | None = None
-        # Steps 1. to 4. of the paper, each as far as the candidates that are asked for need it.
+        # Steps 1 to 4 of the paper, each only as far as the requested candidates need it.
         for timestep, latents in purification.candidates():
             # 5. Decode and vote.
             with purification.watch.measure("vote"):
                 voters = ballot.undecided() if early else ballot.everyone
                 if len(voters):
                     candidate = purification.decode(latents, voters)
-                    if change is None:  # of the first one, on which every clip has a vote
+                    if change is None:  # the first candidate, on which every clip has a vote
                         change = (candidate - clips).square().mean((1, 2, 3, 4)).sqrt()
                     logits = self.recogniser.logits(candidate)
                     ballot.cast(timestep, voters, logits.softmax(dim=1))
@@ -209,7 +208,7 @@ class DefendedRecogniser(nn.Module):
     def _on_candidates(
         self, clips: Tensor, seeds: Seeds, read: Callable[[Tensor], Tensor]
     ) -> list[Tensor]:
-        """What `read` [B, T, 3, H, W] -> [B, ...] makes of each clip's candidates: [V, ...]."""
+        """`read`, [B, T, 3, H, W] -> [B, ...], applied to each clip's candidates: [V, ...]."""
         found: dict[int, Tensor] = {}
         for rows, purification in self._purifications(clips, self.settings, seeds):
             read_latents = partial(_decode_and, read, purification)
@@ -227,7 +226,7 @@ class DefendedRecogniser(nn.Module):
         seeds: Seeds,
         watch: Stopwatch | None = None,
     ) -> list[tuple[list[int], Purification]]:
-        """The clips by the t that they drew, with their rows: those of one t go together."""
+        """Group the clips by the t that they drew: the rows of each group, and its purification."""
         if seeds is not None and len(seeds) != len(clips):
             raise ValueError(f"seeds must have one entry per clip ({len(clips)}), got {len(seeds)}")
         generators = make_generators(seeds, len(clips), clips.device)

@@ -23,9 +23,9 @@ FlowEstimator = Callable[[Tensor], Tensor]
 # DIS matches patches of 8 pixels over an image pyramid and rejects smaller images.
 _SMALLEST_SIDE = 16
 
-# torchvision's, by name.
+# Names in torchvision.
 RAFT_MODELS = ("raft_large", "raft_small")
-# RAFT shrinks frames by 8, and four times more by 2 what it correlates.
+# RAFT scales frames down by 8; its pyramid of correlations needs 16 pixels of what is left.
 _RAFT_FACTOR = 8
 _RAFT_SMALLEST_SIDE = 128
 # Pairs of frames that pass through RAFT together.
@@ -33,9 +33,9 @@ _RAFT_PAIRS = 16
 
 
 class DISFlow:
-    """Dense inverse search (Kroeger et al., 2016) of OpenCV: needs no weights and runs on the CPU.
+    """OpenCV's dense inverse search (Kroeger et al., 2016): needs no weights, runs on the CPU.
 
-    Clips smaller than 16 pixels on a side are enlarged for the search and the flow scaled back.
+    Clips smaller than 16 pixels on a side are enlarged for the search, and the flow is scaled back.
     """
 
     def __call__(self, video: Tensor) -> Tensor:
@@ -69,11 +69,11 @@ class DISFlow:
 
 
 class RAFTFlow(nn.Module):
-    """RAFT (arXiv 2003.12039) of torchvision, in float32.
+    """torchvision's RAFT (arXiv 2003.12039), in float32.
 
-    Frames are prepared as torchvision's own transforms for its checkpoints do, to -1..1. Those
-    smaller than 128 pixels on a side are enlarged and the flow scaled back; sides that are no
-    multiple of 8 have their last row or column repeated.
+    Frames are scaled to -1..1, as torchvision's transforms for its checkpoints do. Frames smaller
+    than 128 pixels on a side are enlarged, and the flow is scaled back. Sides that are not a
+    multiple of 8 are padded by repeating the last row or column.
 
     Args:
         network: `torchvision.models.optical_flow.raft_large` or `raft_small`.
@@ -87,7 +87,7 @@ class RAFTFlow(nn.Module):
         self.network = network
         self.iterations = iterations
 
-    @torch.no_grad()  # the guidance holds the warped frames constant: no gradient would pass
+    @torch.no_grad()  # the guidance treats the warped frames as constant: no gradient passes
     def forward(self, video: Tensor) -> Tensor:
         """Flow of each clip; see `FlowEstimator` for shapes and units."""
         batch, frames, _, height, width = video.shape
@@ -102,7 +102,7 @@ class RAFTFlow(nn.Module):
         parts = zip(first.split(_RAFT_PAIRS), second.split(_RAFT_PAIRS), strict=True)
         flow = torch.cat([self._pairs(*part) for part in parts])
         flow = flow[..., : height * factor, : width * factor]
-        if factor > 1:  # mean of the pixels that one was enlarged to
+        if factor > 1:  # mean over the pixels that one pixel was enlarged to
             flow = F.avg_pool2d(flow, factor) / factor
         return flow.unflatten(0, (batch, frames - 1))  # [B, T-1, 2, H, W]
 

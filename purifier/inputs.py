@@ -1,4 +1,4 @@
-"""What the pipeline takes: checks of clips and their flow."""
+"""Checks of the clips and the flow that a pipeline is given."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def as_batch(video: Tensor | np.ndarray | Sequence[Tensor | np.ndarray]) -> Tens
 
 
 def check_video(video: Tensor, factor: int, most: int | None = None) -> None:
-    """Raise ValueError unless `video` is [B, T, 3, H, W] in 0..1, T at least 2, H and W multiples.
+    """Raise ValueError unless `video` is [B, T, 3, H, W] in 0..1 with at least 2 frames.
 
     Args:
         video: floating point.
-        factor: what height and width must be multiples of.
-        most: frames that a clip may have at most; None for no such bound.
+        factor: height and width must be multiples of this.
+        most: maximum number of frames; None for no limit.
     """
     if video.ndim != 5 or video.shape[2] != 3:
         raise ValueError(f"video must have shape [B, T, 3, H, W], got {list(video.shape)}")
@@ -63,5 +63,5 @@ def check_flow(flow: Tensor, video: Tensor) -> None:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision widened to float32; float64, in which gradients are checked, kept."""
+    """Widen half precision to float32; float64, which checks of gradients use, stays."""
     return values if values.dtype == torch.float64 else values.float()

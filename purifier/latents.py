@@ -1,4 +1,4 @@
-"""A pipeline of a video diffusion model on latents: how its networks are called and kept."""
+"""The pipeline of a latent video diffusion model: how its networks are stored and called."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class LatentVideoPipeline(DiffusionPipeline):
     transformer: Any  # or None
     scheduler: Any
     prompt_embedding: Any
-    decoder: Any  # of the vae's latents, in the place of the vae's own; or None
+    decoder: Any  # replaces the vae's own decoder; or None
 
-    # Attacks that compute gradients through everything fit into memory when the activations of
-    # each call of a network are computed again on the way back instead of being kept.
+    # Attacks compute gradients through everything, which fits into memory if the activations of
+    # each network call are recomputed in the backward pass instead of kept.
     gradient_checkpointing: bool = False
-    # On a GPU the denoiser's kernels are launched as one where no gradient is wanted; see
+    # On a GPU, launch the denoiser's kernels together where no gradient is needed; see
     # `CUDAGraphs`.
     cuda_graphs: bool = False
     _graphs: CUDAGraphs | None = None
@@ -38,7 +38,7 @@ class LatentVideoPipeline(DiffusionPipeline):
 
     @property
     def denoiser(self) -> Any:
-        """The network that predicts noise, whichever folder it lies in."""
+        """The network that predicts noise, `unet` or `transformer`."""
         return getattr(self, self._family.folder)
 
     @property
@@ -60,12 +60,12 @@ class LatentVideoPipeline(DiffusionPipeline):
 
     @property
     def frame_multiple(self) -> int:
-        """Pixels that the height and the width of frames must be multiples of."""
+        """Height and width of frames must be multiples of this number of pixels."""
         return self.model.frame_multiple
 
     @property
     def max_frames(self) -> int | None:
-        """Frames that a clip may have at most; None where any number will do."""
+        """Maximum number of frames of a clip; None for no limit."""
         return self.model.max_frames
 
     def encode(self, video: Tensor) -> Tensor:
@@ -78,8 +78,8 @@ class LatentVideoPipeline(DiffusionPipeline):
     def decode(self, latents: Tensor, frames: int | None = None) -> Tensor:
         """Clips of latents: [B, C, t, h, w] -> [B, T, 3, H, W] in 0..1, float32.
 
-        `frames` is the T of the clips that were encoded: a codec that compresses time fills them up
-        to what it takes. None keeps what was filled up.
+        `frames` is the T of the encoded clips: a codec that compresses time pads clips to a length
+        that it can take. None keeps the padding.
         """
         return self.model.decode(latents, frames)
 
@@ -89,8 +89,8 @@ class LatentVideoPipeline(DiffusionPipeline):
         """The denoiser's noise for whole clips [B, C, t, h, w], float32.
 
         One unconditional call: the published guidance mixes two calls on the same prompt, which
-        is the same number (bit for bit in float32) at twice the work. `keep_activations` is for a
-        call that cannot be repeated alike, whatever `gradient_checkpointing` says.
+        gives the same numbers (bit for bit in float32) for twice the work. `keep_activations` is
+        for calls that cannot be repeated identically; it overrides `gradient_checkpointing`.
         """
         model = self.model
 

@@ -1,4 +1,4 @@
-"""What memory a process has taken, what a call takes, and what is free."""
+"""Memory that a process has used, that a call takes, and that is free."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["free_memory", "memory_taken", "peak_memory"]
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has had in use at most: of the GPU if it is on one, else of all."""
+    """Peak memory of this process in bytes: on the GPU if `device` is one, else in all."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource  # which Windows lacks
@@ -22,10 +22,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def memory_taken(call: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that a call takes at its peak, on top of what is held before it.
+    """Bytes that a call takes at its peak, on top of what was in use before it.
 
-    On a GPU of its memory, as far as torch gives it out; on the CPU of the process's, and None
-    where that cannot be told, which it can on Linux.
+    On a GPU, memory that torch allocates; on the CPU, memory of the process on Linux, and None
+    elsewhere.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -44,9 +44,9 @@ def memory_taken(call: Callable[[], object], device: torch.device) -> int | None
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None where that cannot be told.
+    """Bytes that are free on a device; None if unknown.
 
-    A container's own limit counts, where it has one.
+    A container's memory limit is taken into account.
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
@@ -58,7 +58,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def _left_of_limit(group: Path) -> int | None:
-    """Bytes that a control group may still take; None without a limit."""
+    """Bytes that a control group may still use; None without a limit."""
     try:
         limit = (group / "memory.max").read_text(encoding="ascii").strip()
         taken = (group / "memory.current").read_text(encoding="ascii").strip()

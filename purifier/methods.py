@@ -1,8 +1,8 @@
-"""The purification of a batch of clips, step by step, and what sets one method apart from another.
+"""Purification of a batch of clips, step by step, and how the methods differ.
 
-`videopure` is the method of the paper (arXiv 2501.14999); the others are what it is compared with.
-A new method is written here alone: a subclass of `Purification`, its name in `Method`, and its line
-in `PURIFICATIONS`.
+`videopure` is the method of the paper (arXiv 2501.14999), `one_look` a single step; the others are
+what the paper compares with. A new method needs changes in this file only: a subclass of
+`Purification`, its name in `Method`, and its line in `PURIFICATIONS`.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ class Candidate(NamedTuple):
 
 
 class Purification(ABC):
-    """One batch of clips on its way through the purifier.
+    """The purification of one batch of clips.
 
     Args:
         pipeline: the models.
         clips: [B, T, 3, H, W] in 0..1.
         settings: how to purify; `inversion_steps` is the same for all clips.
-        generator: source of what is drawn; a list, one for each clip, where clips are rolled.
+        generator: source of randomness; a list, one for each clip, if clips are rolled.
         flow: see `VideoPurePipeline.estimate_flow`.
         on_step: called after each step of `videopure` with the latents.
-        watch: takes the time of each stage.
+        watch: measures the time of each stage.
 
     Raises:
         ValueError: if the schedule has no such steps.
@@ -63,7 +63,7 @@ class Purification(ABC):
 
     # Whether the settings' randomisation and shortcuts apply; see `PurifySettings`.
     adjustable: ClassVar[bool] = False
-    # Whether noise is drawn whatever the settings say.
+    # Whether noise is drawn regardless of the settings.
     randomised: ClassVar[bool] = False
 
     def __init__(
@@ -88,7 +88,7 @@ class Purification(ABC):
         self.clips = roll_frames(clips, self._shifts)
 
     def candidates(self) -> Iterator[Candidate]:
-        """The purified versions, one after the other; nothing is computed ahead of its request."""
+        """Yield the purified versions; each is computed when it is requested."""
         # 1. Encode every frame.
         with self.watch.measure("encode"):
             encoded = self.pipeline.encode(self.clips)  # [B, C, T, h, w]
@@ -97,13 +97,13 @@ class Purification(ABC):
         with self.watch.measure("invert"):
             noisy = self.invert(encoded)  # [B, C, T, h, w]
 
-        # 3. Estimate the optical flow, which neighbouring frames are to follow.
+        # 3. Estimate the optical flow, which keeps neighbouring frames consistent.
         with self.watch.measure("flow"):
             flow = (  # [B, T-1, 2, h, w]
                 self.pipeline.estimate_flow(self.clips, self.flow) if self.guided else None
             )
 
-        # 4. Denoise: each step of the way down may have a candidate.
+        # 4. Denoise: each step on the way down may yield a candidate.
         yield from self.watch.measure_each("denoise", self.denoise(noisy, encoded, flow))
 
         # 5. Decode and vote: see `DefendedRecogniser.answer`, which stops when it has enough.
@@ -115,7 +115,7 @@ class Purification(ABC):
 
     @property
     def num_candidates(self) -> int:
-        """How many candidates there are."""
+        """The number of candidates."""
         return 1
 
     @abstractmethod
@@ -124,12 +124,12 @@ class Purification(ABC):
 
     @abstractmethod
     def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
-        """Candidates of the latents [B, C, T, h, w] that `invert` returns for `encoded`."""
+        """Candidates from the latents [B, C, T, h, w] that `invert` returns for `encoded`."""
 
     def decode(self, latents: Tensor, clips: Tensor | None = None) -> Tensor:
-        """Clips [B, T, 3, H, W] in 0..1 of latents; those of index `clips` [N] where it is given.
+        """Decode latents to clips [B, T, 3, H, W] in 0..1; `clips` [N] selects some by index.
 
-        What was rolled is rolled back.
+        Rolled clips are rolled back.
         """
         wanted = range(len(self.clips)) if clips is None else clips.tolist()
         chosen = latents if clips is None else latents[clips]
@@ -144,12 +144,12 @@ class VideoPure(Purification):
 
     @property
     def guided(self) -> bool:
-        """The optimisation is a part of it."""
+        """Always: guidance is part of the method."""
         return True
 
     @property
     def num_candidates(self) -> int:
-        """An estimate at each of the K levels, and the final latents; fewer by a shortcut."""
+        """An estimate at each of the K levels, and the final latents; fewer with a shortcut."""
         every = len(self.schedule.timesteps_down) + 1
         return self.settings.effective_shortcuts.voters(every)
 
@@ -198,11 +198,11 @@ class OneLook(Purification):
 
     @property
     def guided(self) -> bool:
-        """Where the settings say so."""
+        """If the settings say so."""
         return self.settings.one_look.guided
 
     def invert(self, encoded: Tensor) -> Tensor:
-        """Temporal inversion in one jump; or the level alone, without noise."""
+        """Temporal inversion in one jump; or scaling to the level, without noise."""
         if self.settings.one_look.entry == "plain":
             return enter_plainly(encoded, self.schedule)
         return self.pipeline.invert(
@@ -229,7 +229,7 @@ class DDIM(Purification):
     randomised = True
 
     def invert(self, encoded: Tensor) -> Tensor:
-        """The highest noise level at once."""
+        """Noise at the highest level, in one step."""
         return add_noise(encoded, self.schedule, draw_noise(encoded, self.generator))
 
     def denoise(self, noisy: Tensor, encoded: Tensor, flow: Tensor | None) -> Iterator[Candidate]:
@@ -243,7 +243,7 @@ class DDIMInversion(DDIM):
     randomised = False
 
     def invert(self, encoded: Tensor) -> Tensor:
-        """Step by step, as the UNet predicts."""
+        """Step by step, with the predicted noise of every frame."""
         return self.pipeline.invert(encoded, self.schedule, temporal=False)[-1]
 
 

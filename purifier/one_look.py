@@ -1,9 +1,9 @@
-"""One look: the clean clip as the diffusion model sees it from a single noise level.
+"""One look: purification by a single denoising step.
 
-Purification in many steps costs many calls of the network, and an attacker who follows the gradient
-through all of them is stopped by none. One step is cheap to serve and cheap to train through, which
-is what makes it hold: one-step purification by a fine-tuned denoiser is known from images (ADBM,
-arXiv 2408.00315; AToP, arXiv 2401.16352).
+Purification in many steps costs many network calls, and none of them stops an attacker who follows
+the gradient through all of them. One step is cheap to serve and cheap to train through, and the
+training is what makes it robust. For images, ADBM (arXiv 2408.00315) and AToP (arXiv 2401.16352)
+purify in one step with a fine-tuned denoiser.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Guide = Callable[[Tensor, Tensor, NoiseLevel], Tensor]
 
 @dataclass(frozen=True)
 class OneLook:
-    """How method `one_look` looks; its noise level is the highest that `inversion_steps` names.
+    """Settings of method `one_look`; its noise level is the highest that `inversion_steps` reaches.
 
     Args:
         entry: `inversion` jumps to the level with the noise predicted for the first frame, at the
-            cost of a call on that frame; `plain` scales the latents to the level and adds nothing.
-        guided: whether the estimate gets the guided spatial-temporal optimisation.
+            cost of a call on that frame; `plain` scales the latents to the level and adds no noise.
+        guided: whether the guided spatial-temporal optimisation is applied to the estimate.
     """
 
     entry: Entry = "inversion"
@@ -57,9 +57,9 @@ def enter_plainly(latents: Tensor, schedule: Schedule) -> Tensor:
 def one_look(
     latents: Tensor, predict_noise: PredictNoise, schedule: Schedule, guided: Guide | None = None
 ) -> Tensor:
-    """The clean latents [B, C, T, h, w] that `latents` at the highest level are predicted to hide.
+    """Predict the clean latents [B, C, T, h, w] from `latents` at the highest level.
 
-    Deterministic and differentiable; one call of the network.
+    Deterministic and differentiable; one network call.
     """
     timestep = schedule.timesteps_down[0]
     level = NoiseLevel(timestep, schedule.alpha(timestep), schedule.alpha(-1))

@@ -52,12 +52,12 @@ class VideoPurePipeline(LatentVideoPipeline):
     Args:
         vae: codec of the frames.
         unet, transformer: the video diffusion model; the other one is None.
-        scheduler: its noise schedule, and what it predicts; a UNet's of another kind than DDIM is
-            replaced by the DDIM scheduler of the same configuration.
+        scheduler: the noise schedule, and what the model predicts. A UNet's scheduler that is not
+            DDIM is replaced by a DDIM scheduler of the same configuration.
         inverse_scheduler: derived from `scheduler` when None.
         text_encoder, tokenizer: used once, for the constant prompt embedding, and not kept.
         prompt_embedding: the stored embedding; makes the two above unnecessary.
-        decoder: a faster decoder of the same latents, in the place of the vae's own.
+        decoder: a faster decoder of the same latents, used instead of the vae's own.
     """
 
     model_cpu_offload_seq = "prompt_embedding->unet->transformer->vae->decoder"
@@ -198,8 +198,8 @@ class VideoPurePipeline(LatentVideoPipeline):
     ) -> Iterator[DenoisingStep]:
         """Guided candidates on the way down; see `ddim_guided`.
 
-        `latents` are the inverted, `encoded` the clip's own, both [B, C, T, h, w]; `flow` is
-        [B, T-1, 2, h, w] in latent pixels.
+        `latents` are the inverted latents, `encoded` those of the clip, both [B, C, T, h, w];
+        `flow` is [B, T-1, 2, h, w] in latent pixels.
         """
         predict_noise: PredictNoise = self.predict_noise
         if shortcuts.feature_interval > 1 and self.model.reusable:
@@ -243,16 +243,16 @@ class VideoPurePipeline(LatentVideoPipeline):
                 least 2, H and W multiples of `frame_multiple`.
             flow: see `estimate_flow`.
             inversion_steps: the paper's t; t + 1 steps are taken each way.
-            num_inference_steps: steps of the full schedule, of which the lowest are visited.
+            num_inference_steps: steps of the full schedule; only the lowest are visited.
             guidance_reference: see `Guidance.reference`.
-            method: `videopure`; `one_look`, a single step; or one of the paper's comparisons
-                `ddim_inversion`, `ddim`, `ddpm`.
+            method: `videopure`; `one_look`, a single step; or one of the methods that the paper
+                compares with, `ddim_inversion`, `ddim` and `ddpm`.
             generator: source of noise for `ddim`, `ddpm` and `randomisation`; one, or one per
                 clip.
             output_type: `pt`, `np` or `latent`.
-            randomisation: `fresh_noise`, `eta` and `random_anchor` of `videopure`; the other ways
-                are for `DefendedRecogniser`, whose clips may differ in them.
-            look: of method `one_look`.
+            randomisation: `fresh_noise`, `eta` and `random_anchor` of `videopure`; the others are
+                for `DefendedRecogniser`, where clips may differ in them.
+            look: settings of method `one_look`.
             return_dict: False returns a tuple.
             callback_on_step_end: called as `(pipeline, index, timestep, {"latents": ...})` after
                 each step of `videopure`; may return changed latents.

@@ -1,4 +1,4 @@
-"""What purification may draw at random, so that it cannot be computed beforehand.
+"""What purification may draw at random, so that an attacker cannot compute it in advance.
 
 Nothing is drawn by default: published VideoPure is deterministic.
 """
@@ -30,15 +30,15 @@ class Randomisation:
     """What method `videopure` draws for every request; the other methods ignore it.
 
     Args:
-        fresh_noise: reach the highest noise level at once with one fresh noise that all frames
+        fresh_noise: reach the highest noise level in one step, with fresh noise that all frames
             share, instead of by temporal inversion. Motion survives as it does there, and the UNet
             is not called on the way up.
         eta: share of fresh noise in the denoising steps (DDIM, arXiv 2010.02502, eq. 16): 0 is
             deterministic, 1 ancestral. The noise is shared by all frames.
         random_anchor: invert with the noise predicted for a random frame, not for the first.
-        step_range: draw the inversion steps t uniformly between these two, both included.
-        max_shift: roll the frames by up to so many pixels down or up and sideways, all frames of a
-            clip alike, and roll the purified clip back.
+        step_range: draw the inversion steps t uniformly from this range, both ends included.
+        max_shift: roll all frames of a clip by the same random offset of at most this many pixels
+            in each direction, and roll the purified clip back.
     """
 
     fresh_noise: bool = False
@@ -63,14 +63,14 @@ class Randomisation:
         return self != Randomisation()
 
     def draw_steps(self, inversion_steps: int, generator: Generator) -> int:
-        """The t of one request; `inversion_steps` where none is drawn."""
+        """The t of one request; `inversion_steps` if none is drawn."""
         if self.step_range is None:
             return inversion_steps
         low, high = self.step_range
         return int(torch.randint(low, high + 1, (), generator=generator, device=generator.device))
 
     def draw_shifts(self, clips: int, generators: Generators) -> list[tuple[int, int]]:
-        """Pixels (down, right) by which each of the clips is rolled; wants a generator for each."""
+        """Pixels (down, right) by which each clip is rolled; needs one generator per clip."""
         if not self.max_shift:
             return [(0, 0)] * clips
         if not isinstance(generators, list):
@@ -107,7 +107,7 @@ def draw_noise(latents: Tensor, generator: Generators, *, shared: bool = False) 
 
 
 def draw_noise_by_frame(latents: Tensor, generator: Generators) -> Tensor:
-    """The same, in the order of one ancestral step: the published code draws frame by frame."""
+    """Noise for one ancestral step, drawn frame by frame as in the published code."""
     batch, channels, frames, height, width = latents.shape
     shape = (batch, frames, channels, height, width)
     noise = randn_tensor(shape, generator=generator, device=latents.device, dtype=latents.dtype)
@@ -115,7 +115,7 @@ def draw_noise_by_frame(latents: Tensor, generator: Generators) -> Tensor:
 
 
 def draw_integers(count: int, below: int, generator: Generators, device: torch.device) -> Tensor:
-    """Integers [count] in 0..below - 1, the i-th from the i-th generator where there are many."""
+    """Integers [count] in 0..below - 1, the i-th from the i-th generator of a list."""
     if isinstance(generator, list):
         draws = [torch.randint(below, (1,), generator=g, device=g.device) for g in generator]
         return torch.cat(draws).to(device)

@@ -1,4 +1,4 @@
-"""The ways through the noise levels: VideoPure's own and those it is compared with.
+"""Samplers: VideoPure's own, and those it is compared with.
 
 Each is a short function of latents [B, C, T, h, w] (float32), a noise predictor and a schedule.
 """
@@ -27,7 +27,7 @@ __all__ = [
 
 # (latents [B, C, T, h, w], train step) -> predicted noise of the same shape.
 PredictNoise = Callable[[Tensor, int], Tensor]
-# (index, train step, latents) -> latents to go on with.
+# (index, train step, latents) -> latents to continue with.
 OnStep = Callable[[int, int, Tensor], Tensor]
 
 
@@ -37,7 +37,7 @@ def keep(index: int, timestep: int, latents: Tensor) -> Tensor:
 
 
 class DenoisingStep(NamedTuple):
-    """What one denoising step saw and made; all latents are [B, C, T, h, w]."""
+    """Inputs and result of one denoising step; all latents are [B, C, T, h, w]."""
 
     level: NoiseLevel
     latents: Tensor  # the trajectory before the step
@@ -63,8 +63,8 @@ def ddim_inversion(
     survives. False is plain DDIM inversion. Returns K + 1 latents: the given ones, then those
     after each step.
 
-    Two shortcuts of the temporal form: `frames` shows the UNet only so many of the first frames;
-    `jump` takes one step to the highest level, and so returns two latents.
+    The temporal form has two shortcuts: `frames` shows the UNet only that many leading frames;
+    `jump` takes one step to the highest level, and therefore returns two latents.
     """
     trajectory = [latents]
     clips = torch.arange(len(latents), device=latents.device)
@@ -98,8 +98,8 @@ def ddim_guided(
     The guided estimates are what is voted on; the trajectory itself stays unguided, as in the
     published procedure. With `eta` above 0 every step adds fresh noise, which `draw` returns in
     the latents' shape. Yields K + 1 steps, from the highest noise level to the guided final
-    latents; nothing is computed ahead of what the caller asks for. The first `skip` of them are
-    neither guided nor yielded.
+    latents; each is computed when the caller requests it. The first `skip` steps are neither
+    guided nor yielded.
     """
     for index, level in enumerate(schedule.levels()):
         noise = predict_noise(latents, level.timestep)
@@ -109,7 +109,7 @@ def ddim_guided(
         fresh = draw() if eta and draw is not None else None
         lowered = schedule.step_down(noise, level.timestep, latents, eta, fresh)
         latents = on_step(index, level.timestep, lowered)
-    # The published procedure guides the final latents with what its last step left over.
+    # The published procedure guides the final latents with the values of its last step.
     final = guide(latents, noise, encoded, flow, level.alpha, level.log_variance, guidance)
     yield DenoisingStep(NoiseLevel(0, level.alpha_next, 1.0), latents, noise, final)
 
@@ -136,6 +136,6 @@ def ddpm(
 
 
 def add_noise(latents: Tensor, schedule: Schedule, noise: Tensor) -> Tensor:
-    """Latents brought to the highest level of the schedule at once with the given noise."""
+    """Bring latents to the highest level of the schedule in one step, with the given noise."""
     alpha = schedule.alpha(schedule.timesteps_down[0])
     return alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise

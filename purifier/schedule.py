@@ -27,8 +27,8 @@ __all__ = [
     "published_levels",
 ]
 
-# Of diffusers: those whose `beta_start`, `beta_end`, `beta_schedule` and `trained_betas` mean what
-# they mean to DDIM. They differ in how they step, which is not taken over.
+# Schedulers of diffusers whose `beta_start`, `beta_end`, `beta_schedule` and `trained_betas` have
+# the same meaning as in DDIM. They step differently, which does not matter here.
 BETA_SCHEDULERS = (
     "DDIMScheduler",
     "DDIMInverseScheduler",
@@ -84,7 +84,7 @@ class Schedule:
         inversion_steps: int,
         num_inference_steps: int,
     ) -> None:
-        # Whatever the UNet predicts, it comes here as noise; see `noise_of_velocity`.
+        # Whatever the UNet predicts is converted to noise first; see `noise_of_velocity`.
         noise = {"prediction_type": "epsilon"}
         self.down = _configured(DDIMScheduler, {**scheduler.config, **noise})
         self.down.set_timesteps(num_inference_steps)
@@ -133,19 +133,19 @@ class Schedule:
 
 
 def as_ddim(scheduler: Any, **changes: Any) -> DDIMScheduler:
-    """The DDIM scheduler of the noise schedule that another scheduler is configured with.
+    """The DDIM scheduler with the noise schedule of another scheduler.
 
     Args:
-        scheduler: or what has its `config`, such as a class of diffusers saves.
+        scheduler: a diffusers scheduler, or an object with the `config` of one.
         changes: to that configuration.
 
     Raises:
-        ValueError: if the noise schedule is not one of betas that DDIM has, too.
+        ValueError: if DDIM does not have this noise schedule.
     """
     if isinstance(scheduler, DDIMScheduler) and not changes:
         return scheduler
     _check_betas(scheduler)
-    # Schedulers that never clip have no key for it, and DDIM's own default would clip latents.
+    # Schedulers that never clip have no key for it, and DDIM's default would clip latents.
     ddim: DDIMScheduler = _configured(
         DDIMScheduler, {"clip_sample": False, **scheduler.config, **changes}
     )
@@ -153,7 +153,7 @@ def as_ddim(scheduler: Any, **changes: Any) -> DDIMScheduler:
 
 
 def _check_betas(scheduler: Any) -> None:
-    """Raise ValueError where DDIM would be given another noise schedule, and silently."""
+    """Raise ValueError if DDIM would silently use another noise schedule."""
     config = scheduler.config
     name = config.get("_class_name") or type(scheduler).__name__
     if name not in BETA_SCHEDULERS:
@@ -170,7 +170,7 @@ def _check_betas(scheduler: Any) -> None:
 
 
 def _configured(kind: Any, settings: dict[str, Any]) -> Any:
-    """A scheduler with those settings that it has; diffusers would warn of the others each time."""
+    """A scheduler with the settings that it knows; diffusers would warn about the others."""
     known = inspect.signature(kind.__init__).parameters
     return kind(**{key: value for key, value in settings.items() if key in known})
 
@@ -203,16 +203,16 @@ def predict_x0(latents: Tensor, noise: Tensor, alpha: float) -> Tensor:
 
 
 def noise_of_velocity(velocity: Tensor, latents: Tensor, alpha: float) -> Tensor:
-    """The noise in `latents` at level `alpha`, of a velocity (arXiv 2202.00512, appendix D)."""
+    """The noise in `latents` at level `alpha`, given a velocity (arXiv 2202.00512, appendix D)."""
     return alpha**0.5 * velocity + (1 - alpha) ** 0.5 * latents
 
 
 def ddpm_step(
     latents: Tensor, noise: Tensor, fresh: Tensor, alpha: float, alpha_next: float
 ) -> Tensor:
-    """One ancestral step (DDPM, arXiv 2006.11239, eq. 7), with `fresh` noise in every step.
+    """One ancestral step (DDPM, arXiv 2006.11239, eq. 7) with `fresh` noise.
 
-    The published comparison adds noise in the last step as well, as this does.
+    As in the published comparison, noise is added in the last step as well.
     """
     x0 = predict_x0(latents, noise, alpha)
     ratio = alpha / alpha_next

@@ -1,4 +1,4 @@
-"""The settings of a purifier, which travel as one object."""
+"""The settings of a purifier, in one object."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ class PurifySettings:
 
     Args:
         inversion_steps: the paper's t; t + 1 steps are taken each way.
-        num_inference_steps: steps of the full schedule, of which the lowest are visited.
+        num_inference_steps: steps of the full schedule; only the lowest are visited.
         guidance_reference: see `Guidance.reference`.
         method: see `VideoPurePipeline.__call__`.
         votes: `early` stops when no remaining vote can change the label, `full` counts all.
-        suspicion_threshold: suspicion above it is called adversarial; None where not calibrated.
-        change_threshold: a clip that purification changes more is called unlike those that the
-            purifier knows; see `Verdict.change`. None where not calibrated.
-        randomisation: what is drawn for every clip; nothing by default. Its `step_range` takes
-            the place of `inversion_steps`.
-        speed: `exact` computes the published procedure's votes, `fast` takes the shortcuts of
+        suspicion_threshold: clips with higher suspicion are flagged as adversarial; None if not
+            calibrated.
+        change_threshold: clips that purification changes more are flagged as unlike those that
+            the purifier was trained on; see `Verdict.change`. None if not calibrated.
+        randomisation: what is drawn for every clip; nothing by default. Its `step_range` replaces
+            `inversion_steps`.
+        speed: `exact` computes the published procedure's votes, `fast` uses the shortcuts of
             `shortcuts.FAST`, `custom` those of `shortcuts`.
-        shortcuts: with speed `custom`, what is left out.
-        one_look: how method `one_look` looks.
+        shortcuts: those of speed `custom`.
+        one_look: settings of method `one_look`.
     """
 
     inversion_steps: Annotated[int, Ge(0)] = 5
@@ -52,7 +53,8 @@ class PurifySettings:
     speed: Speed = "exact"
     shortcuts: Shortcuts = Shortcuts()  # noqa: RUF009  frozen
     one_look: OneLook = OneLook()  # noqa: RUF009  frozen
-    # Changes nothing of how clips are purified, which the repr names in checkpoints of training.
+    # Not in the repr, by which checkpoints of training tell how clips are purified: it has no part
+    # in that.
     change_threshold: Annotated[float, Ge(0), Le(1)] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,7 +90,7 @@ class PurifySettings:
 
     @property
     def effective_shortcuts(self) -> Shortcuts:
-        """The shortcuts that are taken with this method and speed."""
+        """The shortcuts that this method and speed use."""
         if not PURIFICATIONS[self.method].adjustable:
             return Shortcuts()
         return FAST if self.speed == "fast" else self.shortcuts

@@ -1,7 +1,7 @@
-"""What fast mode leaves out of purification, each shortcut by itself.
+"""The shortcuts of fast mode, which leave out parts of purification.
 
-Exact mode takes none of them and keeps the published procedure's votes. What each saves and costs
-is measured in docs/benchmarks.md.
+Exact mode uses none of them and keeps the published procedure's votes. docs/benchmarks.md measures
+what each of them saves and costs.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["FAST", "FeatureReuse", "Shortcuts"]
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """Work that method `videopure` saves; the other methods ignore it.
+    """Work that method `videopure` leaves out; the other methods ignore this.
 
     Args:
-        inversion_frames: frames that the UNet sees while inverting, the first ones; of what it
-            predicts, the first frame's noise alone is used. None shows it all.
+        inversion_frames: number of leading frames that the UNet sees during inversion, which uses
+            the noise predicted for the first frame only. None shows it all frames.
         inversion_jump: one UNet call on the way up, straight to the highest noise level.
-        feature_interval: the UNet's inner blocks are computed in every so many denoising steps,
-            and what they returned is used again in between (DeepCache, arXiv 2312.00858). Of UNets:
-            a transformer's blocks are computed in every step.
-        feature_levels: levels of the UNet, from full resolution on, that are not inner blocks and
-            so computed in every step.
-        last_votes: so many of the last candidates are decoded and vote; None lets all vote.
+        feature_interval: the UNet's inner blocks are computed once in this many denoising steps,
+            and their outputs are reused in between (DeepCache, arXiv 2312.00858). UNets only: a
+            transformer's blocks are computed in every step.
+        feature_levels: outer levels of the UNet, starting at full resolution, that do not count as
+            inner blocks and are computed in every step.
+        last_votes: only this many of the last candidates are decoded and vote; None lets all vote.
     """
 
     inversion_frames: int | None = None
@@ -56,12 +56,12 @@ FAST = Shortcuts(inversion_frames=1, inversion_jump=True, feature_interval=2, la
 
 
 class FeatureReuse:
-    """Predicts the noise of successive denoising steps, with inner blocks computed now and then.
+    """Predicts the noise of successive denoising steps, computing inner blocks at intervals.
 
     Args:
-        unet: with `down_blocks`, `mid_block` and `up_blocks`, as those of diffusers.
-        predict_noise: calls it.
-        interval: steps from one whole computation to the next.
+        unet: with `down_blocks`, `mid_block` and `up_blocks`, as in diffusers.
+        predict_noise: calls the UNet.
+        interval: steps from one full computation to the next.
         levels: outer levels that are computed in every step.
     """
 
@@ -90,8 +90,8 @@ class FeatureReuse:
 
     @contextmanager
     def _replaced(self) -> Iterator[None]:
-        """Within, the inner blocks return what they returned before."""
-        # Usually none, for `forward` is the class's; accelerate's hooks put one there.
+        """Inside, the inner blocks return their stored outputs."""
+        # Usually none, as `forward` belongs to the class; accelerate's hooks set one.
         before = [vars(block).get("forward") for block in self._blocks]
         for block in self._blocks:
             block.forward = self._remembering(block)

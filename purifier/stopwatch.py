@@ -17,8 +17,8 @@ Item = TypeVar("Item")
 class Stopwatch:
     """Milliseconds by stage.
 
-    A GPU is told to note the time when it gets there, and asked for it once at the end: waiting
-    for it after every stage would leave it without work.
+    On a GPU, events record the time and are read once at the end: waiting for it after every stage
+    would leave it idle.
 
     Args:
         device: where the stages are computed.
@@ -31,7 +31,7 @@ class Stopwatch:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add what is spent inside to a stage."""
+        """Add the time spent inside to a stage."""
         if self._device.type == "cuda":
             before = self._note()
             yield
@@ -42,7 +42,7 @@ class Stopwatch:
             self._add(stage, 1000 * (time.perf_counter() - start))
 
     def measure_each(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; what is spent on computing them is added to a stage."""
+        """Yield the items; the time spent on computing them is added to a stage."""
         source = iter(items)
         while True:
             with self.measure(stage):
@@ -54,7 +54,7 @@ class Stopwatch:
 
     @property
     def milliseconds(self) -> dict[str, float]:
-        """Spent so far in each stage; waits for a GPU."""
+        """Milliseconds spent in each stage so far; waits for a GPU."""
         if self._noted:
             torch.cuda.synchronize(self._device)
         for stage, before, after in self._noted:

@@ -1,6 +1,6 @@
-"""How likely a clip is adversarial, from what purification computes anyway.
+"""How suspicious a clip is of being adversarial, from what purification computes anyway.
 
-Purification hardly moves the answer on a clean clip and overturns it on an attacked one.
+Purification hardly changes the answer on a clean clip and overturns it on an attacked one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ __all__ = ["calibrate_threshold", "suspicion_score"]
 def suspicion_score(undefended: Tensor, votes: Tensor) -> float:
     """Mean total variation distance between the bare answer and the votes, in 0..1.
 
-    0: every purified candidate gets the very probabilities of the clip as it came; 1: no vote
-    leaves any probability where the bare recogniser saw it.
+    0: every candidate gets exactly the probabilities of the clip as sent; 1: no vote shares any
+    probability mass with the bare recogniser's answer.
 
     Args:
         undefended: the bare recogniser's probabilities, [classes].

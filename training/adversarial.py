@@ -43,7 +43,7 @@ class LabelledClips(Protocol):
         """Clips drawn at random, [B, T, 3, H, W] in 0..1, and their classes [B]."""
 
     def validation(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """At most so many clips that are never trained on, like those of `batch`."""
+        """At most this many clips that are never trained on, in the form of `batch`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ class Validation:
     clean: float
 
     def describe(self, steps: int, epsilon: float) -> str:
-        """In words; PGD took so many steps within a budget in 1/255."""
+        """In words, given the steps of PGD and its budget in 1/255."""
         return (
             f"{self.clean:.1%} of the validation clips kept, {self.attacked:.1%} under PGD-{steps} "
             f"at {epsilon:g}/255"
@@ -239,7 +239,7 @@ class AdversarialTrainer:
         return {"loss": loss, "kept": kept, "epsilon": recipe.budget(index) / LEVEL}
 
     def _fetch(self, index: int) -> tuple[Tensor, Tensor | None, Generator]:
-        """This process's clips and classes of a step, and what its attack draws from."""
+        """This process's clips and classes of a step, and the generator of its attack."""
         recipe, processes = self.recipe, self._state.num_processes
         seed = recipe.seed * processes + self._state.process_index
         generator = step_generator(seed, index)

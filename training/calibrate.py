@@ -44,7 +44,7 @@ _TOGETHER = 8  # clips that are purified together
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, and what the clips that it was found on tell of its false alarms.
+    """A threshold, and what its calibration clips tell about its false alarms.
 
     Args:
         aim: the share of false alarms that was asked for.

@@ -1,4 +1,4 @@
-"""Model cards of what was trained: what it is, how it was made, what it is not."""
+"""Model cards of trained models: what they are, how they were made, and their limits."""
 
 from __future__ import annotations
 

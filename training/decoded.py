@@ -72,7 +72,7 @@ class DecodedClips:
         return torch.stack(clips).float() / 255, self._classes(videos)
 
     def validation(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """One clip each of at most so many held-out videos, as they are, and their classes."""
+        """One clip of each of at most `count` held-out videos, not augmented, and their classes."""
         middle, videos = self.frames.shape[1] // 2, self.held_out[:count]
         return self.frames[videos, middle].float() / 255, self._classes(videos)
 
@@ -236,7 +236,7 @@ def _open(file: Path, shape: tuple[int, ...]) -> Pixels:
 
 
 def _read_done(file: Path) -> dict[int, str | None]:
-    """What became of each video so far: None, or what is wrong with it."""
+    """The result for each video so far: None, or what is wrong with it."""
     if not file.exists():
         return {}
     faults: dict[int, str | None] = {}

@@ -1,4 +1,4 @@
-"""How much a number of clean clips tells of false alarms."""
+"""Confidence intervals for false alarms, from a number of clean clips."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _share_with(tail: float, above: int, clips: int) -> float:
 
 
 def _at_most(hits: int, count: int, share: float) -> float:
-    """Chance of at most so many hits (binomial distribution)."""
+    """Probability of at most this many hits (binomial distribution)."""
     if not 0 < share < 1:
         return float(share <= 0)
     return sum(

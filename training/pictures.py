@@ -78,7 +78,7 @@ def alarm_curve(scores: Tensor, chosen: Threshold) -> bytes:
 
 
 def trade_off(found: Sequence[Found], best: Found) -> bytes:
-    """What each setting keeps of attacked and of clean clips, against what it costs."""
+    """Share of attacked and of clean clips that each setting keeps, against its cost."""
     figure, axes = axes_of(7.2, 4.2)
     for name, colour, marker in (("clean", BLUE, "o"), ("attacked", ORANGE, "s")):
         shares = [100 * getattr(one, name) / one.clips for one in found]

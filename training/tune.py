@@ -1,4 +1,4 @@
-"""Chooses an archive's settings on validation clips: what each keeps, and what it costs."""
+"""Chooses an archive's settings on validation clips, by accuracy and cost."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def tune(
 
 
 def better(best: Found, other: Found) -> Found:
-    """The one to recommend: what keeps more, or as much in less time.
+    """The setting to recommend: it keeps more clips, or as many in less time.
 
     One clip more or less, clean and attacked together, is chance and not worth a third more time.
     """

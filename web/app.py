@@ -1,4 +1,4 @@
-"""The page's addresses: its files, the samples, and what it asks for under /api."""
+"""The page's addresses: its files, the samples, and the API under /api."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _VIDEO = "application/octet-stream"
 
 
 class _StoppedError(Exception):
-    """Whoever asked for the attack has gone."""
+    """The client that asked for the attack has gone."""
 
 
 class Page:

@@ -78,7 +78,7 @@ class Asker:
             self._description = None
 
     def about(self) -> dict[str, Any]:
-        """What the page says of the model, and what is wrong where nothing can be said."""
+        """The page's description of the model, or the reason why there is none."""
         shown: dict[str, Any] = {
             "server": self.client.inference_url,
             "operator": self.is_operator,

@@ -132,13 +132,13 @@ class ServerMetadata(_Told):
 
 
 class ServerStatus(_Told):
-    """What the management address says of what it did."""
+    """The management address's message about what it did."""
 
     status: str
 
 
 class WorkerDescription(_Told):
-    """A worker, as TorchServe tells of it."""
+    """A worker, as TorchServe describes it."""
 
     id: str
     status: str = Field(description="READY where it can answer")
@@ -148,7 +148,7 @@ class WorkerDescription(_Told):
 
 
 class ModelDescription(_Told):
-    """A model and its workers, as TorchServe tells of them."""
+    """A model and its workers, as TorchServe describes them."""
 
     modelName: str
     modelVersion: str

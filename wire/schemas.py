@@ -29,7 +29,7 @@ Probability = Field(ge=0, le=1)
 
 
 class _Part(BaseModel):
-    """Newer servers may say more; readers keep what they do not know."""
+    """Newer servers may send more; readers keep unknown keys."""
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 

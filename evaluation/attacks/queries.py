@@ -23,7 +23,7 @@ QUERIES = 1000
 
 
 def queries(epsilon: int, count: int = QUERIES) -> dict[Detail, Threat]:
-    """Attacks with so many queries of the server for each clip, by what its answers hold.
+    """Attacks with this many queries of the server per clip, by the content of its answers.
 
     Args:
         epsilon: largest change of a pixel, in 1/255.

@@ -25,7 +25,7 @@ class Check:
 
 
 def sanity_checks(cells: Cells) -> list[Check]:
-    """What must hold if attacks are what they say (after arXiv 1902.06705, section 5)."""
+    """Checks that attacks are as strong as they should be (after arXiv 1902.06705, section 5)."""
     checks = []
     for defence in cells.defences:
         kinds = () if defence in (NONE, VIDEOPURE) else ("adaptive",)

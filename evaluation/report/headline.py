@@ -17,7 +17,7 @@ _HALF = 0.5
 
 
 class Found(NamedTuple):
-    """The strongest attack of an attacker at a budget, and what it leaves."""
+    """The strongest attack of an attacker at a budget, and the accuracy under it."""
 
     attacker: str
     epsilon: int

@@ -61,7 +61,7 @@ def _budgets(summary: Summary, *knowledge: str) -> list[int]:
 
 
 def _lowest(summary: Summary, defence: str, epsilon: int, *knowledge: str) -> str:
-    """The strongest attack of a kind at one budget, and what it leaves."""
+    """The strongest attack of a kind at one budget, and the accuracy under it."""
     row, threats = summary["accuracy"][defence], summary["threats"]
     met = [t for t in _threats(summary, *knowledge) if t in row]
     met = [t for t in met if threats[t]["epsilon"] == epsilon]

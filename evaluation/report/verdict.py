@@ -74,7 +74,7 @@ def short_table(summary: Summary) -> Table:
 def strongest(
     summary: Summary, defence: str, epsilon: int, knowledge: tuple[str, ...]
 ) -> tuple[str, dict[str, float]] | None:
-    """The attack of a kind and budget that leaves least of a defence, and what it leaves."""
+    """The attack of a kind and budget under which a defence keeps least, and the share kept."""
     threats = summary["threats"]
     met = {
         threat: share

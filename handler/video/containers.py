@@ -1,4 +1,4 @@
-"""Which files are read as videos, and what is said about those that are not.
+"""Which files are read as videos, and the errors for those that are not.
 
 `CONTAINERS` is the one list: the reader opens these and nothing else, and docs/videos.md shows it.
 """
@@ -129,7 +129,7 @@ def joinable(demuxer: str) -> bool:
 
 
 def check_header(data: Source) -> None:
-    """Raise NotAVideoError for what is not even tried."""
+    """Raise NotAVideoError for files that FFmpeg is never given."""
     if _PACKED_HEADER.search(data):
         raise NotAVideoError("the file is a QuickTime movie with a compressed header")
 

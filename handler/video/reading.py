@@ -87,7 +87,7 @@ class Shown(NamedTuple):
 
 @dataclass
 class OpenVideo:
-    """A video, open to be gone through once: by `survey` or by `frames`."""
+    """An open video, to be read once: by `survey` or by `frames`."""
 
     data: Source
     container: Any
@@ -157,7 +157,7 @@ class OpenVideo:
             yield Shown(frame, begins)
 
     def judge(self, frames: int) -> list[str]:
-        """What to say about a video of which so many frames were shown.
+        """Warnings about a video, given the number of frames shown.
 
         Raises:
             UnusableVideoError: if too much is missing.
@@ -294,7 +294,7 @@ def open_video(data: Source, budget: Budget) -> Iterator[OpenVideo]:
 
 
 def _check_size(stream: Any, budget: Budget) -> None:
-    """Refuse from the header what is too large, before anything is decoded."""
+    """Refuse a video that is too large by its header, before anything is decoded."""
     limits = budget.limits
     pixels = stream.codec_context.width * stream.codec_context.height
     budget.check("pixels a frame", pixels, limits.max_pixels)

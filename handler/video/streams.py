@@ -13,7 +13,7 @@ __all__ = ["choose_stream"]
 
 
 def choose_stream(container: Any) -> tuple[Any, list[str]]:
-    """The video stream that players show, and what is to be said about others.
+    """The video stream that players show, and warnings about other streams.
 
     Cover pictures and thumbnails are none. Of the others the first one that moves is taken, those
     flagged as default before the rest: the still of an animated AVIF is not its animation.

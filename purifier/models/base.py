@@ -1,4 +1,4 @@
-"""What purification asks of a video diffusion model, whatever family it is of."""
+"""The interface that purification needs of a video diffusion model of any family."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from videopure.purifier.networks.prompt_embedding import PromptEmbedding, embed_
 
 __all__ = ["Call", "LatentVideoModel", "Network", "Predict"]
 
-# A network as a function of one tensor, and what calls it: at once, or so that its activations are
-# computed again on the way back; see `LatentVideoPipeline.checkpointed`.
+# A network as a function of one tensor, and a function that calls it: directly, or so that its
+# activations are recomputed in the backward pass; see `LatentVideoPipeline.checkpointed`.
 Network = Callable[[Tensor], Tensor]
 Call = Callable[[Network, Tensor], Tensor]
-# (noisy latents [B, C, t, h, w], the network's own time) -> its answer, of the same shape.
+# (noisy latents [B, C, t, h, w], the network's own time) -> its output, of the same shape.
 Predict = Callable[[Tensor, float], Tensor]
 
 
 def call(network: Network, argument: Tensor) -> Tensor:
-    """The `Call` that does nothing else."""
+    """A plain call."""
     return network(argument)
 
 
 class LatentVideoModel(ABC):
     """A diffusion model on latents of videos: its codec and its denoiser, called on whole clips.
 
-    A family is a subclass in a file of its own, and its line in `FAMILIES`. An instance holds
-    nothing but its parts, so it is created where it is needed.
+    A family is a subclass in a file of its own, and its line in `FAMILIES`. An instance only refers
+    to its parts, so it is created where it is needed.
 
     Args:
-        codec: between frames and latents.
-        denoiser: the network that sees noisy latents.
-        scheduler: with the noise schedule that the denoiser was trained on.
+        codec: encodes frames to latents, and decodes them.
+        denoiser: the network that takes noisy latents.
+        scheduler: has the noise schedule that the denoiser was trained on.
         prompt_embedding: the constant text that the denoiser is conditioned on.
         decoder: a faster decoder of the same latents, or None for the codec's own.
         call: calls the codec.
@@ -43,14 +43,14 @@ class LatentVideoModel(ABC):
 
     # Folder of the denoiser in a diffusers pipeline.
     folder: ClassVar[Literal["unet", "transformer"]]
-    # What the other parts may be: class -> library that diffusers imports it from.
+    # Classes that the other parts may have: class -> library that diffusers imports it from.
     codecs: ClassVar[Mapping[str, str]]
     decoders: ClassVar[Mapping[str, str]] = {}
-    # Class in transformers of the text encoder that a build embeds the prompt with.
+    # Class in transformers of the text encoder with which a build embeds the prompt.
     text_encoder: ClassVar[str]
-    # Whether the denoiser's kernels were found to replay as a CUDA graph.
+    # Whether replaying the denoiser's kernels as a CUDA graph was found to work.
     capturable: ClassVar[bool] = False
-    # Whether the denoiser has the blocks of a UNet, whose features `FeatureReuse` keeps.
+    # Whether the denoiser has the blocks of a UNet, whose outputs `FeatureReuse` reuses.
     reusable: ClassVar[bool] = False
 
     def __init__(
@@ -71,7 +71,7 @@ class LatentVideoModel(ABC):
 
     @staticmethod
     def adopt(scheduler: Any) -> Any:
-        """The scheduler that a pipeline keeps, of the one that a model comes with.
+        """The scheduler that a pipeline keeps, derived from the one that the model comes with.
 
         Raises:
             ValueError: if the model's noise schedule cannot be derived from it.
@@ -82,9 +82,9 @@ class LatentVideoModel(ABC):
     def embed(
         text_encoder: Any, tokenizer: Any, prompt: str = "", config: Any = None
     ) -> PromptEmbedding:
-        """The embedding of a prompt as the family's own pipeline in diffusers makes it.
+        """Embed a prompt as the family's own pipeline in diffusers does.
 
-        `config` is the denoiser's, which may say how long it has to be.
+        `config` is the denoiser's, which may set the number of tokens.
         """
         return embed_prompt(text_encoder, tokenizer, prompt)
 
@@ -95,7 +95,7 @@ class LatentVideoModel(ABC):
 
     @property
     def frame_multiple(self) -> int:
-        """Pixels that the height and the width of frames must be multiples of."""
+        """Height and width of frames must be multiples of this number of pixels."""
         return self.spatial
 
     @property
@@ -105,12 +105,12 @@ class LatentVideoModel(ABC):
 
     @property
     def max_frames(self) -> int | None:
-        """Frames that a clip may have at most; None where any number will do."""
+        """Maximum number of frames of a clip; None for no limit."""
         return None
 
     @abstractmethod
     def latent_times(self, frames: int) -> list[int]:
-        """The frame that each latent of a clip of so many frames represents."""
+        """Index of the frame that each latent represents, in a clip of `frames` frames."""
 
     @abstractmethod
     def encode(self, video: Tensor) -> Tensor:
@@ -125,17 +125,17 @@ class LatentVideoModel(ABC):
 
         Args:
             latents: as `encode` returns them.
-            frames: T of the clips that were encoded; None for all that the latents hold.
+            frames: T of the encoded clips; None keeps all frames that the latents hold.
         """
 
     @property
     @abstractmethod
     def noise_levels(self) -> DDIMScheduler:
-        """The noise levels that purification visits, as the scheduler that walks them."""
+        """The noise levels that purification visits, as a scheduler."""
 
     @abstractmethod
     def predict(self, sample: Tensor, time: float | Tensor) -> Tensor:
-        """The denoiser's own answer [B, C, t, h, w] to what it is given, at its own time."""
+        """The denoiser's raw output [B, C, t, h, w] for a sample, at the denoiser's own time."""
 
     @abstractmethod
     def noise(
@@ -145,10 +145,10 @@ class LatentVideoModel(ABC):
 
         Args:
             latents: [B, C, t, h, w], `sqrt(alpha) * x0 + sqrt(1 - alpha) * noise`: variance
-                preserving, whatever the denoiser itself was trained on.
+                preserving, even if the denoiser was trained otherwise.
             timestep: train step of `noise_levels`.
             alpha: its cumulative alpha, in 0..1.
-            predict: calls the denoiser; `self.predict` where None.
+            predict: calls the denoiser; `self.predict` if None.
 
         Returns:
             Like `latents`, at least float32.
@@ -156,15 +156,15 @@ class LatentVideoModel(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ValueError, naming the part and the way out, where two parts do not fit."""
+        """Raise ValueError if two parts do not fit, naming the part and the remedy."""
 
     @property
     def dtype(self) -> Any:
-        """That the denoiser computes in."""
+        """The dtype that the denoiser computes in."""
         return self.denoiser.dtype
 
     def check_channels(self, *names: str) -> None:
-        """See `check`: the denoiser's channels are those of the codec's latents."""
+        """See `check`: the denoiser's channels match those of the codec's latents."""
         for name in names:
             found = self.denoiser.config[name]
             if found != self.channels:
@@ -175,7 +175,7 @@ class LatentVideoModel(ABC):
                 )
 
     def check_prompt(self, features: Any) -> None:
-        """See `check`: the prompt's embedding has as many features as the denoiser takes."""
+        """See `check`: the prompt embedding has the number of features that the denoiser takes."""
         found = self.prompt_embedding.config.dim
         if isinstance(features, int) and found != features:
             raise ValueError(

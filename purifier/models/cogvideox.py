@@ -1,7 +1,7 @@
 """Family CogVideoX: CogVideoX-2B, a transformer that predicts velocity.
 
-Its noise schedule is that of Stable Diffusion with the signal-to-noise ratio shifted, so that the
-same step holds more noise; see `CausalVideoModel` for how levels are chosen.
+Its noise schedule is that of Stable Diffusion with a shifted signal-to-noise ratio: the same step
+has more noise. See `CausalVideoModel` for how levels are chosen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CogVideoX(CausalVideoModel):
 
     @staticmethod
     def adopt(scheduler: Any) -> Any:
-        """See `LatentVideoModel.adopt`: one that knows the shifted ratio."""
+        """See `LatentVideoModel.adopt`: a scheduler with the shifted ratio."""
         name = scheduler.config.get("_class_name") or type(scheduler).__name__
         prediction = scheduler.config.get("prediction_type")
         if name not in SCHEDULERS or prediction not in ("v_prediction", "epsilon"):
@@ -44,7 +44,7 @@ class CogVideoX(CausalVideoModel):
     def embed(
         text_encoder: Any, tokenizer: Any, prompt: str = "", config: Any = None
     ) -> PromptEmbedding:
-        """As `CogVideoXPipeline.encode_prompt`: padding is read as text is."""
+        """As `CogVideoXPipeline.encode_prompt`: padding is not masked."""
         return embed_prompt(text_encoder, tokenizer, prompt, length=config["max_text_seq_length"])
 
     @property
@@ -54,7 +54,7 @@ class CogVideoX(CausalVideoModel):
 
     @property
     def frame_multiple(self) -> int:
-        """Of the transformer's patches of latent pixels, too."""
+        """Includes the size of the transformer's patches of latent pixels."""
         return self.spatial * int(self.denoiser.config.patch_size)
 
     @property
@@ -63,16 +63,16 @@ class CogVideoX(CausalVideoModel):
         return int(self.codec.config.latent_channels)
 
     def padded(self, frames: int) -> int:
-        """A multiple of eight, with one frame before it or none: what the codec works through."""
+        """A multiple of eight, or one frame more: the codec works in chunks of eight."""
         chunk = 2 * self.temporal
         return frames if frames % chunk < 2 and frames >= chunk else -(-frames // chunk) * chunk
 
     def normalise(self, latents: Tensor) -> Tensor:
-        """Scaled."""
+        """Scale by the codec's factor."""
         return latents * float(self.codec.config.scaling_factor)
 
     def denormalise(self, latents: Tensor) -> Tensor:
-        """The other way round."""
+        """The inverse of `normalise`."""
         return latents / float(self.codec.config.scaling_factor)
 
     def predict(self, sample: Tensor, time: float | Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class CogVideoX(CausalVideoModel):
     ) -> Tensor:
         """See `LatentVideoModel.noise`.
 
-        Latents with less noise than the model ever saw are shown to it as its cleanest.
+        Latents with less noise than the model was trained on are treated as its lowest level.
         """
         alphas = self.scheduler.alphas_cumprod.double().numpy()
         alpha = min(alpha, float(alphas[0]))
@@ -121,7 +121,7 @@ class CogVideoX(CausalVideoModel):
 
 
 def _time_of(alpha: float, alphas: np.ndarray) -> float:
-    """The step, perhaps between two, at which falling `alphas` have the noise ratio of `alpha`."""
-    known = alphas[alphas > 0]  # the last one may be all noise
+    """The step, which may be fractional, where decreasing `alphas` have the ratio of `alpha`."""
+    known = alphas[alphas > 0]  # the last one may be pure noise
     ratios = np.log((1 - known) / known)
     return float(np.interp(np.log((1 - alpha) / alpha), ratios, np.arange(len(known))))

@@ -19,7 +19,7 @@ from videopure.purifier.schedule import as_ddim, noise_of_velocity
 __all__ = ["UNet3D", "codec_factor"]
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")
-# Frames that pass through the codec together: enough to keep it busy, few enough for its memory.
+# Frames per codec call: enough to keep it busy, few enough to fit into memory.
 CODEC_FRAMES = 16
 
 
@@ -62,7 +62,7 @@ class UNet3D(LatentVideoModel):
         return int(self.codec.config.latent_channels)
 
     def latent_times(self, frames: int) -> list[int]:
-        """Every frame has latents of its own."""
+        """Every frame has its own latents."""
         return list(range(frames))
 
     def encode(self, video: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class UNet3D(LatentVideoModel):
 
     @property
     def noise_levels(self) -> DDIMScheduler:
-        """The denoiser's own."""
+        """The noise levels that the denoiser was trained on."""
         levels: DDIMScheduler = self.scheduler
         return levels
 
@@ -106,7 +106,7 @@ class UNet3D(LatentVideoModel):
         return output
 
     def prompts(self, sample: Tensor) -> int:
-        """How many prompts the UNet takes with latents [B, C, T, h, w]: one for each clip."""
+        """Number of prompts that the UNet takes with latents [B, C, T, h, w]: one per clip."""
         return sample.shape[0]
 
     def noise(
@@ -114,8 +114,8 @@ class UNet3D(LatentVideoModel):
     ) -> Tensor:
         """See `LatentVideoModel.noise`.
 
-        A UNet that predicts velocity takes the latents to be at the level of `timestep`, so that
-        level's alpha turns its answer into noise.
+        A UNet that predicts velocity assumes that latents are at the level of `timestep`, so the
+        alpha of that level converts its output to noise.
         """
         output = at_least_float32((predict or self.predict)(latents.to(self.dtype), timestep))
         if self.scheduler.config.prediction_type == "v_prediction":

@@ -14,9 +14,9 @@ class UNetMotion(UNet3D):
 
     @property
     def max_frames(self) -> int | None:
-        """Frames that the motion modules have places for."""
+        """The longest sequence that the motion modules take."""
         return int(self.denoiser.config["motion_max_seq_length"])
 
     def prompts(self, sample: Tensor) -> int:
-        """One for each frame of [B, C, T, h, w]."""
+        """One per frame of [B, C, T, h, w]."""
         return sample.shape[0] * sample.shape[2]

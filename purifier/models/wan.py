@@ -1,10 +1,10 @@
 """Family Wan: Wan 2.1 and 2.2, transformers that were trained with flow matching.
 
-Flow matching mixes clean latents and noise in a straight line, `x = (1 - s) x0 + s e`, and predicts
-`v = e - x0` (arXiv 2210.02747, 2209.03003). So the noise is `x + (1 - s) v`; and divided by the
-length `sqrt((1 - s)^2 + s^2)`, x is what variance-preserving diffusion has at
-`alpha = (1 - s)^2 / ((1 - s)^2 + s^2)`. The sampler's shift of time moves the steps, not what the
-transformer knows: it is told s itself, of 1000.
+Flow matching interpolates linearly between clean latents and noise, `x = (1 - s) x0 + s e`, and
+predicts `v = e - x0` (arXiv 2210.02747, 2209.03003). The noise is therefore `x + (1 - s) v`.
+Divided by `sqrt((1 - s)^2 + s^2)`, x is a sample of variance-preserving diffusion at
+`alpha = (1 - s)^2 / ((1 - s)^2 + s^2)`. The sampler's time shift only moves its steps; the
+transformer itself is given s, in 0..1000.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from videopure.purifier.schedule import BETA_SCHEDULERS, flow_time
 
 __all__ = ["Wan"]
 
-# Tokens of the prompt; what follows its end is zero.
+# Tokens of the embedded prompt; those after its end are zero.
 TOKENS = 512
 
 
@@ -34,7 +34,7 @@ class Wan(CausalVideoModel):
 
     @staticmethod
     def adopt(scheduler: Any) -> Any:
-        """See `LatentVideoModel.adopt`: one of flow matching."""
+        """See `LatentVideoModel.adopt`: a scheduler of flow matching."""
         config = scheduler.config
         name = config.get("_class_name") or type(scheduler).__name__
         flow = config.get("use_flow_sigmas") and name in BETA_SCHEDULERS
@@ -49,7 +49,7 @@ class Wan(CausalVideoModel):
     def embed(
         text_encoder: Any, tokenizer: Any, prompt: str = "", config: Any = None
     ) -> PromptEmbedding:
-        """As `WanPipeline.encode_prompt`: padding is masked, and zero in the embedding."""
+        """As `WanPipeline.encode_prompt`: padding is masked, and its embeddings are zero."""
         return embed_prompt(text_encoder, tokenizer, prompt, length=TOKENS, masked=True)
 
     @property
@@ -59,7 +59,7 @@ class Wan(CausalVideoModel):
 
     @property
     def frame_multiple(self) -> int:
-        """Of the transformer's patches of latent pixels, too."""
+        """Includes the size of the transformer's patches of latent pixels."""
         return self.spatial * int(self.denoiser.config.patch_size[1])
 
     @property
@@ -68,16 +68,16 @@ class Wan(CausalVideoModel):
         return int(self.codec.config.z_dim)
 
     def padded(self, frames: int) -> int:
-        """One more than a multiple of four: the codec drops what is beyond."""
+        """One more than a multiple of four: the codec drops any further frames."""
         return -(-(frames - 1) // self.temporal) * self.temporal + 1
 
     def normalise(self, latents: Tensor) -> Tensor:
-        """To mean 0 and standard deviation 1, channel by channel."""
+        """Normalise each channel to mean 0 and standard deviation 1."""
         mean, std = self._statistics(latents)
         return (latents - mean) / std
 
     def denormalise(self, latents: Tensor) -> Tensor:
-        """The other way round."""
+        """The inverse of `normalise`."""
         mean, std = self._statistics(latents)
         return latents * std + mean
 
@@ -87,7 +87,7 @@ class Wan(CausalVideoModel):
         return mean.view(-1, 1, 1, 1), std.view(-1, 1, 1, 1)
 
     def predict(self, sample: Tensor, time: float | Tensor) -> Tensor:
-        """See `LatentVideoModel.predict`: a velocity."""
+        """See `LatentVideoModel.predict`; returns a velocity."""
         velocity: Tensor = self.denoiser(
             hidden_states=sample,
             timestep=self.times(time, sample),

@@ -1,4 +1,4 @@
-"""Small networks of our own, and the names under which recogniser folders call them."""
+"""The small networks of this package, and their names in recogniser folders."""
 
 from torch import nn
 

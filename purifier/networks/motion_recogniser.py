@@ -1,7 +1,7 @@
-"""Small recognisers of motion, the ones that the demo trains and serves.
+"""The small recognisers of motion that the demo trains and serves.
 
-Both take frames in 0..1 and see the differences between neighbouring frames beside the frames
-themselves; from frames alone so small a network hardly learns motion at all.
+Both take frames in 0..1, and add the differences between neighbouring frames to their input; from
+frames alone, networks this small hardly learn motion at all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 __all__ = ["MotionResNet3d", "MotionTransformer"]
 
-# Differences between neighbouring frames are small; this brings them to the size of the frames.
+# Differences between neighbouring frames are small; this scales them to the range of the frames.
 _DIFFERENCE_GAIN = 4.0
 
 
@@ -49,7 +49,7 @@ class MotionResNet3d(nn.Module):
     """A residual network with 3D convolutions on frames and frame differences.
 
     Args:
-        num_classes: logits it answers.
+        num_classes: number of logits.
         width: channels of the stem and the first stage; the later two have 2 and 4 times as many.
     """
 
@@ -78,10 +78,10 @@ class MotionResNet3d(nn.Module):
 class MotionTransformer(nn.Module):
     """A 2D convolutional encoder of each frame and a transformer over time.
 
-    Quite another architecture than `MotionResNet3d`: attacks made on it are transfer attacks.
+    Its architecture is unlike that of `MotionResNet3d`, so attacks made on it are transfer attacks.
 
     Args:
-        num_classes: logits it answers.
+        num_classes: number of logits.
         num_frames: frames T of a clip.
         frame_size: height and width of the frames, a multiple of 16.
         width: channels after the first convolution.

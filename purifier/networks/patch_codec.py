@@ -1,4 +1,4 @@
-"""A latent codec of principal components: near lossless, and no network to train."""
+"""A latent codec of principal components: nearly lossless, without a network to train."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["PatchCodec"]
 class PatchCodec(ModelMixin, ConfigMixin):
     """Projects square patches of pixels onto their leading principal components and back.
 
-    The calls are those of `AutoencoderTiny`. The components are orthonormal, so decoding is the
+    It has the interface of `AutoencoderTiny`. The components are orthonormal, so decoding is the
     transposed projection.
 
     Args:
         patch_size: pixels along one side of a patch, and of a latent pixel.
         latent_channels: components kept, at most `3 * patch_size**2`.
-        scaling_factor: what latents are multiplied by before they meet the diffusion model.
+        scaling_factor: latents are multiplied by this for the diffusion model.
     """
 
     @register_to_config
@@ -38,7 +38,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Set the components to the principal ones of images [N, 3, H, W] in -1..1."""
+        """Set the components to the principal components of images [N, 3, H, W] in -1..1."""
         patches = self._patches(images).double()
         mean = patches.mean(dim=0)
         centred = patches - mean

@@ -56,9 +56,9 @@ def embed_prompt(
 
     Args:
         text_encoder, tokenizer: of transformers.
-        prompt: cut off where it is too long.
-        length: tokens that it is padded to; the tokenizer's own where None.
-        masked: the encoder does not see the padding, and its places are zero.
+        prompt: truncated if it is too long.
+        length: number of tokens to pad to; the tokenizer's own if None.
+        masked: mask the padding in the encoder, and set its embeddings to zero.
     """
     tokens = tokenizer(
         prompt,

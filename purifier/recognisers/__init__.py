@@ -1,8 +1,8 @@
 """Recognisers of human action behind one small interface.
 
-A recogniser takes frames in 0..1 and does its model's own normalisation inside, so that purified
-clips, attacks and plain clips all enter at the same place. Families live in modules of their own,
-named `<family>_models.py`; see docs/recognisers.md for how to add one.
+A recogniser takes frames in 0..1 and applies its model's own normalisation inside, so that
+purified, attacked and plain clips all enter at the same point. Each family has its own module,
+named `<family>_models.py`; docs/recognisers.md says how to add one.
 """
 
 from videopure.purifier.recognisers.base import Normalise, Recogniser

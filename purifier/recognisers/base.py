@@ -1,4 +1,4 @@
-"""What every recogniser is to the purifier, the server and the evaluation."""
+"""The interface of a recogniser to the purifier, the server and the evaluation."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Recogniser(nn.Module, ABC):
         num_frames: frames T it takes.
         frame_size: (height, width) of the frames it takes.
         labels: the class names, in the order of the logits.
-        framing: how frames of any size become those; by default they are scaled to cover
-            `frame_size` and the centre is cut out.
+        framing: how frames of any size are prepared; by default they are scaled to cover
+            `frame_size` and the centre is cropped.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Recogniser(nn.Module, ABC):
         return self.logits(frames)
 
     def check_frames(self, frames: Tensor) -> None:
-        """Raise ValueError for frames of a shape that the model does not take."""
+        """Raise ValueError if the model does not take frames of this shape."""
         expected = (self.num_frames, 3, *self.frame_size)
         if frames.ndim != 5 or tuple(frames.shape[1:]) != expected:
             raise ValueError(
@@ -64,10 +64,10 @@ class Recogniser(nn.Module, ABC):
             )
 
     def check_logits(self, logits: Tensor, clips: int) -> Tensor:
-        """Logits of so many clips, at least float32.
+        """The logits, at least float32, after a check that they have a row for each of the clips.
 
         Raises:
-            ValueError: if the model answers something of another shape.
+            ValueError: if they have another shape.
         """
         expected = [clips, len(self.labels)]
         if list(logits.shape) != expected:
@@ -79,11 +79,11 @@ class Recogniser(nn.Module, ABC):
 
 
 class Normalise(nn.Module):
-    """Frames in 0..1 as a model wants them: `(frames * scale - shift - mean) / std`, in float32.
+    """Normalises frames in 0..1 for a model: `(frames * scale - shift - mean) / std`, in float32.
 
     Args:
         mean, std: one number for each of red, green and blue.
-        scale, shift: before that; 1 and 0 where the model was trained on 0..1.
+        scale, shift: applied before; 1 and 0 if the model was trained on frames in 0..1.
     """
 
     mean: Tensor
@@ -104,7 +104,7 @@ class Normalise(nn.Module):
             raise ValueError(f"std must be above 0, got {list(std)}")
         self.scale = scale
         self.shift = shift
-        # Not persistent: they come from the model's configuration, not from its weights.
+        # Not persistent: these come from the model's configuration, not from its weights.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 

@@ -1,4 +1,4 @@
-"""`config.json` of a recogniser folder of our own making, and the YAML that programs come with."""
+"""`config.json` of a recogniser folder in our own format, and the YAML beside a program."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from videopure.purifier.clip import Framing
 
 __all__ = ["LAYOUTS", "RecogniserConfig"]
 
-# Order of batch, time, channels, height and width in what a model takes.
+# Order of batch, time, channels, height and width in a model's input.
 LAYOUTS = ("BTCHW", "BCTHW", "BTHWC")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecogniserConfig:
-    """What is known of a recogniser beside its weights.
+    """What describes a recogniser, apart from its weights.
 
     Args:
         kind: family and model, joined by a dot, such as `torchvision.r3d_18`.
@@ -24,16 +24,16 @@ class RecogniserConfig:
         num_frames: frames it takes.
         frame_size: (height, width) it takes.
         labels: class names, in the order of the logits.
-        mean, std: of red, green and blue in 0..1, subtracted and divided by.
-        layout: order of the axes it takes, one of `LAYOUTS`.
-        resize: before the centre is cut out: length of the shorter side, (height, width), or None
-            for the least that covers `frame_size`.
+        mean, std: for normalisation: one number each for red, green and blue in 0..1.
+        layout: order of the axes of its input, one of `LAYOUTS`.
+        resize: size before the centre crop: length of the shorter side, (height, width), or None
+            for the smallest size that covers `frame_size`.
         interpolation: `bilinear` or `bicubic`.
-        antialias: smooth while scaling down.
+        antialias: whether to antialias when scaling down.
         centre, sampling: see `Framing`.
         architecture: further arguments of the model's class.
-        program: file name of a program; None where there are weights instead.
-        batch_size: clips that a program takes at a time; None where any number will do.
+        program: file name of a program; None if there are weights instead.
+        batch_size: number of clips that a program takes at a time; None for any number.
     """
 
     kind: str
@@ -55,7 +55,7 @@ class RecogniserConfig:
 
     @property
     def framing(self) -> Framing:
-        """How frames of any size become the model's."""
+        """How frames of any size are prepared for the model."""
         return Framing(
             self.frame_size,
             self.resize,
@@ -72,7 +72,7 @@ class RecogniserConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str) -> RecogniserConfig:
-        """Check what a file holds.
+        """Check the contents of a file.
 
         Raises:
             ValueError: naming the file, the key and the value.
@@ -88,7 +88,7 @@ class RecogniserConfig:
         return cls(**checked)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; keys that have their defaults are left out."""
+        """The values for JSON, without those that are defaults."""
         values = asdict(self)
         defaults = {f.name: f.default for f in fields(self)}
         return {
@@ -99,7 +99,7 @@ class RecogniserConfig:
 
 
 def _checked(where: str, key: str, value: Any) -> Any:
-    """One value, of the type that its key wants."""
+    """The value of a key, converted to the key's type."""
     problem: str | None = None
     if key in ("num_frames", "batch_size") and not (key == "batch_size" and value is None):
         if not _is_count(value):

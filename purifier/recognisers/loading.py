@@ -1,4 +1,4 @@
-"""Finds the family of a recogniser folder and lets it load."""
+"""Finds the family of a recogniser folder and loads the recogniser with it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SUFFIX = "_models"
 
 @dataclass(frozen=True)
 class RecogniserFolder:
-    """What a family's `load` is given.
+    """The argument of a family's `load`.
 
     Args:
         path: the folder.
         config: content of its `config.json`.
-        dtype: that the weights are to have.
-        device: that a program is to run on; weights are moved by `.to(device)` later.
-        trusted_program: name of the program file that may be loaded; None for no program at all.
+        dtype: dtype for the weights.
+        device: device for a program; weights are moved by `.to(device)` later.
+        trusted_program: name of the program file that may be loaded; None allows no program.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class RecogniserFolder:
 
 
 def families() -> list[str]:
-    """Names of the families that there are modules for."""
+    """Names of the families that have a module."""
     package = importlib.import_module(__package__ or "")
     names = (module.name for module in pkgutil.iter_modules(package.__path__))
     return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
@@ -56,10 +56,10 @@ def load_recogniser(
     Args:
         folder: holds `config.json`, with a `kind` (`<family>.<model>`, see `RecogniserConfig`) or
             the `model_type` of a transformers video classifier, and safetensors.
-        dtype: of the weights; a program keeps its own.
-        device: that a program is to run on; move everything else with `.to(device)`.
+        dtype: dtype for the weights; a program keeps its own.
+        device: device for a program; move everything else with `.to(device)`.
         trusted_program: name of the program in the folder that may be loaded. A program is code:
-            loading it runs whatever it holds.
+            loading it can run anything.
 
     Raises:
         ValueError: if the folder holds no recogniser of a known family, or an untrusted program.

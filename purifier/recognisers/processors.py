@@ -1,6 +1,6 @@
 """Reads the processor configuration of a transformers checkpoint: how its frames are prepared.
 
-What the libraries' processors do is done here without them, because they need torchvision.
+The libraries' own processors need torchvision, so their steps are reimplemented here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PROCESSOR_FILES = (
 )
 _HALF = [0.5, 0.5, 0.5]
 _IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-# What the libraries' classes assume where a configuration is silent, as old ones are; by the
-# beginning of the class's name in lower case.
+# Defaults of the libraries' classes, for keys that a configuration lacks, as old ones do; by the
+# start of the class's name in lower case.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "videomae": {"image_mean": _HALF, "image_std": _HALF, "size": 224, "crop_size": 224},
     "timesformer": {**_IMAGENET, "size": 224, "crop_size": 224},
@@ -68,15 +68,15 @@ def find_processor(folder: Path) -> dict[str, Any]:
 def read_processor(
     config: dict[str, Any], model_type: str, frame_size: tuple[int, int]
 ) -> tuple[Framing, Normalise]:
-    """How frames are cut to size, and how they are normalised.
+    """How frames are brought to size, and how they are normalised.
 
     Args:
         config: the processor's configuration.
-        model_type: of the model beside it, for configurations that name no class.
+        model_type: of the model in the same folder, for configurations that name no class.
         frame_size: (height, width) that the model takes.
 
     Raises:
-        ValueError: naming what cannot be done here, or does not fit the model.
+        ValueError: naming the setting that is not supported, or does not fit the model.
     """
     class_name = str(
         config.get("video_processor_type")
@@ -104,12 +104,12 @@ def _framing(settings: dict[str, Any], family: str, frame_size: tuple[int, int])
                 "the processor samples frames by fps, but frames are sampled evenly over the "
                 "video here: set do_sample_frames to false in its configuration"
             )
-        sampling = "start"  # what the library's evenly spaced indices are
+        sampling = "start"  # as the library's evenly spaced indices
     if not settings.get("do_resize", True):
         return Framing(frame_size, sampling=sampling)
     crop = _size(settings.get("crop_size")) if settings.get("do_center_crop", True) else None
     if family == "vjepa2" and crop is not None:
-        resize: int | tuple[int, int] = int(crop[0] * 256 / 224)  # whatever its `size` says
+        resize: int | tuple[int, int] = int(crop[0] * 256 / 224)  # regardless of its `size`
     else:
         resize = _resize(settings["size"])
     final = crop or ((resize, resize) if isinstance(resize, int) else resize)
@@ -132,7 +132,7 @@ def _resize(size: Any) -> int | tuple[int, int]:
 
 
 def _size(size: Any) -> tuple[int, int]:
-    """(height, width) of what configurations of several ages hold."""
+    """(height, width) of a size, in the forms that old and new configurations use."""
     if isinstance(size, int | float):
         return int(size), int(size)
     if isinstance(size, dict) and "height" in size and "width" in size:

@@ -1,7 +1,7 @@
-"""Family `program`: `torch.export` programs and TorchScript, for everything that has no family.
+"""Family `program`: `torch.export` programs and TorchScript, for models without a family.
 
-A program is code. `torch.export.load` falls back to unpickling, and TorchScript may call any
-operator, so one is only loaded when the caller names it as trusted.
+A program is code: `torch.export.load` falls back to unpickling, and TorchScript may call any
+operator. It is loaded only if the caller names it as trusted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PROGRAM_KINDS", "ProgramRecogniser", "load"]
 
-# `kind` by the ending of the program's file.
+# `kind` by the suffix of the program's file.
 PROGRAM_KINDS = {
     ".pt2": "program.export",
     ".pt": "program.torchscript",
@@ -30,7 +30,7 @@ PROGRAM_KINDS = {
 
 
 class _Frozen(nn.Module):
-    """A program; it has no modes to switch between, and an exported one raises when told to."""
+    """A program, which has no training mode; an exported one raises if it is set."""
 
     def __init__(self, program: Any) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Frozen(nn.Module):
 
 
 class ProgramRecogniser(Recogniser):
-    """A program that takes float32 frames in its own layout and returns logits."""
+    """A program that takes float32 frames in its own layout, and returns logits."""
 
     def __init__(self, program: Any, config: RecogniserConfig) -> None:
         super().__init__(
@@ -67,7 +67,7 @@ class ProgramRecogniser(Recogniser):
     def _run(self, pixels: Tensor) -> Tensor:
         given = len(pixels)
         if self.batch_size is not None and given < self.batch_size:
-            # It takes this many clips and no fewer: the last one is repeated and dropped again.
+            # It takes exactly this many clips: repeat the last one, and drop the copies' logits.
             filling = pixels[-1:].expand(self.batch_size - given, *pixels.shape[1:])
             pixels = torch.cat((pixels, filling))
         output = self.program(pixels)
@@ -83,7 +83,7 @@ class ProgramRecogniser(Recogniser):
 
 
 def load(folder: RecogniserFolder) -> ProgramRecogniser:
-    """Load `config.json` and the program that it names, if that is the trusted one."""
+    """Load `config.json` and the program that it names, if that one is trusted."""
     where = folder.path / "config.json"
     config = RecogniserConfig.from_dict(folder.config, str(where))
     if config.kind not in PROGRAM_KINDS.values():
@@ -108,7 +108,7 @@ def load(folder: RecogniserFolder) -> ProgramRecogniser:
             exported = move_to_device_pass(exported, folder.device)
         program = exported.module()
     else:
-        with warnings.catch_warnings():  # deprecated, but what many models exist as
+        with warnings.catch_warnings():  # deprecated, but many models exist in this form
             warnings.simplefilter("ignore", DeprecationWarning)
             program = torch.jit.load(file, map_location=folder.device)
     return ProgramRecogniser(program, config)

@@ -23,14 +23,14 @@ class TransformersRecogniser(Recogniser):
     """A transformers video classifier.
 
     Args:
-        model: what `AutoModelForVideoClassification` loads.
+        model: as loaded by `AutoModelForVideoClassification`.
         processor: the checkpoint's own processor configuration; see `read_processor`.
-        name: what the answers call the model.
+        name: the model's name in answers.
     """
 
     def __init__(self, model: Any, processor: dict[str, Any], name: str) -> None:
         config = model.config
-        # V-JEPA 2 has names of its own for both.
+        # V-JEPA 2 names both differently.
         frames = config.frames_per_clip if "frames_per_clip" in config else config.num_frames
         size = config.crop_size if "crop_size" in config else config.image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -70,7 +70,7 @@ def load(folder: RecogniserFolder) -> TransformersRecogniser:
     """Load a folder written by `save_pretrained`, with its processor's configuration.
 
     Raises:
-        ValueError: if weights are missing, which the library would draw at random.
+        ValueError: if weights are missing, which the library would initialise at random.
     """
     from transformers import AutoModelForVideoClassification  # heavy, and an extra
 

@@ -1,4 +1,4 @@
-"""Family `videopure`: networks of this package, which take frames in 0..1 themselves."""
+"""Family `videopure`: networks of this package, which take frames in 0..1 directly."""
 
 from __future__ import annotations
 
