@@ -27,7 +27,7 @@ FIXED = {NONE: "#8a9099", VIDEOPURE: "#0b63ce"}
 # Told apart by most colour-blind readers too (Okabe and Ito, 2008).
 OTHERS = ("#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7a5c00", "#000000")
 MOST_LINES = 8
-ROWS = ("as it came", "attacked", "difference", "purified")
+ROWS = ("original", "attacked", "difference", "purified")
 
 
 def overview(summary: Summary) -> bytes | None:

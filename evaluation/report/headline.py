@@ -12,7 +12,7 @@ __all__ = ["headline"]
 Summary = dict[str, Any]
 Share = dict[str, float]
 
-# An attacker gets through where fewer clips than this are still recognised.
+# An attacker gets through if a smaller share of the clips is still recognised.
 _HALF = 0.5
 
 
@@ -29,6 +29,12 @@ class Found(NamedTuple):
     def counted(self) -> str:
         """Clips still recognised, of how many."""
         return f"{self.share['right']:.0f} of {self.share['clips']:.0f}"
+
+    @property
+    def lost(self) -> str:
+        """Clips that it fools, of how many."""
+        fooled = self.share["clips"] - self.share["right"]
+        return f"{fooled:.0f} of {self.share['clips']:.0f}"
 
 
 def headline(summary: Summary, served: str) -> list[str]:
@@ -48,18 +54,32 @@ def headline(summary: Summary, served: str) -> list[str]:
     ]
     through = _first_of_each([found for found in met if found.share["share"] < _HALF])
     holding = _last_of_each([found for found in met if found.share["share"] >= _HALF])
-    deciding = through[-1] if through else holding[-1] if holding else None
-    return [_who(through, met), _cost(summary, served, deciding), _holds(summary, served, holding)]
+    deciding = through[-1] if through else _strongest(met)
+    return [
+        _who(through, deciding, met),
+        _cost(summary, served, deciding),
+        _holds(summary, served, holding),
+    ]
 
 
-def _who(through: list[Found], met: list[Found]) -> str:
+def _strongest(met: list[Found]) -> Found | None:
+    """The attack that leaves least; among equals the one of the attacker who knows most."""
+    return min(reversed(met), key=lambda found: found.share["share"], default=None)
+
+
+def _who(through: list[Found], strongest: Found | None, met: list[Found]) -> str:
     knows = any(found.adaptive for found in met)
     unknown = "" if knows else " Nobody who knows the defence was tried."
-    if not met:
+    if strongest is None:
         return f"Nobody attacked it.{unknown}"
-    if not through:
+    if strongest.share["share"] == 1:
         most = max(found.epsilon for found in met)
-        return f"No attacker who was tried gets through, at up to {most}/255.{unknown}"
+        return f"No attacker who was tried fools a clip, at up to {most}/255.{unknown}"
+    if not through:
+        return (
+            f"The strongest attack that was tried, {strongest.threat} by an attacker who "
+            f"{strongest.attacker}, fools {strongest.lost} clips.{unknown}"
+        )
     said = "; ".join(
         f"An attacker who {found.attacker} gets through at {found.epsilon}/255, where "
         f"{found.threat.rsplit(' ', 1)[0]} leaves {found.counted} clips"
@@ -85,7 +105,7 @@ def _cost(summary: Summary, served: str, found: Found | None) -> str:
     )
     if taken is None:
         return f"{own}{alarm}."
-    return f"That attack takes {taken:.2f} s for a clip{alarm}; {own}."
+    return f"{found.threat} takes {taken:.2f} s for a clip{alarm}; {own}."
 
 
 def _holds(summary: Summary, served: str, holding: list[Found]) -> str:

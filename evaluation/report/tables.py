@@ -129,8 +129,8 @@ def _queries(summary: Summary) -> Table:
         "queries",
         "Attackers who ask the server",
         _threats(summary, "queries"),
-        "Each defence is asked by itself, so many times for each clip, through the answers that "
-        "its server gives clients at that level of `policy.answer`. Scores have two decimals.",
+        "Each defence is queried by itself, that many times for each clip, through the answers "
+        "that its server gives clients at that level of `policy.answer`. Scores have two decimals.",
     )
 
 
@@ -140,10 +140,10 @@ def _adaptive(summary: Summary) -> Table:
         "adaptive",
         "Attackers who know everything",
         _threats(summary, "adaptive"),
-        "Each defence is attacked by itself: “exact” with the true gradient through all of it, "
-        "BPDA taking the purifier for the identity, as the paper does; “label and suspicion” until "
-        "the answer is wrong and raises no alarm; “unbounded” may change every pixel at will, and "
-        "must leave nothing.",
+        "Each defence is attacked by itself: “exact” with the true gradient through all of it; "
+        "BPDA with the purifier replaced by the identity, as in the paper; “label and suspicion” "
+        "until the answer is wrong and raises no alarm; “unbounded” may change every pixel at "
+        "will, and must leave nothing.",
     )
 
 
@@ -198,8 +198,8 @@ def _worst(summary: Summary) -> Table:
         ("worst case of", *(f"{e}/255" for e in budgets)),
         tuple(rows) if budgets else (),
         "Clips that survive every attack of at most that budget, of those that the attacks were "
-        "run on; what was run on fewer, such as a check, takes away what it fools of them. Compare "
-        "only cells of as many attacks: where none was adaptive, little was asked.",
+        "run on. An attack on fewer clips, such as a check, removes those that it fools. Compare "
+        "only cells with as many attacks; cells without an adaptive attack say little.",
     )
 
 
@@ -331,8 +331,8 @@ def _seconds(summary: Summary) -> Table:
         "Seconds of the defence",
         ("defence", "s/clip"),
         tuple((defence, f"{taken:.3f}") for defence, taken in summary["seconds"].items()),
-        "Median over all answers, in batches, on the machine of the evaluation, with whatever "
-        "else it had to do: for comparing with each other.",
+        "Median over all answers, in batches, on the machine of the evaluation, which may have "
+        "been busy: compare them only with each other.",
     )
 
 
@@ -347,8 +347,7 @@ def _cost(summary: Summary) -> Table:
         "Seconds of the attack",
         ("attack", "on", "s/clip"),
         rows,
-        "What one clip costs the attacker, median. Attacks on a defence end when they have got "
-        "there.",
+        "What one clip costs the attacker, median. Attacks on a defence stop when they succeed.",
     )
 
 
@@ -379,5 +378,5 @@ def _missing(summary: Summary) -> Table:
         "Planned and not computed",
         ("attack", "clips answered of those planned"),
         tuple((threat, counts(row)) for threat, row in missing.items()),
-        "Nothing is known about these. The same command goes on with them.",
+        "Nothing is known about these. The same command continues with them.",
     )

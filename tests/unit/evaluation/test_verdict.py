@@ -88,26 +88,37 @@ def test_three_sentences_say_who_gets_through_at_what_cost_and_what_holds(
     assert headline(summary, "VideoPure") == [
         "An attacker who has the archive gets through at 4/255, where exact-20 leaves 1 of 10 "
         "clips.",
-        "That attack takes 12.00 s for a clip, and 3 of 10 clips are answered wrongly without an "
-        "alarm; VideoPure takes 0.50 s for a clip, the recogniser alone 0.02 s.",
+        "exact-20 4/255 takes 12.00 s for a clip, and 3 of 10 clips are answered wrongly without "
+        "an alarm; VideoPure takes 0.50 s for a clip, the recogniser alone 0.02 s.",
         "What holds: 19 of 20 clean clips and 17 of 20 under Square 4/255 of an attacker who knows "
         "the recogniser and not the purifier.",
     ]
 
 
-def test_where_nobody_gets_through_the_budget_is_said(summary: dict[str, Any]) -> None:
-    summary["accuracy"]["VideoPure"]["exact-20 4/255"] = share(9, 10)
+def test_an_attacker_who_fools_some_clips_is_not_called_harmless(summary: dict[str, Any]) -> None:
+    summary["accuracy"]["VideoPure"]["exact-20 4/255"] = share(7, 10)
     who, cost, holds = headline(summary, "VideoPure")
-    assert who == "No attacker who was tried gets through, at up to 4/255."
-    assert cost.startswith("That attack takes 12.00 s")
-    assert holds.endswith("and 9 of 10 under exact-20 4/255 of an attacker who has the archive.")
+    assert who == (
+        "The strongest attack that was tried, exact-20 4/255 by an attacker who has the archive, "
+        "fools 3 of 10 clips."
+    )
+    assert cost.startswith("exact-20 4/255 takes 12.00 s")
+    assert holds.endswith("and 7 of 10 under exact-20 4/255 of an attacker who has the archive.")
+
+
+def test_where_nobody_fools_a_clip_the_budget_is_said(summary: dict[str, Any]) -> None:
+    row = summary["accuracy"]["VideoPure"]
+    row |= {threat: share(10, 10) for threat in row}
+    who, cost, _ = headline(summary, "VideoPure")
+    assert who == "No attacker who was tried fools a clip, at up to 4/255."
+    assert cost.startswith("exact-20 4/255 takes 12.00 s")
 
 
 def test_an_attacker_who_was_not_tried_is_named(summary: dict[str, Any]) -> None:
     for threat in ("exact-20 4/255", "exact-20 255/255"):
         del summary["accuracy"]["VideoPure"][threat]
     who, _, _ = headline(summary, "VideoPure")
-    assert who.endswith("gets through, at up to 4/255. Nobody who knows the defence was tried.")
+    assert who.endswith("fools 3 of 20 clips. Nobody who knows the defence was tried.")
     assert headline(summary, "another") == []
 
 
