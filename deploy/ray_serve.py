@@ -249,7 +249,9 @@ def main() -> None:
     write_keys(key_file)
     operator = os.environ.get(KEY_FILE_VARIABLE)
     variables = {KEY_FILE_VARIABLE: operator} if operator else {}
-    ray.init(chosen.address, include_dashboard=False, runtime_env={"env_vars": variables})
+    here: dict[str, Any] = {} if chosen.address else {"include_dashboard": False}
+    # "local": without an address Ray would join whatever cluster was started here last.
+    ray.init(chosen.address or "local", runtime_env={"env_vars": variables}, **here)
     serve.start(http_options={"host": chosen.host, "port": chosen.port})
     replicas: Any = VideoPure  # to its types still the class that was decorated
     deployment = replicas.options(

@@ -97,7 +97,7 @@ def server(demo_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             command, cwd=folder, env=environment, stdout=output, stderr=output
         )
     try:
-        wait_for(lambda: "Ready:" in log.read_text() or process.poll() is not None, "Ray", 300)
+        wait_for(lambda: "Ready:" in log.read_text() or process.poll() is not None, "Ray", 900)
         assert process.poll() is None, log.read_text()
         yield running
     finally:

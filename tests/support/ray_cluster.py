@@ -106,8 +106,9 @@ def _main(folder: str) -> None:
                 _added(cluster)
             print(order, end="", file=told, flush=True)
     finally:
-        for node in [*cluster.worker_nodes, cluster.head_node]:
+        for node in filter(None, [*cluster.worker_nodes, cluster.head_node]):
             cluster.remove_node(node, allow_graceful=False)
+        cluster.shutdown()  # which forgets its address
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,16 +23,22 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 COMMAND = Path(sys.executable).with_name("videopure")
 
 
-def screen(videos: str, archive: Path, out: str, address: str) -> subprocess.Popen[str]:
+@contextmanager
+def screen(videos: str, archive: Path, out: str, address: str) -> Iterator[subprocess.Popen[str]]:
     asked = ["--archive", str(archive), "--out", out, "--address", address, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
-    return subprocess.Popen(
+    run = subprocess.Popen(
         [COMMAND, "screen", videos, *asked, "--workers", "2", "--block", "2"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.communicate()
 
 
 def test_a_cluster_answers_a_bucket_though_a_node_is_lost(
@@ -39,27 +47,24 @@ def test_a_cluster_answers_a_bucket_though_a_node_is_lost(
     videos = tmp_path / "videos"
     make_videos(videos, 40)
     count = len(list(videos.iterdir()))
-    with bucket_in_s3() as bucket, ray_cluster() as cluster:  # whose nodes know the bucket
-        out = f"{bucket}/out"
-        store, _ = url_to_fs(bucket)
+    # Nodes and run know the bucket by the environment.
+    with bucket_in_s3() as bucket, ray_cluster() as cluster:
+        out, store = f"{bucket}/out", url_to_fs(bucket)[0]
         store.put(f"{videos}/", f"{bucket}/videos/", recursive=True)
-        run = screen(f"{bucket}/videos", tiny_archive, out, cluster.address)
+        with screen(f"{bucket}/videos", tiny_archive, out, cluster.address) as run:
 
-        def answered() -> int:
-            assert run.poll() is None, run.communicate()
-            store.invalidate_cache()
-            return len(store.glob(f"{out}/answers/*"))
+            def answered() -> int:
+                assert run.poll() is None, run.communicate()
+                store.invalidate_cache()
+                return len(store.glob(f"{out}/answers/*"))
 
-        wait_for(
-            lambda: answered() > 2 and cluster.works("Screener"),
-            "answers and a worker on the second node",
-            seconds=600,
-        )
-        cluster.lose_a_node()
-        blocks = answered()
-        wait_for(lambda: answered() > blocks + 2, "answers of the first node alone", seconds=600)
-        cluster.add_a_node()
-        printed, errors = run.communicate()
+            def both_work() -> bool:
+                return answered() > 2 and cluster.works("Screener")
+
+            wait_for(both_work, "answers and a worker on the second node", seconds=1800)
+            cluster.lose_a_node()
+            cluster.add_a_node()
+            printed, errors = run.communicate()
         assert run.returncode == 0, errors
         told = json.loads(printed)
         assert told["answered"] == told["planned"] == told["this_run"]["videos"] == count
