@@ -60,7 +60,7 @@ def web(
         ),
     ] = None,
 ) -> None:
-    """Open a page to try clips on a running server, until Ctrl-C.
+    """Serve a page to try clips on a running server, until Ctrl-C.
 
     The page shows the answers with and without VideoPure, what purification
     changed, the votes and the suspicion. It uses the operator's key beside the
