@@ -79,9 +79,19 @@ def run(folder: Path, suite: Suite, processes: int = 1) -> list[Record]:
     return timeless(Store(folder, {}).records())
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole suite's results, of one process."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder, SUITE)
+    return folder
+
+
 @pytest.mark.extended
-def test_two_processes_and_a_resumed_run_give_the_numbers_of_one(tmp_path: Path) -> None:
-    one = run(tmp_path / "one", SUITE)
+def test_two_processes_and_a_resumed_run_give_the_numbers_of_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    one = timeless(Store(finished, {}).records())
     assert len(one) == 2 * 4 + 3 * 4 + 2 + 2 * 2 + 2 + 2 + 2
     assert run(tmp_path / "two", SUITE, processes=2) == one
     # A smaller suite first, with fewer defences of the same units: a store is for all suites.
@@ -94,11 +104,10 @@ def test_two_processes_and_a_resumed_run_give_the_numbers_of_one(tmp_path: Path)
 
 
 @pytest.mark.extended
-def test_a_finished_suite_computes_nothing(tmp_path: Path) -> None:
-    run(tmp_path, SUITE)
-    stored = (tmp_path / "units-0.jsonl").read_bytes()
-    run(tmp_path, SUITE)
-    assert (tmp_path / "units-0.jsonl").read_bytes() == stored
+def test_a_finished_suite_computes_nothing(finished: Path) -> None:
+    stored = (finished / "units-0.jsonl").read_bytes()
+    run(finished, SUITE)
+    assert (finished / "units-0.jsonl").read_bytes() == stored
 
 
 def test_what_is_served_is_timed_and_shown(tmp_path: Path) -> None:
