@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version as library_version
 from math import prod
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 
 from videopure.archive.flows import find_flow, store_flow
 from videopure.archive.hub import Source, find_source
+from videopure.archive.learned import within_learned
 from videopure.archive.licences import find_licence, is_restricted
 from videopure.archive.model_config import render_model_config
 from videopure.archive.motion import find_motion_file
@@ -79,9 +81,14 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
         BuildError: if something is missing, damaged or does not fit.
         SettingsError: if a key of model-config.yaml is not known.
     """
-    config = spec.check()
+    spec.check()
     sources = find_sources(spec)
     accepted = check_licences(sources, spec, report)
+    settings, said = within_learned(spec.config, sources["pipeline"].path)
+    spec = replace(spec, config=settings)
+    config = spec.check()
+    if said is not None:
+        report(said)
     spec.out.parent.mkdir(parents=True, exist_ok=True)
     # Beside the archive: the place that has room for it, and moving it is then no copy.
     with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["find_licence", "is_restricted"]
+__all__ = ["find_licence", "front_matter", "is_restricted"]
 
 _TEXTS = ("LICENSE*", "LICENCE*", "COPYING*")
 # How licence texts begin, for folders without a model card.
@@ -52,23 +52,29 @@ def is_restricted(licence: str) -> bool:
     return _RESTRICTED.search(licence) is not None
 
 
-def _from_card(card: Path) -> str | None:
-    """The `license` of a model card's front matter, with the name and link of one of its own."""
+def front_matter(card: Path) -> dict[str, Any]:
+    """The front matter of a model card; empty if there is none that can be read."""
     if not card.is_file():
-        return None
+        return {}
     text = card.read_text(encoding="utf-8", errors="replace")
     parts = re.split(r"^---\s*$", text, maxsplit=2, flags=re.M)
     if not text.startswith("---") or len(parts) < 3:
-        return None
+        return {}
     try:
-        front_matter: Any = yaml.safe_load(parts[1])
-    except yaml.YAMLError:  # a card is prose; a broken one says nothing of its licence
+        found: Any = yaml.safe_load(parts[1])
+    except yaml.YAMLError:  # a card is prose; a broken one says nothing
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _from_card(card: Path) -> str | None:
+    """The `license` of a model card's front matter, with the name and link of one of its own."""
+    found = front_matter(card)
+    if "license" not in found:
         return None
-    if not isinstance(front_matter, dict) or "license" not in front_matter:
-        return None
-    found = front_matter["license"]
-    name = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
-    details = [front_matter[k] for k in ("license_name", "license_link") if k in front_matter]
+    licence = found["license"]
+    name = ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence)
+    details = [found[k] for k in ("license_name", "license_link") if k in found]
     return f"{name} ({', '.join(map(str, details))})" if details else name
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videopure.archive.learned import MAX_TIMESTEP
 from videopure.format.manifest import Component, Hardening
 
 if TYPE_CHECKING:
@@ -58,12 +59,16 @@ one trained for, and other kinds of change than small ones of every pixel, were 
 
 def purifier_card(trained: Trained, recipe: UNetRecipe, licence: str | None) -> str:
     """The model card of a purifier that was trained on a user's own videos."""
-    front = f"---\nlicense: {licence}\n---\n\n" if licence else ""
+    front = f"license: {licence}\n" if licence else ""
     settings = "\n".join(f"| {name} | {value} |" for name, value in asdict(recipe).items())
     levels = "\n".join(f"| {timestep} | {found} |" for timestep, found in trained.psnr.items())
     found = trained.found
     last = found.validation[-1]["loss"] if found.validation else float("nan")
-    return f"""{front}# {trained.pipeline.name}
+    return f"""---
+{front}{MAX_TIMESTEP}: {recipe.max_timestep}
+---
+
+# {trained.pipeline.name}
 
 A video diffusion model of {trained.parameters:,} parameters that predicts noise in clips like
 those it was trained on, for `videopure build --pipeline`. It makes no videos: it knows the noise
