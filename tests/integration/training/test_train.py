@@ -34,7 +34,7 @@ from videopure.training.unet import UNetRecipe
 pytestmark = pytest.mark.integration
 
 RECOGNISER = tiny_recogniser(4, (16, 24))
-RECIPE = UNetRecipe(steps=4, batch=2, validate_every=2)
+RECIPE = UNetRecipe(steps=4, batch=2, validate_every=2, max_timestep=60)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,10 @@ def test_what_is_trained_is_what_build_takes(trained: Path, tmp_path: Path) -> N
     archive = build_archive(
         save_recogniser(tmp_path / "recogniser"), trained, tmp_path / "videopure.mar"
     )
-    purifier = inspect_archive(archive).manifest.purifier
+    inspected = inspect_archive(archive)
+    purifier = inspected.manifest.purifier
     assert purifier.licence == "apache-2.0"
+    assert inspected.config.videopure.purification.inversion_steps == 2  # levels up to 41 of 60
     assert {"UNet3DConditionModel", "PatchCodec"} <= set(purifier.classes.values())
 
 
