@@ -273,7 +273,7 @@ def test_a_codec_of_ones_own_is_kept_as_it_is(videos: Path, tmp_path: Path) -> N
         ({"size": "XL"}, "size must be one of S, M, L, got 'XL'"),
         ({"precision": "bfloat16"}, "needs a GPU that computes in it, and this cpu does not"),
         ({"codec": Path("nowhere")}, r"codec nowhere has no config\.json"),
-        ({"recogniser": tiny_recogniser(4, (12, 24))}, "size S needs multiples of 8: take size M"),
+        ({"recogniser": tiny_recogniser(4, (12, 24))}, "size S needs multiples of 8: use size M"),
         ({"views": 0}, "views must be at least 1, got 0"),
     ],
 )
