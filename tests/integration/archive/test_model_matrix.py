@@ -273,7 +273,7 @@ def test_a_new_codec_is_one_small_file_and_a_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"motion_adapter": None}, r"sd/unet is a UNet2DConditionModel, which models no motion: gi"),
+        ({"motion_adapter": None}, r"sd/unet is a UNet2DConditionModel, which models no motion: g"),
         ({"pipeline": TEXT_TO_VIDEO}, "unet is a UNet3DConditionModel; a motion adapter needs UN"),
         ({"motion_adapter": TEXT_TO_VIDEO / "vae"}, "is a AutoencoderKL; a motion adapter needs M"),
         ({"decoder": TEXT_TO_VIDEO / "vae"}, "decoder .*vae is a AutoencoderKL; use AutoencoderTi"),

@@ -144,7 +144,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     out = tmp_path / "purifier"
     done = CliRunner().invoke(app, ["train", str(videos), *asked, "--out", str(out)])
     assert done.exit_code == STOPPED
-    assert "Stopped. Run the same command to go on." in done.output
+    assert "Stopped. Run the same command to resume." in done.output
     assert not out.exists()
 
 
