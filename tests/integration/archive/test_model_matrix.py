@@ -306,7 +306,7 @@ def test_a_folder_that_is_no_diffusion_model_is_told_what_it_is(
     own = save_recogniser(tmp_path / "recogniser", 4, (16, 16))
     fails(own, "is a videopure.motion_resnet3d, not a diffusion model: give a recogniser with")
     save_transformers("videomae", tmp_path / "videomae")
-    fails(tmp_path / "videomae", "pipeline videomae is a VideoMAEForVideoClassification, not a diff")
+    fails(tmp_path / "videomae", "pipeline videomae is a VideoMAEForVideoClassification, not a")
     (tmp_path / "empty").mkdir()
     fails(tmp_path / "empty", "empty has neither unet/config.json nor transformer/config.json")
     other = tmp_path / "hunyuan" / "transformer"
