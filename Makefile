@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # Installed before everything else: on a machine without a GPU give a CPU build of torch here.
 TORCH ?= torch==2.13.0
-# For the tests alone, beside the environment: see tests/support/torchvision_operators.py.
+# Only for the tests, outside the environment: see tests/support/torchvision_operators.py.
 TORCHVISION ?= torchvision==0.28.0
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -22,8 +22,8 @@ help:
 #   make test-exports   export SlowFast, X3D and Hiera from their packages, build them in
 #   make test-lowest   run the unit tests on the lowest versions that pyproject.toml allows
 #   make serve   build the archive and leave a server running in the foreground
-#   make bench   measure speed, into build/benchmarks; BENCH=--quick only sees that it runs
-#   make dist   build the wheel and the sdist; with TAG=v1.2.3 only where that is the version
+#   make bench   measure speed, into build/benchmarks; BENCH=--quick only checks that it runs
+#   make dist   build the wheel and the sdist; with TAG=v1.2.3 only if that is the version
 #   make docs   build the documents as a site into build/site; warnings are errors
 #   make lint types format parity train-demo harden-demo evaluate-demo clean
 

@@ -26,11 +26,11 @@ _MODELS = ("pipeline", "recogniser", "flow")
 
 
 def replace_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
-    """Put new values into the safetensors of a folder; files, names, shapes and dtypes stay.
+    """Put new values into a folder's safetensors; files, names, shapes and dtypes stay.
 
     Args:
-        folder: of one model, whose weights may lie in several files.
-        weights: by name; all names may have the same prefix in front of those in the files.
+        folder: folder of one model, whose weights may be in several files.
+        weights: values by name; all names may have a common prefix that those in the files lack.
 
     Raises:
         BuildError: naming a tensor that has no new value.
@@ -45,7 +45,7 @@ def replace_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def _prefix(folder: Path, names: Sequence[str], weights: Mapping[str, Tensor]) -> str:
-    """The prefix that a folder's files have among the names of the weights."""
+    """The prefix of the weights' names that the names in a folder's files lack."""
     if not names:
         raise BuildError(f"{folder} holds no safetensors")
     first, missing = names[0], names[0]
@@ -76,17 +76,17 @@ def repack(
     """Repack an unpacked archive, with the code of this version and changed models.
 
     Args:
-        root: the folder of an archive that holds its weights; it stays as it is.
-        change: is given a folder with a copy of its models, to change there.
-        manifest: what it is to say; names of files, versions and digests are filled in here.
-        config: model-config.yaml, as it is read; keys that are not set keep their defaults.
+        root: the folder of an archive that holds its weights; it is not changed.
+        change: called with a folder that holds a copy of the models, to change them there.
+        manifest: the new manifest; file names, versions and digests are filled in here.
+        config: content of model-config.yaml; keys that are not set keep their defaults.
         out: the archive to write, ending in `.mar`; an older one is replaced.
 
     Raises:
         BuildError: if it cannot be written.
     """
     if manifest.external_weights:
-        raise BuildError("a thin archive does not hold the weights that are to be changed")
+        raise BuildError("a thin archive does not hold the weights to change")
     if out.suffix != ".mar":
         raise BuildError(f"out must end in .mar, got {out}")
     out.parent.mkdir(parents=True, exist_ok=True)

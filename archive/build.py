@@ -1,4 +1,4 @@
-"""One self-contained archive of a recogniser, a purifier and the code that serves them."""
+"""Builds one self-contained archive of a recogniser, a purifier and the code that serves them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def build_archive(
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda step: None,
 ) -> Path:
-    """Build an archive in the plainest case; see `BuildSpec` and `build`.
+    """Build an archive in the simplest case; see `BuildSpec` and `build`.
 
     `settings` is the `videopure` section of model-config.yaml.
     """
@@ -74,8 +74,8 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
     """Write an archive that TorchServe serves as it is.
 
     Args:
-        spec: what goes in.
-        report: called with each step as it begins.
+        spec: what to build.
+        report: called with the name of each step as it starts.
 
     Raises:
         BuildError: if something is missing, damaged or does not fit.
@@ -90,7 +90,7 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
     if said is not None:
         report(said)
     spec.out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the archive: the place that has room for it, and moving it is then no copy.
+    # Next to the archive: there is room for it, and moving it is not a copy.
     with tempfile.TemporaryDirectory(prefix=".videopure-build-", dir=spec.out.parent) as folder:
         scratch = Path(folder)
         staging = Staging.of(spec, scratch / "staging", report)
@@ -136,9 +136,9 @@ def _fill(
 def _try(
     staging: Staging, spec: BuildSpec, settings: HandlerSettings, manifest: Manifest
 ) -> Fit | None:
-    """Load what was put together, and run a clip through it unless the spec says otherwise."""
+    """Load the result, and run a clip through it unless the spec says otherwise."""
     staging.report("Checking that the parts fit together")
-    # What was found counts here; the settings may name the folders of another machine.
+    # Use the weights just found; the settings may name folders of another machine.
     here = settings.model_copy(update={"weights": Weights(), "allow_programs": spec.trust_program})
     if manifest.recogniser.program and not settings.allow_programs:
         staging.report(
@@ -159,17 +159,17 @@ def _write(manifest: Manifest, root: Path) -> None:
 
 
 def _replace(made: Path, out: Path) -> None:
-    """Put what was made in the place of an older one."""
+    """Move the result into place, replacing an older one."""
     if made.is_dir() and out.is_dir():
-        out.rename(made.parent / "older")  # goes with the scratch folder
+        out.rename(made.parent / "older")  # removed with the scratch folder
     shutil.move(made, out)
 
 
 def find_sources(spec: BuildSpec) -> dict[str, Source]:
-    """Where each model is; those on the hub are fetched.
+    """The location of each model; those on the hub are fetched.
 
     Raises:
-        BuildError: if there is nothing there, or options do not go together.
+        BuildError: if there is nothing, or options do not go together.
     """
     sources = {
         "recogniser": find_recogniser(spec),
@@ -188,7 +188,7 @@ def find_sources(spec: BuildSpec) -> dict[str, Source]:
 
 
 def check_licences(sources: Mapping[str, Source], spec: BuildSpec, report: Report) -> list[str]:
-    """Report the licences found; the accepted ones among them that restrict use.
+    """Report the licences found; return the accepted ones that restrict use.
 
     Raises:
         BuildError: if one restricts use and was not accepted.
@@ -214,7 +214,7 @@ def make_manifest(
     stored: StoredRecogniser,
     accepted: list[str],
 ) -> Manifest:
-    """The manifest of what lies in the staging folder and in external weights."""
+    """The manifest of the staging folder and of external weights."""
     recogniser, pipeline = sources["recogniser"], sources["pipeline"]
     try:
         with complete_folder(staging.root, staging.located) as folder:
@@ -267,7 +267,7 @@ def make_manifest(
 
 
 def _contents(staging: Staging, folder: str, program: nn.Module | None = None) -> dict[str, Any]:
-    """Dtype, parameters and classes of what a folder holds.
+    """Dtype, parameters and classes of a folder's models.
 
     They are read from the safetensors, or from `program` if there are none.
     """

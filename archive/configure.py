@@ -17,14 +17,14 @@ __all__ = ["configure_archive", "sign_archive"]
 
 
 def configure_archive(path: Path, changes: Mapping[str, Any] | None = None) -> ArchiveSummary:
-    """Change the settings of an archive, and record what was changed beside what was built.
+    """Change the settings of an archive, and record the changes next to what was built.
 
-    An existing signature no longer holds and is removed.
+    An existing signature is no longer valid and is removed.
 
     Args:
-        path: of the archive, a `.mar` or a folder.
-        changes: keys of model-config.yaml to set, nested as in the file; None records the file of
-            a folder archive as it was edited.
+        path: path of the archive, a `.mar` or a folder.
+        changes: keys of model-config.yaml to set, nested as in the file; None records the edited
+            file of a folder archive.
 
     Raises:
         ManifestError: if it is not an archive.
@@ -58,10 +58,10 @@ def configure_archive(path: Path, changes: Mapping[str, Any] | None = None) -> A
 
 
 def sign_archive(path: Path, private_key: Path) -> None:
-    """Sign an intact archive; the signature takes the place of an older one.
+    """Sign an intact archive; the signature replaces an older one.
 
     Args:
-        path: of the archive.
+        path: path of the archive.
         private_key: PEM file of an unencrypted Ed25519 key.
 
     Raises:

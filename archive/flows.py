@@ -14,7 +14,7 @@ __all__ = ["find_flow", "store_flow"]
 
 
 def find_flow(spec: BuildSpec) -> Source | None:
-    """The file of RAFT's weights; None where flow needs none."""
+    """The file of RAFT's weights; None if flow needs none."""
     if spec.flow is None or spec.flow_weights is None:
         return None
     file = spec.flow_weights
@@ -24,7 +24,7 @@ def find_flow(spec: BuildSpec) -> Source | None:
 
 
 def store_flow(staging: Staging, source: Source) -> None:
-    """Store `flow/`, in float32 whatever the dtype of the rest.
+    """Store `flow/`, in float32 regardless of the other dtypes.
 
     Raises:
         BuildError: if the weights are damaged, or those of another network.
@@ -40,7 +40,7 @@ def store_flow(staging: Staging, source: Source) -> None:
     staging.located |= plain.located
     staging.external_weights |= plain.external_weights
     if plain.located:
-        return  # loaded where everything is tried
+        return  # loaded in the trial
     try:
         load_flow(target)
     except ImportError as error:

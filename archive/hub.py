@@ -1,6 +1,6 @@
-"""Finds the folder that a model lies in: a local one, or a snapshot of one on the Hugging Face hub.
+"""Finds the folder of a model: a local one, or a snapshot from the Hugging Face hub.
 
-The hub is asked at build time only; what is served never asks for anything.
+The hub is used only at build time; nothing is fetched while serving.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from videopure.archive.spec import BuildError
 
 __all__ = ["Source", "find_source", "wanted_files"]
 
-# Owner and name, and after an @ the branch, tag or commit.
+# Owner and name, and after an @ a branch, tag or commit.
 _HUB_ID = re.compile(r"^(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?$")
 _TEXTS = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*", "LICENCE*")
 _PICKLES = ("*pytorch_model*.bin",)
@@ -29,8 +29,8 @@ class Source:
 
     Args:
         path: the local folder.
-        name: what it may be called.
-        origin: for the record: a folder's name, or hub id and commit.
+        name: its name.
+        origin: its origin for the record: a folder's name, or hub id and commit.
         repo, commit: on the hub; None for a folder.
     """
 
@@ -42,12 +42,12 @@ class Source:
 
 
 def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> Source:
-    """The folder of a model, fetched from the hub where `where` is an id such as `owner/name`.
+    """The folder of a model, fetched from the hub if `where` is an id such as `owner/name`.
 
     Args:
-        part: what the model is, for messages.
-        where: a folder, or a hub id, with `@revision` or without.
-        folders: of the repository that are needed; none means its root.
+        part: the model's role, for messages.
+        where: a folder, or a hub id with or without `@revision`.
+        folders: folders of the repository to fetch; none means its root.
 
     Raises:
         BuildError: if it is neither, or cannot be fetched.
@@ -69,16 +69,17 @@ def find_source(part: str, where: str | Path, folders: Sequence[str] = ()) -> So
 
 
 def _near_miss(path: Path) -> str:
-    """The folder beside it that was probably meant."""
+    """The sibling folder that was probably meant."""
     beside = [other.name for other in path.parent.iterdir() if other.is_dir()]
     near = get_close_matches(path.name, beside, n=1)
     return f" (did you mean {path.parent / near[0]}?)" if near else ""
 
 
 def _check_links(part: str, folder: Path) -> None:
-    """Refuse links that lead out of a folder: its author could make us read other files.
+    """Refuse links that lead out of a folder: through them its author could make us read other
+    files.
 
-    A snapshot in the hub's cache consists of links to the blobs beside it, which are let in.
+    A snapshot in the hub's cache consists of links to neighbouring blobs, which are allowed.
     """
     resolved = folder.resolve()
     inside = [resolved]
@@ -99,8 +100,8 @@ def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]
     what = f"{part} {repo}" + (f"@{revision}" if revision else "")
     try:
         if constants.HF_HUB_OFFLINE:
-            # No patterns: what was fetched earlier was not the whole repository. What is missing
-            # of it is named when it is read.
+            # No patterns: earlier fetches did not take the whole repository. A missing file is
+            # named when it is read.
             return Path(
                 snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[])
             )
@@ -113,7 +114,7 @@ def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]
         ) from error
     except HfHubHTTPError as error:  # no such repository, or gated
         raise BuildError(
-            f"{what} is not a folder, and the hub did not give it: {_line(error)}"
+            f"{what} is not a folder, and the hub refused it: {_line(error)}"
         ) from error
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of its library
         raise BuildError(
@@ -122,7 +123,7 @@ def _snapshot(part: str, repo: str, revision: str | None, folders: Sequence[str]
 
 
 def _line(error: Exception) -> str:
-    """What an error says, in one line that is not too long."""
+    """An error's message in one line that is not too long."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
 
@@ -130,8 +131,8 @@ def _line(error: Exception) -> str:
 def wanted_files(names: Iterable[str], folders: Sequence[str] = ()) -> list[str]:
     """The files of a repository that are needed.
 
-    Safetensors come before pickles, and weights before their variants (`model.fp16.safetensors`):
-    what comes second is only wanted where there is nothing else.
+    Safetensors are preferred to pickles, and weights to their variants (`model.fp16.safetensors`);
+    the second choice is fetched only if there is nothing else.
     """
     places: dict[str, list[str]] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Under which licence a model comes, as its folder says, and whether that restricts its use."""
+"""Finds a model's licence in its folder, and whether it restricts the model's use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 __all__ = ["find_licence", "front_matter", "is_restricted"]
 
 _TEXTS = ("LICENSE*", "LICENCE*", "COPYING*")
-# How licence texts begin, for folders without a model card.
+# Beginnings of licence texts, for folders without a model card.
 _KNOWN_TEXTS = (
     (r"Apache License\s+Version 2\.0", "apache-2.0"),
     (r"MIT License|Permission is hereby granted, free of charge", "mit"),
@@ -24,17 +24,17 @@ _KNOWN_TEXTS = (
     (r"CreativeML Open RAIL-M", "creativeml-openrail-m"),
     (r"Redistribution and use in source and binary forms", "bsd"),
 )
-# Not for every use: non-commercial, research only, or terms of their own that must be read.
+# Not for every use: non-commercial, research only, or own terms that must be read.
 _RESTRICTED = re.compile(
     r"(^|[^a-z])nc([^a-z]|$)|non-?commercial|research|^other\b|^unknown\b", re.I
 )
 
 
 def find_licence(place: Path) -> str | None:
-    """What the model card says, else the licence that lies in the folder, else None.
+    """The licence in the model card, or else that of a licence file, or else None.
 
-    A folder inside a model's folder (such as `pipeline/`) is spoken for by the one above it, and a
-    file by the folder it lies in.
+    For a folder inside a model's folder (such as `pipeline/`) the one above it counts, and for a
+    file its folder.
     """
     folder = place if place.is_dir() else place.parent
     for speaker in (folder, folder.parent) if place.is_dir() else (folder,):
@@ -48,7 +48,7 @@ def find_licence(place: Path) -> str | None:
 
 
 def is_restricted(licence: str) -> bool:
-    """Whether a licence limits who may use the model for what, so that the builder must agree."""
+    """Whether a licence limits the use of the model, so that the builder must agree."""
     return _RESTRICTED.search(licence) is not None
 
 
@@ -68,7 +68,7 @@ def front_matter(card: Path) -> dict[str, Any]:
 
 
 def _from_card(card: Path) -> str | None:
-    """The `license` of a model card's front matter, with the name and link of one of its own."""
+    """The `license` of a model card's front matter, with name and link of a custom one."""
     found = front_matter(card)
     if "license" not in found:
         return None

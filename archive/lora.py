@@ -1,4 +1,4 @@
-"""Low-rank changes of weights (LoRA, arXiv 2106.09685), added to the weights for good."""
+"""Low-rank changes of weights (LoRA, arXiv 2106.09685), merged into the weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videopure.archive.spec import BuildError
 
 __all__ = ["merge_lora"]
 
-# The names of the two factors, as several libraries write them: down is the first, up the second.
+# Names of the two factors in several libraries: down is the first, up the second.
 _FACTORS = {
     ".lora_down.weight": "down",
     ".lora_up.weight": "up",
@@ -26,7 +26,7 @@ _FACTORS = {
     ".alpha": "alpha",
 }
 _PREFIX = re.compile(r"^(lora_unet_|unet\.|base_model\.model\.)")
-# As diffusers called attention's layers in the LoRAs of its first versions.
+# Names of attention layers in the LoRAs of diffusers' first versions.
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)_lora$")
 
 
@@ -41,9 +41,9 @@ def merge_lora(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -
     """Add a LoRA to a network's weights in place: `W + alpha / rank * up @ down`.
 
     Args:
-        network: of diffusers, with the layers that the LoRA names.
-        weights: of the LoRA, in the names of kohya, of PEFT, or of diffusers.
-        origin: of the LoRA, for messages.
+        network: a diffusers network with the layers that the LoRA names.
+        weights: weights of the LoRA, named as in kohya, PEFT or diffusers.
+        origin: origin of the LoRA, for messages.
 
     Raises:
         BuildError: naming a layer that the network does not have, or that does not fit.
@@ -73,7 +73,7 @@ def merge_lora(network: nn.Module, weights: Mapping[str, Tensor], origin: str) -
 
 
 def _key(name: str) -> str:
-    """A layer's name without what libraries write differently: kohya joins it by underscores."""
+    """A layer's name without differences between libraries: kohya joins it with underscores."""
     return name.replace(".", "_")
 
 
@@ -83,7 +83,7 @@ def _changes(weights: Mapping[str, Tensor], origin: str) -> dict[str, _Change]:
     for key, tensor in weights.items():
         ending = next((e for e in _FACTORS if key.endswith(e)), None)
         if ending is None:
-            raise BuildError(f"motion LoRA {origin} holds {key}, which is of no LoRA that is known")
+            raise BuildError(f"motion LoRA {origin} holds {key}, which no known kind of LoRA has")
         name = _PREFIX.sub("", key.removesuffix(ending))
         name = _PROCESSOR.sub(lambda m: "." + m[1].replace("to_out", "to_out.0"), name)
         found.setdefault(name, {})[_FACTORS[ending]] = tensor

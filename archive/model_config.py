@@ -31,7 +31,7 @@ def render_model_config(config: Mapping[str, Any]) -> str:
     text = "\n".join(_set_lines(template.read_text(encoding="utf-8"), config)) + "\n"
     written = ModelConfig.parse(yaml.safe_load(text))
     if written != ModelConfig.parse(config):
-        raise SettingsError("model-config.yaml: the template of this file lacks a key that was set")
+        raise SettingsError("model-config.yaml: its template lacks a key that was set")
     return text
 
 

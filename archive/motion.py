@@ -1,4 +1,4 @@
-"""AnimateDiff's UNet, put together of an image model, a motion adapter and perhaps a LoRA."""
+"""AnimateDiff's UNet, assembled from an image model, a motion adapter and optionally a LoRA."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from videopure.archive.staging import Staging
 __all__ = ["MOTION_SCHEDULE", "adapter_of_file", "find_motion_file", "store_motion_unet"]
 
 STEM = "diffusion_pytorch_model"
-# AnimateDiff's motion modules were trained on this schedule, whatever the image model was on.
+# AnimateDiff's motion modules were trained on this schedule, whatever the image model's was.
 MOTION_SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -36,7 +36,7 @@ MOTION_SCHEDULE = {
 
 
 def find_motion_file(part: str, where: str | Path) -> Source | None:
-    """A single file of weights, as AnimateDiff-Lightning's adapters and LoRAs are; else None."""
+    """A single file of weights, as for AnimateDiff-Lightning's adapters and LoRAs; or None."""
     file = Path(where)
     if not file.is_file():
         return None
@@ -49,14 +49,14 @@ def find_motion_file(part: str, where: str | Path) -> Source | None:
 def store_motion_unet(
     staging: Staging, source: Source, adapter: Source, lora: Source | None, target: Path
 ) -> list[str]:
-    """Make and store the UNet, which always goes into the archive; its model_index.json entry.
+    """Make and store the UNet, always inside the archive; returns its model_index.json entry.
 
     Raises:
         BuildError: naming what does not fit.
     """
     if staging.thin:
-        staging.report("Note: AnimateDiff's UNet is put together here: the archive holds it")
-    staging.report("Putting AnimateDiff's UNet together")
+        staging.report("Note: AnimateDiff's UNet is assembled here: the archive holds it")
+    staging.report("Assembling AnimateDiff's UNet")
     with tempfile.TemporaryDirectory(prefix="unet-", dir=staging.root.parent) as name:
         scratch = Staging(Path(name), staging.dtype, False, staging.report)
         image = _load(scratch, "pipeline", source, source.path / "unet", UNet2DConditionModel)
@@ -77,7 +77,7 @@ def store_motion_unet(
 
 
 def _load(scratch: Staging, part: str, source: Source, place: Path, kind: Any) -> Any:
-    """A network of a folder, whose weights are checked and converted before."""
+    """A network from a folder; its weights are checked and converted first."""
     found = read_config(part, place / "config.json").get("_class_name")
     if found != kind.__name__:
         raise BuildError(f"{part} {place} is a {found}; a motion adapter needs {kind.__name__}")
@@ -89,11 +89,11 @@ def _load(scratch: Staging, part: str, source: Source, place: Path, kind: Any) -
 
 
 def adapter_of_file(source: Source, dtype: torch.dtype | None) -> MotionAdapter:
-    """A motion adapter that came without its configuration, which its weights tell.
+    """A motion adapter without configuration, which is derived from its weights.
 
     Args:
         source: a .safetensors file.
-        dtype: to convert to; None leaves it as it is.
+        dtype: dtype to convert to; None for no conversion.
 
     Raises:
         BuildError: if it holds something else.
@@ -108,7 +108,7 @@ def adapter_of_file(source: Source, dtype: torch.dtype | None) -> MotionAdapter:
             f"{str(error).splitlines()[0]}"
         ) from error
     wanted = dtype or next(iter(weights.values())).dtype
-    converted: MotionAdapter = nn.Module.to(adapter, wanted)  # diffusers' own warns of nothing
+    converted: MotionAdapter = nn.Module.to(adapter, wanted)  # diffusers' own warns needlessly
     return converted
 
 
@@ -128,7 +128,7 @@ def _adapter_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _lora_file(source: Source) -> Path:
-    """The one file of weights of a LoRA, which may be given as its folder."""
+    """The single weights file of a LoRA, which may be given as its folder."""
     if source.path.is_file():
         return source.path
     files = sorted(source.path.glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""The code that goes into an archive, and its packing by torch-model-archiver."""
+"""Copies the code into an archive and packs it with torch-model-archiver."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["copy_code", "lay_out", "pack"]
 
 
 def copy_code(staging: Path) -> None:
-    """The entry file, and the packages that serve, which shadow any installed ones."""
+    """The entry file, and the packages for serving, which shadow installed ones."""
     entry = importlib.resources.files("videopure.archive") / "templates" / HANDLER_FILE
     (staging / HANDLER_FILE).write_bytes(entry.read_bytes())
     target = staging / "videopure"
@@ -40,7 +40,7 @@ def pack(staging: Path, config: Path, scratch: Path, name: str, version: str) ->
 
 
 def lay_out(staging: Path, config: Path, scratch: Path, name: str, version: str) -> Path:
-    """Make the staging folder itself the archive, so that no weights are copied; returns it."""
+    """Make the staging folder itself the archive, without copying weights; returns it."""
     frame = _run_archiver(staging / HANDLER_FILE, config, scratch, name, version, "no-archive")
     for path in frame.iterdir():
         if path.name != HANDLER_FILE:
@@ -57,7 +57,7 @@ def _run_archiver(
     archive_format: str,
     extra: Path | None = None,
 ) -> Path:
-    """Run torch-model-archiver in a folder of its own: it deletes `$TMPDIR/NAME` when it starts."""
+    """Run torch-model-archiver in its own folder: it deletes `$TMPDIR/NAME` when it starts."""
     export = scratch / "export"
     own_tmp = scratch / "tmp"
     export.mkdir()

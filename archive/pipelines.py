@@ -1,6 +1,6 @@
-"""Stores a diffusion model in the layout that is served, without its text encoder.
+"""Stores a diffusion model in the served layout, without its text encoder.
 
-Weights are taken file by file: no model is built for it, but for AnimateDiff's; see `motion`.
+Weights are copied file by file without building a model, except for AnimateDiff; see `motion`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from videopure.purifier.networks import PromptEmbedding
 
 __all__ = ["FOLDERS", "store_pipeline"]
 
-# Of a repository on the hub.
+# Folders of a repository on the hub.
 FOLDERS = (
     "unet",
     "transformer",
@@ -55,7 +55,7 @@ def store_pipeline(
     Raises:
         BuildError: naming the part that is missing, damaged or of a class that cannot be served.
     """
-    disable_progress_bar()  # of diffusers: the build reports its own steps
+    disable_progress_bar()  # diffusers': the build reports its own steps
     target = staging.root / "pipeline"
     index: dict[str, Any] = {
         "_class_name": "VideoPurePipeline",
@@ -65,7 +65,7 @@ def store_pipeline(
         place, name = _find_denoiser(source)
         family = FAMILIES[name]
         if place.name == "transformer_2":
-            staging.report("Note: of the two transformers the one for little noise is taken")
+            staging.report("Note: of the two transformers, the one for low noise is used")
         index[family.folder] = _store_network(
             staging, "pipeline", source, place, {name: "diffusers"}, target / family.folder
         )
@@ -98,10 +98,10 @@ def store_pipeline(
 
 
 def _find_denoiser(source: Source) -> tuple[Path, str]:
-    """Where the diffusion model itself lies, and its class, which has a family.
+    """The folder of the diffusion model itself, and its class, which belongs to a family.
 
-    Of two transformers, one for much noise and one for little, the latter: purification visits the
-    lowest noise levels.
+    Of two transformers, for high and for low noise, the latter: purification visits the lowest
+    noise levels.
     """
     places = [source.path / name for name in ("transformer_2", "transformer", "unet")]
     place = next((p for p in places if (p / "config.json").is_file()), None)
@@ -110,8 +110,8 @@ def _find_denoiser(source: Source) -> tuple[Path, str]:
     found = str(read_config("pipeline", place / "config.json").get("_class_name"))
     if found == "UNet2DConditionModel":
         raise BuildError(
-            f"pipeline {place} is a {found}, which knows no motion: give a --motion-adapter to "
-            "make AnimateDiff of it"
+            f"pipeline {place} is a {found}, which models no motion: give a --motion-adapter "
+            "to make it AnimateDiff"
         )
     if found not in FAMILIES:
         raise BuildError(
@@ -122,18 +122,18 @@ def _find_denoiser(source: Source) -> tuple[Path, str]:
 
 
 def _no_pipeline(source: Source) -> str:
-    """What is wrong with a folder that holds no diffusion model of diffusers."""
+    """What is wrong with a folder without a diffusers diffusion model."""
     config_file = source.path / "config.json"
     config = read_config("pipeline", config_file) if config_file.is_file() else {}
     kind = config.get("kind") or (config.get("architectures") or [None])[0]
     if kind is not None:
         return (
-            f"pipeline {source.origin} is a {kind}, no diffusion model: a recogniser is given with "
+            f"pipeline {source.origin} is a {kind}, not a diffusion model: give a recogniser with "
             "--recogniser"
         )
     if "_class_name" in config:
         return (
-            f"pipeline {source.origin} is a {config['_class_name']} by itself: give the folder of "
+            f"pipeline {source.origin} is only a {config['_class_name']}: give the folder of "
             "the whole pipeline, in the layout of diffusers, with vae and scheduler"
         )
     return (
@@ -166,7 +166,7 @@ def _store_decoder(
 ) -> list[str]:
     if not family.decoders:
         raise BuildError(
-            f"decoder {decoder.origin}: there is none for a {family.__name__}, whose codec decodes "
+            f"decoder {decoder.origin}: a {family.__name__} cannot have one, as its codec decodes "
             "whole videos; leave --decoder out"
         )
     return _store_network(staging, "decoder", decoder, decoder.path, family.decoders, target)
@@ -175,7 +175,7 @@ def _store_decoder(
 def _store_scheduler(
     source: Source, family: type[LatentVideoModel], target: Path, *, motion: bool
 ) -> list[str]:
-    """Store what the family keeps of the model's scheduler."""
+    """Store the scheduler that the family derives from the model's."""
     folder = source.path / "scheduler"
     file = folder / "scheduler_config.json"
     own = _Configured(read_config("pipeline", file) | (MOTION_SCHEDULE if motion else {}))
@@ -192,7 +192,7 @@ def _store_scheduler(
 
 
 class _Configured:
-    """A scheduler that is known by its configuration alone."""
+    """A scheduler that is known only by its configuration."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config

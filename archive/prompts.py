@@ -1,4 +1,4 @@
-"""The embedding of a prompt, by a text encoder that is used once and left out of the archive."""
+"""Embeds a prompt with a text encoder that is used once and left out of the archive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from videopure.wire.installing import install_hint
 __all__ = ["find_embedding"]
 
 STEM = "diffusion_pytorch_model"
-# Class of a text encoder -> class of its tokenizer, both of transformers.
+# Class of a text encoder -> class of its tokenizer, both from transformers.
 TOKENIZERS = {
     "CLIPTextModel": "CLIPTokenizer",
     "T5EncoderModel": "T5Tokenizer",
@@ -33,17 +33,17 @@ def find_embedding(
     """The stored embedding, or that of a prompt by the pipeline's text encoder.
 
     Args:
-        source: of the pipeline.
-        family: of the pipeline.
-        config: of its denoiser.
-        prompt: None for the stored one, or the empty one.
+        source: source of the pipeline.
+        family: family of the pipeline.
+        config: configuration of its denoiser.
+        prompt: the prompt; None for the stored embedding or the empty prompt.
     """
     folder = source.path / "prompt_embedding"
     if not folder.is_dir():
         return _embed(source, family, config, prompt or "")
     if prompt is not None:
         raise BuildError(
-            f"pipeline {source.origin} comes with the embedding of a prompt and without a "
+            f"pipeline {source.origin} has the embedding of a prompt but no "
             f"text encoder: prompt {prompt!r} cannot be embedded"
         )
     choose_weights("pipeline", folder, STEM)
@@ -78,10 +78,10 @@ def _load(source: Source, kind: str) -> tuple[Any, Any]:
         raise BuildError(
             f"the text encoder of the prompt needs transformers: {install_hint('transformers')}"
         ) from error
-    # Billions of parameters stay in the dtype that they are stored in.
+    # Billions of parameters stay in the dtype they are stored in.
     dtype = torch.float32 if kind == "CLIPTextModel" else "auto"
     try:
-        # A pickle of it is read by the loader that admits tensors and nothing else.
+        # A pickle is read with the loader that admits only tensors.
         encoder = getattr(transformers, kind).from_pretrained(
             source.path / "text_encoder", local_files_only=True, dtype=dtype
         )

@@ -1,4 +1,4 @@
-"""Stores a recogniser in the layout that is served: `config.json` and safetensors, or a program."""
+"""Stores a recogniser in the served layout: `config.json` and safetensors, or a program."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ __all__ = ["StoredRecogniser", "find_recogniser", "store_recogniser"]
 
 TORCHVISION = "torchvision:"
 _TEXTS = ("*.json", "README.md", "LICENSE*", "LICENCE*")
-# Frames that torchvision's checkpoints were trained on; 16 where nothing is said.
+# Frames that torchvision's checkpoints were trained on; 16 for others.
 _TORCHVISION_FRAMES = {"s3d": 128, "swin3d_t": 32, "swin3d_s": 32, "swin3d_b": 32}
 
 
 @dataclass(frozen=True)
 class StoredRecogniser:
-    """What was stored: its name in the answers, and the file in it that is code, if any."""
+    """The stored recogniser: its name in the answers, and its file that is code, if any."""
 
     name: str
     program: str | None = None
 
 
 def find_recogniser(spec: BuildSpec) -> Source:
-    """Where the recogniser is; one on the hub is fetched.
+    """The location of the recogniser; one on the hub is fetched.
 
     Raises:
-        BuildError: if there is nothing there, or options do not go together.
+        BuildError: if there is nothing, or options do not go together.
     """
     where = str(spec.recogniser)
     if where.startswith(TORCHVISION):
@@ -69,7 +69,7 @@ def store_recogniser(spec: BuildSpec, source: Source, staging: Staging) -> Store
     """Store the recogniser that `find_recogniser` found in `recogniser/`.
 
     Raises:
-        BuildError: if it is damaged, code that is not trusted, or not described fully.
+        BuildError: if it is damaged, untrusted code, or not fully described.
     """
     target = staging.root / "recogniser"
     target.mkdir()
@@ -81,7 +81,7 @@ def store_recogniser(spec: BuildSpec, source: Source, staging: Staging) -> Store
 
 
 def read_labels(file: Path) -> list[str]:
-    """Class names of a file: one a line, or a JSON list, or a JSON object from index to name."""
+    """Class names from a file: one per line, a JSON list, or a JSON object from index to name."""
     try:
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if file.suffix == ".json" else text.splitlines()
@@ -91,7 +91,9 @@ def read_labels(file: Path) -> list[str]:
     except OSError as error:
         raise BuildError(f"labels {file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise BuildError(f"labels {file} must be one a line, or a JSON list: {error!r}") from error
+        raise BuildError(
+            f"labels {file} must be one per line, or a JSON list: {error!r}"
+        ) from error
     labels = [label for label in labels if label]
     if not labels:
         raise BuildError(f"labels {file} is empty")
@@ -103,25 +105,25 @@ def _store_folder(
 ) -> StoredRecogniser:
     if (source.path / "model_index.json").is_file():
         raise BuildError(
-            f"recogniser {source.origin} is a pipeline of diffusers (model_index.json): a "
-            "diffusion model is given with --pipeline"
+            f"recogniser {source.origin} is a diffusers pipeline (model_index.json): give a "
+            "diffusion model with --pipeline"
         )
     config = read_config("recogniser", source.path / "config.json")
     if "auto_map" in config:
         raise BuildError(
-            f"recogniser {source.origin} brings code of its own (auto_map in its config.json), "
+            f"recogniser {source.origin} brings its own code (auto_map in its config.json), "
             "which is never run: export it with torch.export where you trust it, and build from "
             "the program"
         )
     for pattern in _TEXTS:
         for file in source.path.glob(pattern):
-            if not file.name.endswith(".index.json"):  # which comes along with its shards
+            if not file.name.endswith(".index.json"):  # which accompanies its shards
                 shutil.copyfile(file, target / file.name)
     files = choose_weights("recogniser", source.path, "model")
     if "model_type" in config and "kind" not in config:
         _check_transformers(source, config)
     if files[0].suffix == ".bin" and "model_type" in config:
-        # Through the library, which knows what old checkpoints call their weights.
+        # Through the library, which knows the names of weights in old checkpoints.
         staging.report(f"Converting the pickled weights {files[0].name} of the recogniser")
         _convert_transformers(source.path, target, spec.torch_dtype)
     else:
@@ -132,7 +134,7 @@ def _store_folder(
 
 
 def _check_transformers(source: Source, config: dict[str, Any]) -> None:
-    """Say that the library is missing, or that it has no video classifier of this kind."""
+    """Raise an error if the library is missing, or has no video classifier of this kind."""
     try:
         check_model_type(config["model_type"])
     except ImportError as error:
@@ -146,7 +148,7 @@ def _check_transformers(source: Source, config: dict[str, Any]) -> None:
 
 
 def _convert_transformers(source: Path, target: Path, dtype: torch.dtype | None) -> None:
-    """Load pickled weights through the loader that admits tensors only, and save safetensors."""
+    """Load pickled weights with the loader that admits only tensors, and save safetensors."""
     from transformers import AutoModelForVideoClassification
 
     try:
@@ -209,12 +211,12 @@ def _store_torchvision(
 
 
 def _torchvision_preset(model: str) -> dict[str, Any]:
-    """What torchvision itself says of its checkpoints of a model."""
+    """torchvision's own data about its checkpoints of a model."""
     try:
         from torchvision.models import get_model_weights
     except ImportError as error:
         raise BuildError(
-            "torchvision cannot be imported: install the torchvision that belongs to your torch"
+            "torchvision cannot be imported: install the torchvision that matches your torch"
         ) from error
     preset = get_model_weights(model).DEFAULT
     transforms = preset.transforms()
@@ -237,7 +239,7 @@ def _store_program(spec: BuildSpec, program: Path, target: Path) -> StoredRecogn
     if not spec.trust_program:
         raise BuildError(
             f"recogniser {program} is a program: loading it runs whatever code it holds, here and "
-            "in every worker. Give --trust-program if you made it or trust who did"
+            "in every worker. Give --trust-program if you made it or trust its maker"
         )
     if holds_pickled_module(program):
         raise BuildError(
@@ -265,7 +267,7 @@ def _store_program(spec: BuildSpec, program: Path, target: Path) -> StoredRecogn
 
 
 def _described(spec: BuildSpec) -> dict[str, Any]:
-    """What the YAML beside a program or weights says, by the names of `RecogniserConfig`."""
+    """Content of the YAML that describes a program or weights, by `RecogniserConfig`'s names."""
     file = spec.recogniser_config
     values: dict[str, Any] = {}
     if file is not None:
@@ -295,7 +297,7 @@ def _parsed(values: dict[str, Any], spec: BuildSpec) -> RecogniserConfig:
     where = str(spec.recogniser_config or spec.recogniser)
     try:
         config = RecogniserConfig.from_dict(values, where)
-        _ = config.framing  # says what does not go together
+        _ = config.framing  # fails if values do not go together
     except ValueError as error:
         message = str(error).replace("num_frames", "frames").replace("frame_size", "size")
         raise BuildError(message) from error

@@ -14,7 +14,7 @@ from videopure.format.integrity import FolderFiles, is_pickle, weight_shapes
 
 __all__ = ["check_file", "choose_weights", "read_config", "stored_dtype"]
 
-# Names that safetensors gives them, to those that torch does.
+# safetensors' names of dtypes -> torch's.
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # Counters and tables of positions, which no conversion touches.
 _INTEGERS = {"I64", "I32", "BOOL"}
@@ -23,12 +23,12 @@ _INTEGERS = {"I64", "I32", "BOOL"}
 def choose_weights(part: str, folder: Path, stem: str) -> list[Path]:
     """The checked weight files of a model's folder.
 
-    Safetensors come before pickles, and the plain ones before a variant
-    (`model.fp16.safetensors`); of shards their index comes along.
+    Safetensors are preferred to pickles, and plain files to a variant (`model.fp16.safetensors`);
+    shards come with their index.
 
     Args:
-        part: what the model is, for messages.
-        stem: what the library that wrote them calls them.
+        part: the model's role, for messages.
+        stem: their file name in the library that wrote them.
 
     Raises:
         BuildError: naming the file that is missing, damaged, a pickle under another name, or of
@@ -50,11 +50,11 @@ def choose_weights(part: str, folder: Path, stem: str) -> list[Path]:
 
 
 def _pickles(part: str, folder: Path) -> list[Path]:
-    """The one pickle of weights that can be converted."""
+    """The only pickle of weights, which can be converted."""
     found = sorted(folder.glob("*pytorch_model*.bin"))
     plain = [file for file in found if file.stem.count(".") == 0] or found
     if len(plain) != 1:
-        shards = f" but {len(plain)} pickles, which are converted one at most" if plain else ""
+        shards = f" but {len(plain)} pickles, of which only one can be converted" if plain else ""
         raise BuildError(
             f"{part} {folder} holds no safetensors{shards}: load it where you trust it and save "
             "it again with save_pretrained"
@@ -75,7 +75,7 @@ def read_config(part: str, file: Path) -> dict[str, Any]:
     """A JSON configuration.
 
     Raises:
-        BuildError: if it is missing or no JSON object.
+        BuildError: if it is missing or not a JSON object.
     """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ def check_file(part: str, file: Path) -> None:
 
 
 def _shards(part: str, index: Path) -> list[Path]:
-    """The parts of weights that are spread over files: they lie beside their index, all of them."""
+    """The shards of weights, which must all be next to their index."""
     names = set(read_config(part, index).get("weight_map", {}).values())
     for name in sorted(map(str, names)):
         if Path(name).name != name:

@@ -24,7 +24,7 @@ class BuildError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSpec:
-    """Everything that `videopure build` can be told; its options are called like the fields.
+    """All options of `videopure build`, which have the names of the fields.
 
     Args:
         recogniser: folder or hub id of a video classifier; `torchvision:NAME`; or the file of a
@@ -34,25 +34,25 @@ class BuildSpec:
         out: the archive to write, ending in `.mar`, or with `folder` the folder of one, without
             an ending; an older one is replaced.
         name: the model's name in TorchServe; by default that of `out` must be the same.
-        version: of the model.
-        recogniser_name: what the answers call the recogniser; by default its own or its folder's.
-        purifier_name: what the answers call the purifier; by default the pipeline folder's name.
+        version: version of the model.
+        recogniser_name: the recogniser's name in the answers; by default its own or its folder's.
+        purifier_name: the purifier's name in the answers; by default the pipeline folder's name.
         config: model-config.yaml: TorchServe's own keys and the `videopure` section; see
             `ModelConfig`.
-        weights: file of a torchvision model's weights.
+        weights: weights file of a torchvision model.
         recogniser_config: YAML that describes a program, or changes a torchvision model's preset.
         labels: file of class names, in the order of the logits.
-        trust_program: let in a recogniser that is a program, which is code.
+        trust_program: accept a recogniser that is a program, which is code.
         accept_licence: agree to licences that restrict use.
-        dtype: that all weights are converted to; by default they keep theirs. RAFT stays float32.
-        prompt: that the diffusion model is conditioned on; by default the empty one.
-        motion_adapter: folder, hub id or .safetensors file; makes AnimateDiff of a Stable Diffusion
-            pipeline.
-        motion_lora: file, folder or hub id of a LoRA that the adapter wants, as AnimateLCM's does.
+        dtype: dtype to convert all weights to; by default they keep theirs. RAFT stays float32.
+        prompt: prompt that the diffusion model is conditioned on; by default the empty one.
+        motion_adapter: folder, hub id or .safetensors file; makes a Stable Diffusion pipeline
+            AnimateDiff.
+        motion_lora: file, folder or hub id of a LoRA that the adapter needs, like AnimateLCM's.
         decoder: folder or hub id of an AutoencoderTiny that decodes the same latents faster.
         flow: `raft_large` or `raft_small`, with `flow_weights`; by default DIS, without weights.
         flow_weights: file of RAFT's weights.
-        folder: leave the archive unpacked, which TorchServe takes as it is: for gigabytes.
+        folder: leave the archive unpacked, which TorchServe also accepts: for gigabytes.
         thin: leave weights where they are, pinned by their digests.
         trial: run a clip through the result. Without it the parts are only loaded.
     """
@@ -83,7 +83,7 @@ class BuildSpec:
 
     @property
     def torch_dtype(self) -> torch.dtype | None:
-        """The dtype that weights are converted to; None leaves them as they are."""
+        """The dtype to convert weights to; None for no conversion."""
         return None if self.dtype is None else DTYPES[self.dtype]
 
     def check(self) -> ModelConfig:
@@ -91,7 +91,7 @@ class BuildSpec:
 
         Raises:
             BuildError: naming an argument that cannot be used.
-            SettingsError: naming a key or value of the configuration that cannot.
+            SettingsError: naming a key or value of the configuration that cannot be used.
         """
         if self.folder and self.out.suffix:
             raise BuildError(f"out must be a folder's name without an ending, got {self.out}")
@@ -103,8 +103,8 @@ class BuildSpec:
             raise BuildError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.thin and self.dtype is not None:
             raise BuildError(
-                f"dtype {self.dtype} cannot be had with thin, which leaves weights as they are: "
-                "choose the dtype of computing with the setting videopure.dtype"
+                f"dtype {self.dtype} does not go with thin, which leaves weights unchanged: "
+                "choose the dtype of computation with the setting videopure.dtype"
             )
         if self.motion_lora is not None and self.motion_adapter is None:
             raise BuildError(
@@ -121,7 +121,7 @@ class BuildSpec:
 
 
 def _may_replace(folder: Path) -> bool:
-    """Whether nothing but an older archive would be lost."""
+    """Whether only an older archive would be lost."""
     if folder.is_dir():
         return (folder / MANIFEST_NAME).is_file() or not any(folder.iterdir())
     return not folder.exists()

@@ -1,4 +1,4 @@
-"""The folder that an archive is put together in, and how weights come into it."""
+"""The folder in which an archive is assembled, and how weights get into it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Staging"]
 
 @dataclass
 class Staging:
-    """What an archive is going to hold.
+    """The content of an archive that is being built.
 
     Args:
         root: the folder.
-        dtype: that weights are converted to; None leaves them as they are.
-        thin: leave weights that need no conversion where they are.
-        report: called with what is converted.
+        dtype: dtype to convert weights to; None for no conversion.
+        thin: leave weights where they are if they need no conversion.
+        report: called with notes on conversions.
         located: the files that stay elsewhere, by their names in the archive.
         external_weights: the same by source, for the manifest.
     """
@@ -43,7 +43,7 @@ class Staging:
 
     @classmethod
     def of(cls, spec: BuildSpec, root: Path, report: Report) -> Staging:
-        """An empty one."""
+        """An empty staging folder."""
         root.mkdir()
         return cls(root, spec.torch_dtype, spec.thin, report)
 
@@ -63,14 +63,14 @@ class Staging:
     def add_weights(
         self, part: str, source: Source, files: Sequence[Path], target: Path, stem: str
     ) -> None:
-        """Take in what `choose_weights` chose.
+        """Add the files that `choose_weights` chose.
 
         Args:
             part: key of the source: recogniser, pipeline, decoder or flow.
-            source: that the files are of.
+            source: source of the files.
             files: one file of weights, or an index and its shards.
             target: folder in the archive.
-            stem: name that one file gets, so that the library finds it.
+            stem: name for a single file, so that the library finds it.
         """
         target.mkdir(parents=True, exist_ok=True)
         single = len(files) == 1
@@ -87,13 +87,13 @@ class Staging:
                 copy_weights(file, place, self.dtype)
 
     def dtype_of(self, folder: Path) -> torch.dtype:
-        """Of the first weights in a folder of the archive, here or elsewhere."""
+        """The dtype of the first weights in a folder of the archive, here or elsewhere."""
         prefix = folder.relative_to(self.root).as_posix() + "/"
         names = [name for name in self.files.names() if name.startswith(prefix)]
         return DTYPES[stored_dtype([self.located.get(n, self.root / n) for n in names])]
 
     def _leave(self, part: str, source: Source, file: Path, place: Path) -> None:
-        """Note where a file lies instead of taking it in."""
+        """Record where a file is instead of adding it."""
         name = place.relative_to(self.root).as_posix()
         folder = source.path if source.path.is_dir() else source.path.parent
         path = file.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Loads what was built as a worker will, runs a clip through it, and says what that took."""
+"""Loads the built archive like a worker, runs a clip through it, and measures time and memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from videopure.purifier.memory import memory_taken
 __all__ = ["try_out"]
 
 _NOT_FINITE = (
-    "answers a grey clip with numbers that are not finite: its weights are damaged, or too large "
+    "returns values for a grey clip that are not finite: its weights are damaged, or too large "
     "for their dtype"
 )
 
 
 def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit | None:
-    """Load the parts as a worker will and answer two clips, on a GPU where there is one.
+    """Load the parts like a worker and answer two clips, on a GPU if there is one.
 
     Args:
         root: the staged archive.
-        settings: of the worker.
+        settings: settings of the worker.
         run: False only loads.
 
     Raises:
@@ -42,9 +42,9 @@ def try_out(root: Path, settings: HandlerSettings, *, run: bool = True) -> Fit |
     if not run:
         return None
     weights = [*defended.parameters(), *defended.buffers()]
-    for tensor in weights:  # files that are mapped into memory are read now, not with the clip
+    for tensor in weights:  # read memory-mapped files now, not with the clip
         tensor.flatten()[::1024].sum()
-    # The first clip finds no memory that an earlier one left behind, and pays for first-time work.
+    # The first clip cannot reuse memory of an earlier one, and pays for first-time work.
     taken = memory_taken(lambda: _answer(defended, device), device)
     start = time.monotonic()
     _answer(defended, device)
@@ -65,7 +65,7 @@ def _load(root: Path, settings: HandlerSettings, device: torch.device) -> Defend
     except ManifestError as error:
         raise BuildError(str(error)) from error
     except (OSError, RuntimeError, KeyError, SafetensorError) as error:
-        raise BuildError(f"what was put together cannot be loaded: {error}") from error
+        raise BuildError(f"the assembled parts cannot be loaded: {error}") from error
     except ImportError as error:
         raise BuildError(f"a package that this archive needs is missing: {error}") from error
     except ValueError as error:

@@ -31,7 +31,7 @@ HOLDS_MORE = (
 
 
 def copy_weights(source: Path, target: Path, dtype: torch.dtype | None) -> None:
-    """Copy a safetensors file, its floating-point weights in another dtype where one is given."""
+    """Copy a safetensors file, optionally with its floating-point weights in another dtype."""
     present = weight_dtypes(FolderFiles(source.parent), source.name)
     if dtype is None or present <= {str(dtype).removeprefix("torch.")}:
         shutil.copyfile(source, target)  # without reading gigabytes into memory
@@ -44,7 +44,7 @@ def copy_weights(source: Path, target: Path, dtype: torch.dtype | None) -> None:
 def save_weights(
     weights: Mapping[str, Tensor], target: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Write weights as safetensors; tensors that share memory are written each on its own."""
+    """Write weights as safetensors; tensors that share memory are written separately."""
     converted = {
         name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor)
         .contiguous()
@@ -55,7 +55,7 @@ def save_weights(
 
 
 def holds_pickled_module(file: Path) -> bool:
-    """Whether `torch.save` wrote a file that is named like a program; nothing of it is loaded.
+    """Whether `torch.save` wrote a file that is named like a program; nothing is loaded.
 
     `torch.save` writes a zip with a `data.pkl`, and before 1.6 wrote a bare pickle. A TorchScript's
     zip has a `constants.pkl` too, and a `torch.export` program's has no `data.pkl`.
@@ -69,7 +69,7 @@ def holds_pickled_module(file: Path) -> bool:
 
 
 def read_pickled(part: str, file: Path) -> dict[str, Tensor]:
-    """Weights out of a PyTorch pickle, by the loader that admits tensors and nothing else.
+    """Weights from a PyTorch pickle, read with the loader that admits only tensors.
 
     Raises:
         BuildError: if there is anything else in it.
@@ -80,7 +80,7 @@ def read_pickled(part: str, file: Path) -> dict[str, Tensor]:
         raise BuildError(f"{part} {file} is a pickle that {HOLDS_MORE}") from error
     except (RuntimeError, EOFError, OSError) as error:
         raise BuildError(f"{part} {file} is damaged: {error}") from error
-    for key in ("state_dict", "model"):  # what training scripts wrap them in
+    for key in ("state_dict", "model"):  # wrappers of training scripts
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):

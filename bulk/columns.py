@@ -1,4 +1,4 @@
-"""The columns of the answers: those of the published answer, beside the path and the error."""
+"""The columns of the answers: those of the published answer, plus path and error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SCHEMA = pa.schema(
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of `SCHEMA`; what a row does not have is null.
+    """Rows as a table of `SCHEMA`; missing values are null.
 
     Args:
         rows: `path`, `bytes` and `copy`, and either `answer` or `error`: a JSON body.
@@ -67,7 +67,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def read_row(row: Mapping[str, Any]) -> Answer | ErrorAnswer:
-    """The answer, or the error, that a row of a table holds (`Table.to_pylist`)."""
+    """The answer or the error in a row of a table (`Table.to_pylist`)."""
     if row["error"] is not None:
         return ErrorAnswer.model_validate(row["error"])
     told = {name: row[name] for name in Answer.model_fields}

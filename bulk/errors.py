@@ -1,4 +1,4 @@
-"""What ends a run; what is wrong with one video is a row of its own."""
+"""Errors that end a run; an error of one video is only a row."""
 
 from __future__ import annotations
 

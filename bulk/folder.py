@@ -1,16 +1,16 @@
-"""The folder of a run: what was asked, the plan, the answers; it outlives whatever is killed.
+"""The folder of a run: options, plan and answers; it survives kills.
 
-- `run.json`: the archive and the options; other ones are refused.
+- `run.json`: the archive and the options; different ones are refused.
 - `plan/000000.parquet`: every video and the block that it belongs to, written before any work. A
-  later run of the same command adds a file for videos that are new.
-- `answers/000000-000000.parquet`: the answers of one block, there as a whole or not at all.
+later run of the same command adds a file for new videos.
+- `answers/000000-000000.parquet`: the answers of one block, complete or absent.
 - `copies/`: purified copies.
-- `tries/`: blocks that were begun, for those that kill their workers.
+- `tries/`: blocks that were started, to detect those that kill their workers.
 
-Each video stands in exactly one block, and each block in one file that carries its name. So a
-block that is answered again, by a worker that was started anew or by one that a killed run left
-behind, replaces its answers with the same videos' answers: nothing can be there twice. And what is
-missing is what the plan has and `answers/` has not: nothing can be lost.
+Each video is in exactly one block, and each block in one file with its name. So a block that is
+answered again, by a restarted worker or by one that a killed run left behind, replaces the answers
+of the same videos: nothing can appear twice. The missing blocks are those in the plan but not in
+`answers/`: nothing can be lost.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = ["Block", "Folder"]
 _PLAN = pa.schema(
     [("block", pa.string()), ("path", pa.string()), ("bytes", pa.int64())],
 )
-# Of a block. It is what a kill loses at most for each worker, and what memory holds of the files
-# of each block under way.
+# Limit of a block: the most that a kill loses per worker, and that memory holds of each block's
+# files.
 _MOST_VIDEOS, _LEAST_VIDEOS = 64, 4
 _MOST_BYTES = 1 << 26
-_BLOCKS = 32  # at least, for each worker, so that all have work until the end
-_UNKNOWN_BYTES = 1 << 20  # that a file is taken to have whose size is not known
+_BLOCKS = 32  # at least this many per worker, so that all have work until the end
+_UNKNOWN_BYTES = 1 << 20  # assumed for a file of unknown size
 
 
 class Block(NamedTuple):
@@ -55,7 +55,7 @@ class Folder:
     """The folder of a run, local or behind a URL.
 
     Args:
-        url: of the folder; it is made when something is written.
+        url: URL of the folder; it is created when something is written.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,14 +65,14 @@ class Folder:
 
     @property
     def local(self) -> Path | None:
-        """The folder, where it is one of this machine's file systems."""
+        """The folder, if it is on a file system of this machine."""
         return Path(self.root) if isinstance(self.fs, LocalFileSystem) else None
 
     def lock(self) -> None:
-        """Keep other processes of this machine from writing here, as long as this one lives.
+        """Keep other processes of this machine from writing here while this one lives.
 
         Raises:
-            ScreenError: if one does already.
+            ScreenError: if one already does.
         """
         if self.local is None or os.name != "posix":
             return
@@ -95,7 +95,7 @@ class Folder:
             self._lock = None
 
     def check_question(self, question: dict[str, Any]) -> None:
-        """Record what is asked, or see that it is what was asked before.
+        """Record archive and options, or check that they are the recorded ones.
 
         Raises:
             ScreenError: naming what differs.
@@ -113,7 +113,7 @@ class Folder:
             )
 
     def begin(self) -> None:
-        """Forget what killed runs left: half-written files, and their tries."""
+        """Remove what killed runs left: half-written files, and their tries."""
         for pattern in ("answers/.*.tmp", "plan/.*.tmp", "tries/*"):
             for file in self._list(pattern):
                 self.fs.rm_file(file)
@@ -121,15 +121,15 @@ class Folder:
     def plan(
         self, sources: Iterable[Source], workers: int, most_videos: int | None = None
     ) -> tuple[list[Block], int]:
-        """Add videos that no block has to the plan.
+        """Add videos that are in no block yet to the plan.
 
         Args:
-            sources: what is named.
-            workers: that share the work.
-            most_videos: of a block; by default so many that each worker gets several blocks.
+            sources: the named videos.
+            workers: number of workers that share the work.
+            most_videos: most videos per block; by default each worker gets several blocks.
 
         Returns:
-            The blocks that are not answered yet, and the number of videos of all.
+            The blocks that are not answered yet, and the number of all videos.
         """
         files = self._list("plan/*.parquet")
         tables = [self._read(file) for file in files]
@@ -151,13 +151,13 @@ class Folder:
         return {Path(file).stem for file in self._list("answers/*.parquet")}
 
     def write_answers(self, block: str, table: pa.Table) -> None:
-        """Write the answers of a block, as a whole or not at all."""
+        """Write the answers of a block, atomically."""
         self._write_table(f"answers/{block}.parquet", table)
         for file in self._list(f"tries/{block}.*"):
             self.fs.rm_file(file)
 
     def note_try(self, block: str) -> int:
-        """Note that a block is begun; returns how often it was in this run, this time included."""
+        """Note the start of a block; returns how often it was started in this run."""
         self._write(f"{self.root}/tries/{block}.{uuid.uuid4().hex}", b"")
         return len(self._list(f"tries/{block}.*"))
 
@@ -167,7 +167,7 @@ class Folder:
             yield self._read(file, columns)
 
     def write_file(self, name: str, content: bytes) -> None:
-        """Write a file, as a whole or not at all."""
+        """Write a file atomically."""
         self._write(f"{self.root}/{name}", content)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -175,7 +175,7 @@ class Folder:
         self._write(f"{self.root}/{name}", json.dumps(content, indent=2).encode())
 
     def _list(self, pattern: str) -> list[str]:
-        """The files that match as they are now: file systems remember what was there before."""
+        """The files that match now, bypassing the file system's cache."""
         self.fs.invalidate_cache()
         return sorted(self.fs.glob(f"{self.root}/{pattern}"))
 
@@ -189,7 +189,7 @@ class Folder:
         self._write(f"{self.root}/{name}", buffer.getvalue().to_pybytes())
 
     def _write(self, path: str, content: bytes) -> None:
-        """Object stores show a file once it is whole; of others it is moved to its place."""
+        """Object stores show only complete files; elsewhere the file is moved into place."""
         if self.local is None:
             self.fs.pipe_file(path, content)
             return
@@ -204,7 +204,7 @@ class Folder:
 
 
 def _pack(sources: Iterable[Source], plan: str, most_videos: int) -> Iterator[Block]:
-    """Blocks of so many videos and bytes at most, and of one video at least."""
+    """Blocks of at most this many videos and bytes, and of at least one video."""
     packed: list[Source] = []
     size = number = 0
     for source in sources:
@@ -225,7 +225,7 @@ def _tabulate(blocks: Iterable[Block]) -> pa.Table:
 
 
 def _blocks(table: pa.Table) -> Iterator[Block]:
-    """The blocks of a plan, whose rows stand together."""
+    """The blocks of a plan, whose rows are adjacent."""
     name: str | None = None
     sources: list[Source] = []
     for block, path, size in zip(*(column.to_pylist() for column in table.columns), strict=True):

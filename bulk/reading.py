@@ -1,4 +1,4 @@
-"""The reading of a block, in processes of its own that hold no models."""
+"""Reads blocks, in separate processes without models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from videopure.bulk.sources import read_source
 
 __all__ = ["read_block"]
 
-_AT_ONCE = 8  # files of a block: stores behind a network take their time
+_AT_ONCE = 8  # files of a block at once: network stores are slow
 _BLOCK = pa.schema(
     [
         pa.field("block", pa.string()),
@@ -34,11 +34,11 @@ class Read(NamedTuple):
 
 
 def read_block(batch: pa.Table, most_bytes: int) -> pa.Table:
-    """Read the files of blocks; one that cannot be read has its fault in place of its content.
+    """Read the files of blocks; an unreadable one has its fault instead of its content.
 
     Args:
-        batch: columns `block`, `path` and `size`, a row for each block.
-        most_bytes: of a file; of a larger one there is just as much as shows that.
+        batch: columns `block`, `path` and `size`, one row per block.
+        most_bytes: limit of a file; of a larger one only enough is read to show that.
     """
     rows = []
     for row in batch.to_pylist():
@@ -56,6 +56,6 @@ def _read_all(paths: Sequence[str], most_bytes: int) -> list[Read]:
 def _read(path: str, most_bytes: int) -> Read:
     try:
         return Read(read_source(path, most_bytes), None)
-    except Exception as error:  # of whatever file system
+    except Exception as error:  # from any file system
         status = _STATUS.get(type(error), 502)
         return Read(None, f"{status} {type(error).__name__}: {error}"[:4000])

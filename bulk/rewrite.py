@@ -25,8 +25,8 @@ from videopure.handler.video.reading import Budget, OpenVideo, Survey, open_vide
 
 __all__ = ["TARGETS", "RewriteError", "Rewritten", "rewrite_video"]
 
-# What can be written: by the ending of the name, the encoder and its options.
-# No B-frames: MP4 keeps the last frame's time only where frames are coded in the order of showing.
+# Files that can be written: by file ending, the encoder and its options.
+# No B-frames: MP4 keeps the last frame's duration only if frames are coded in display order.
 _H264 = ("libx264", {"crf": "12", "bf": "0"})
 TARGETS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": _H264,
@@ -35,8 +35,8 @@ TARGETS: dict[str, tuple[str, dict[str, str]]] = {
     ".mkv": _H264,
     ".webm": ("libvpx-vp9", {"crf": "15", "b:v": "0", "cpu-used": "4"}),
 }
-_CLOCK = 90_000  # ticks a second of what is written
-# One's own video may take as long as it takes.
+_CLOCK = 90_000  # ticks per second of the written file
+# No time limit for one's own video.
 _HUGE = 2**31 - 1
 _UNLIMITED = Limits(
     max_bytes=2**62,
@@ -55,13 +55,13 @@ class RewriteError(ValueError):
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What was written.
+    """The written copy.
 
     Args:
-        rate: frames a second on average; each is shown as long as it was.
+        rate: average frame rate; each frame keeps its duration.
         seconds: how long it lasts.
-        sound: whether the original has sound, which the copy has not.
-        warnings: about the original.
+        sound: whether the original has sound, which the copy lacks.
+        warnings: warnings about the original.
     """
 
     frames: int
@@ -75,7 +75,7 @@ class Rewritten:
 
 @dataclass(frozen=True, eq=False)
 class _Timed:
-    """A frame [H, W, 3], the second at which it begins, and the shape of its pixels."""
+    """A frame [H, W, 3], the second at which it starts, and its pixel aspect ratio."""
 
     pixels: Frames
     begins: float
@@ -92,16 +92,16 @@ def rewrite_video(
 ) -> Rewritten:
     """Write a copy whose frames went through `change`, without sound.
 
-    It is read as the handler reads it, and keeps the frames' times, size, pixel aspect ratio and,
-    being set upright, orientation. The file grows window by window.
+    It is read as in the handler, and keeps the frames' times, size and pixel aspect ratio; frames
+    are turned upright. The file grows window by window.
 
     Args:
         source, target: files; the target's ending is one of `TARGETS`.
         change: clips [1, T, 3, H, W] in 0..1 to such clips.
-        window: frames T of a clip; the last one is filled up with its last frame.
-        multiple: height and width of the clips are multiples of it: frames are padded by their
-            edges, and cut back afterwards.
-        on_progress: called with the frames done, at first 0, and how many there are by the file's
+        window: frames T of a clip; the last clip is padded with its last frame.
+        multiple: height and width of the clips are multiples of it: frames are padded by repeating
+            their edges, and cropped back.
+        on_progress: called with the frames done, first with 0, and their total according to the
             packets.
 
     Raises:
@@ -136,7 +136,7 @@ def rewrite_video(
 
 @contextmanager
 def _mapped(source: Path) -> Iterator[mmap.mmap]:
-    """A file's bytes, read from the disk as they are needed."""
+    """A file's bytes, read from disk on demand."""
     if source.stat().st_size == 0:
         raise RewriteError(f"{source} is empty")
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -153,7 +153,7 @@ def _frames(video: OpenVideo, survey: Survey) -> Iterator[_Timed]:
 
 
 def _windows(frames: Iterator[_Timed], length: int) -> Iterator[list[_Timed]]:
-    """At most `length` frames together; a change of the size begins a new window."""
+    """At most `length` frames together; a change of size starts a new window."""
     window: list[_Timed] = []
     for frame in frames:
         if window and (len(window) == length or window[0].pixels.shape != frame.pixels.shape):
@@ -179,7 +179,7 @@ def _changed(
 
 
 class _Writer:
-    """Encodes frames, each as soon as it is known how long it is shown."""
+    """Encodes frames, each as soon as its duration is known."""
 
     def __init__(self, container: Any, ending: str, survey: Survey) -> None:
         self._container = container
@@ -188,7 +188,7 @@ class _Writer:
         rate = max(rate, Fraction(1, 1001))
         self._stream = container.add_stream(codec, rate=rate, options=options)
         self._waiting: tuple[Frames, _Timed] | None = None
-        self._shown_for: dict[int, int] = {}  # ticks, by the tick at which a frame begins
+        self._shown_for: dict[int, int] = {}  # ticks, by the tick at which a frame starts
         self.frames = 0
         self.size = (0, 0)  # width, height
 
@@ -202,7 +202,7 @@ class _Writer:
         self.frames += 1
 
     def close(self, seconds: float) -> None:
-        """Write what is left of a video of so many seconds."""
+        """Write the rest of a video of this many seconds."""
         if self._waiting is not None:
             self._write(*self._waiting, seconds)
         self._encode(None)
@@ -211,9 +211,9 @@ class _Writer:
         height, width = image.shape[:2]
         aspect = timed.aspect or Fraction(1)
         if self._stream.codec_context.name.startswith("libvpx"):
-            # VP9 knows square pixels only, and PyAV does not tell WebM about others.
+            # VP9 has only square pixels, and PyAV does not tell WebM about others.
             width, aspect = round(width * aspect), Fraction(1)
-        # H.264 and VP9 halve the colour planes: the size has to be even.
+        # H.264 and VP9 halve the colour planes, so the size has to be even.
         self.size = (width + width % 2, height + height % 2)
         self._stream.width, self._stream.height = self.size
         self._stream.pix_fmt = "yuv420p"
@@ -222,7 +222,7 @@ class _Writer:
 
     def _write(self, image: Frames, timed: _Timed, until: float) -> None:
         frame = av.VideoFrame.from_ndarray(_even(image), format="rgb24")
-        if (frame.width, frame.height) != self.size:  # it changed in mid-stream, or is stretched
+        if (frame.width, frame.height) != self.size:  # it changed mid-stream, or is stretched
             frame = frame.reformat(*self.size)
         frame.pts = round(timed.begins * _CLOCK)
         frame.time_base = Fraction(1, _CLOCK)
@@ -231,13 +231,13 @@ class _Writer:
 
     def _encode(self, frame: Any) -> None:
         for packet in self._stream.encode(frame):
-            # Encoders say for all frames what one is shown on average.
+            # Encoders give every frame the average duration.
             packet.duration = self._shown_for.pop(packet.pts, packet.duration)
             self._container.mux(packet)
 
 
 def _even(image: Frames) -> Frames:
-    """A frame with its last row and column repeated where the size is odd."""
+    """A frame with its last row or column repeated if the size is odd."""
     height, width = image.shape[:2]
     padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(padded)

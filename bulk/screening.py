@@ -23,19 +23,19 @@ from videopure.format.settings import ModelConfig, SettingsError
 
 __all__ = ["Progress", "screen"]
 
-_CORES = 4  # of a worker on CPUs, where nothing else is asked for
+_CORES = 4  # per worker on CPUs, by default
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
-        done, total: videos; those of earlier runs are done.
+        done, total: number of videos; those of earlier runs are done.
         adversarial, errors: of the videos that this run answered.
-        seconds: since its first block was begun.
+        seconds: since its first block was started.
         own: videos that this run answered.
-        busy: seconds that its workers spent on them, all together.
+        busy: seconds that its workers spent on them, in total.
     """
 
     done: int
@@ -70,20 +70,20 @@ def screen(
 ) -> Summary:
     """Answer videos as a server of the archive would answer its operator, and write the answers.
 
-    What is answered stays so: the same call goes on where another one stopped or was killed, and
-    answers what has been added to the sources.
+    Answers are kept: the same call resumes a stopped or killed one, and answers videos that were
+    added to the sources.
 
     Args:
         sources: folders, globs, lists (.txt, .csv) and files, as paths or URLs; see `find_sources`.
         archive: made by `videopure build`; at the same path on every machine of a cluster.
         out: folder or URL of the answers, see `bulk.folder`; every machine of a cluster writes it.
         workers: copies of the models; by default one for each GPU, or for four CPU cores.
-        gpu_share: of a GPU, for each worker.
-        block: videos that are written together, at most; by default so many that each worker gets
-            several blocks.
-        options: of every video, such as `clips` and `top_k`.
-        copies: of which videos purified copies are written.
-        address: of a Ray cluster to join, such as "auto"; a local Ray is started otherwise.
+        gpu_share: share of a GPU for each worker.
+        block: at most this many videos are written together; by default each worker gets several
+            blocks.
+        options: options of every video, such as `clips` and `top_k`.
+        copies: videos to write purified copies of.
+        address: address of a Ray cluster to join, such as "auto"; otherwise a local Ray is started.
         on_progress: called when the work begins and after each block.
 
     Raises:
@@ -127,7 +127,7 @@ def screen(
 
 
 def _checked(archive: Path) -> ModelConfig:
-    """The settings of an archive that is intact: workers would fail one after the other."""
+    """The settings of a checked archive; otherwise workers would fail one after another."""
     try:
         verify_archive(archive)
         with open_archive(archive) as opened:
@@ -137,9 +137,11 @@ def _checked(archive: Path) -> ModelConfig:
 
 
 def _import_ray() -> Any:
-    """Ray, which is large and which nothing else needs."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of each start
-    # A warning that restarted workers may lack their arguments: the driver, which lives, has them.
+    """Import Ray, which is large and not needed elsewhere."""
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # it would report each start to its makers
+    # Ray warns that restarted workers may lack their arguments, but the living driver has them.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
@@ -149,18 +151,20 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _told_of(where: str) -> Iterator[None]:
-    """What a file system raises, as an error that names the folder of the answers."""
+    """Turn a file system's exception into an error that names the folder of the answers."""
     try:
         yield
     except ScreenError:
         raise
-    except Exception as error:  # of whatever file system: botocore's of missing keys is no OSError
+    except (
+        Exception
+    ) as error:  # from any file system: botocore's for missing keys is not an OSError
         raise ScreenError(f"answers cannot be written to {where}: {error}") from error
 
 
 @contextmanager
 def _started(ray: Any, address: str | None) -> Iterator[None]:
-    """A Ray of our own on this machine, or the cluster at an address."""
+    """A local Ray, or the cluster at an address."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     here = {} if address else {"include_dashboard": False}
     try:
@@ -179,7 +183,7 @@ def _started(ray: Any, address: str | None) -> Iterator[None]:
 def _share(
     ray: Any, workers: int | None, gpu_share: float
 ) -> tuple[int, dict[str, float], int | None]:
-    """How many workers, what each takes of the machines, and its CPU threads."""
+    """The number of workers, each one's resources, and its CPU threads."""
     have = ray.cluster_resources()
     cores, gpus = int(have.get("CPU", 1)), have.get("GPU", 0.0)
     if gpus:
@@ -204,10 +208,10 @@ def _answer(
     workers: int,
     resources: dict[str, float],
 ) -> Any:
-    """A data set of what each block comes to; nothing runs before it is asked for its rows.
+    """A data set with the result of each block; nothing runs before its rows are requested.
 
-    A block is one row, which Ray never splits. Reading takes no core from the workers, and runs no
-    further ahead than they need.
+    A block is one row, which Ray never splits. Reading takes no core from the workers, and runs
+    ahead only as far as they need.
     """
     rows = [
         {"block": b.name, "path": [s.path for s in b.sources], "size": [s.size for s in b.sources]}
@@ -236,7 +240,7 @@ def _answer(
 def _follow(
     ray: Any, answered: Any, todo: Sequence[Block], total: int, on_progress: OnProgress
 ) -> None:
-    """Answer the blocks, and tell how far that is."""
+    """Answer the blocks, and report progress."""
     now = Progress(done=total - sum(len(block.sources) for block in todo), total=total)
     on_progress(now)
     first = float("inf")
@@ -258,6 +262,6 @@ def _follow(
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something of a traceback within a traceback."""
+    """The last meaningful line of a traceback within a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -20,22 +20,22 @@ _ATTEMPTS = 3
 
 
 class Source(NamedTuple):
-    """A video: its path or URL, and its bytes where they are known without reading it."""
+    """A video: its path or URL, and its size in bytes if known without reading it."""
 
     path: str
     size: int | None = None
 
 
 def find_sources(named: Sequence[str]) -> Iterator[Source]:
-    """The files that are named, each once, in the order of their names or lines.
+    """The named files, each once, in the order of their names or lines.
 
     Args:
-        named: a folder with everything below it but for hidden files; a glob; a list, which is a
-            `.txt` with a path in each line or a `.csv` with a column `path`, relative to the list;
-            or a file. Each may be a URL, such as s3://bucket/folder.
+        named: a folder with everything below it except hidden files; a glob; a list, which is a
+            `.txt` with one path per line or a `.csv` with a column `path`, relative to the list; or
+            a file. Each may be a URL, such as s3://bucket/folder.
 
     Raises:
-        ScreenError: naming what is not there or cannot be listed.
+        ScreenError: naming what does not exist or cannot be listed.
     """
     seen: set[str] = set()
     for name in named:
@@ -50,10 +50,10 @@ def find_sources(named: Sequence[str]) -> Iterator[Source]:
 
 
 def read_source(path: str, most: int) -> bytes:
-    """The bytes of a file, but no more than one beyond `most`: what is larger is refused anyway.
+    """The bytes of a file, but at most one more than `most`: a larger file is refused anyway.
 
     Raises:
-        Exception: whatever the file system raises, after some tries where that may help.
+        Exception: whatever the file system raises, after retries where they may help.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -69,12 +69,14 @@ def read_source(path: str, most: int) -> bytes:
 
 
 def _streamed(path: str) -> dict[str, int]:
-    """Of HTTP: one request, where its size would be asked for, and any fault be "not found"."""
+    """Read over HTTP in one request; fsspec would ask for the size and report any fault as "not
+    found".
+    """
     return {"block_size": 0, "size": 1} if path.startswith(("http://", "https://")) else {}
 
 
 def _read(file: Any, most: int) -> bytes:
-    """So many bytes at most; a stream may hand out fewer at a time."""
+    """At most this many bytes; a stream may return fewer at a time."""
     parts: list[bytes] = []
     left = most
     while left > 0 and (part := file.read(left)):
@@ -91,7 +93,7 @@ def _find(name: str) -> Iterator[Source]:
             return
         fs, path = url_to_fs(name)
         if _streamed(name):
-            yield Source(name)  # there are no folders, and asking for sizes takes a request each
+            yield Source(name)  # there are no folders, and each size would take a request
         elif _GLOB & set(name):
             yield from _of_glob(fs, path)
         elif fs.isdir(path):
@@ -102,7 +104,9 @@ def _find(name: str) -> Iterator[Source]:
         raise ScreenError(f"there is no {name}") from error
     except ScreenError:
         raise
-    except Exception as error:  # of whatever file system: botocore's of missing keys is no OSError
+    except (
+        Exception
+    ) as error:  # from any file system: botocore's for missing keys is not an OSError
         raise ScreenError(f"{name} cannot be listed: {error}") from error
 
 
@@ -114,10 +118,10 @@ def _of_glob(fs: Any, pattern: str) -> Iterator[Source]:
 
 
 def _of_folder(fs: Any, folder: str) -> Iterator[Source]:
-    """Folder by folder: a listing of all at once would hold a million entries in memory."""
+    """Folder by folder: one listing of everything would hold a million entries in memory."""
     for root, folders, files in fs.walk(folder, detail=True):
         for name in [name for name in folders if name.startswith(".")]:
-            del folders[name]  # so that it is not walked
+            del folders[name]  # not walked
         for name, info in sorted(files.items()):
             if name and not name.startswith("."):
                 yield Source(_full(fs, info.get("name") or f"{root}/{name}"), info.get("size"))
@@ -144,7 +148,7 @@ def _absolute(folder: str, name: str) -> str:
 
 
 def _full(fs: Any, path: str) -> str:
-    """The path as it can be opened from anywhere: with its protocol, but for local files."""
+    """The path in a form that opens from anywhere: with its protocol, except for local files."""
     return path if "file" in _protocols(fs) else str(fs.unstrip_protocol(path))
 
 

@@ -1,4 +1,4 @@
-"""What all answers of a folder come to."""
+"""The summary of all answers in a folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Summary", "summarise"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What all answers of a folder come to, those of earlier runs included.
+    """The summary of all answers in a folder, including earlier runs.
 
     Args:
-        planned: videos that were named.
-        answered: videos with a row, errors included.
-        adversarial: that raise the alarm.
-        unknown: for which the alarm has no threshold.
-        warned: with a warning, such as that the purifier does not know such clips.
-        labels: by label, the most frequent first.
-        errors: by type, the most frequent first.
-        copies: purified copies that were written.
+        planned: number of named videos.
+        answered: videos with a row, including errors.
+        adversarial: videos that raise the alarm.
+        unknown: videos for which the alarm has no threshold.
+        warned: videos with a warning, such as that the purifier does not know such clips.
+        labels: counts by label, the most frequent first.
+        errors: counts by type, the most frequent first.
+        copies: number of purified copies.
     """
 
     planned: int
@@ -43,7 +43,7 @@ class Summary:
 
 
 def summarise(folder: Folder, planned: int) -> Summary:
-    """Read the answers of a folder, of which `planned` were named."""
+    """Read the answers of a folder, for `planned` named videos."""
     labels: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     counts: Counter[str] = Counter()

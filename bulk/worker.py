@@ -1,4 +1,4 @@
-"""A worker with a copy of the models, in a process of Ray's."""
+"""A worker with a copy of the models, in a Ray process."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = ["TRIES", "Copies", "Screener", "Task", "load"]
 
 Copies = Literal["none", "adversarial", "all"]
 
-# A worker that dies of a block is started anew; this often it is the block.
+# A worker that dies on a block is restarted; after this many deaths the block is to blame.
 TRIES = 3
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of every worker.
+    """The configuration of every worker.
 
     Args:
-        archive: of the models, at this path on every machine.
+        archive: archive of the models, at this path on every machine.
         out: folder of the answers, at this path or URL on every machine.
-        options: of each video, as requests have them.
-        copies: of which videos purified copies are written.
-        threads: CPU threads of a worker; None where the archive says.
+        options: options of each video, as in requests.
+        copies: videos to write purified copies of.
+        threads: CPU threads of a worker; None: as the archive says.
     """
 
     archive: str
@@ -56,13 +56,13 @@ class Task:
 
 
 def load(archive: Path, device: torch.device) -> tuple[VideoPureService, str, int]:
-    """What a worker of a server loads, with a key that makes each request the operator's.
+    """The service of a server's worker, with a key that makes each request the operator's.
 
-    Whoever has the archive is its operator. What the server remembers of each client's clips is
-    left out: near-duplicates would depend on which worker got which video.
+    Whoever has the archive is its operator. The server's memory of clients' clips is left out:
+    near-duplicates would depend on which worker got which video.
 
     Returns:
-        The service, the key, and how many requests are answered together.
+        The service, the key, and the number of requests answered together.
     """
     with open_archive(archive) as opened:
         config: ModelConfig = opened.config
@@ -83,7 +83,7 @@ class Screener:
         _end_with_parent()
         self.task = task
         self.folder = Folder(task.out)
-        # As in a server's worker: in a process of its own, killed at the deadline.
+        # As in a server's worker: in a separate process, killed at the deadline.
         self.decoder = Decoder() if hasattr(os, "fork") else None
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if task.threads is not None:
@@ -96,7 +96,7 @@ class Screener:
         self.service.warm_up()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Answer blocks and write their answers; returns what each came to, a row for each."""
+        """Answer blocks and write their answers; returns one row of results per block."""
         return pa.Table.from_pylist([self._block(row) for row in batch.to_pylist()])
 
     def _block(self, block: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Screener:
         }
 
     def _answered(self, block: dict[str, Any]) -> list[dict[str, Any]]:
-        """A row for each video, in batches as large as the server's."""
+        """One row per video, in batches as large as the server's."""
         rows: list[dict[str, Any]] = []
         columns = (block[name] for name in ("path", "size", "content", "fault"))
         videos = list(zip(*columns, strict=True))
@@ -135,8 +135,8 @@ class Screener:
         return rows
 
     def _replies(self, videos: list[bytes], name: str) -> list[dict[str, Any]]:
-        # In the field of a form, where nothing but a video is expected: a file that holds JSON
-        # with options must not be taken for a request, which would be the operator's.
+        # In a form field, where only a video is expected: a file that holds JSON with options must
+        # not be read as a request, which would be the operator's.
         requests = [{**self.task.options, "video": video} for video in videos]
         ids = [f"{name}-{number}" for number in range(len(videos))]
         headers = [{OPERATOR_HEADER.lower(): self.key}] * len(videos)
@@ -172,17 +172,17 @@ class Screener:
 
     def _gave_up(self, path: str) -> dict[str, Any]:
         message = (
-            f"a worker died {TRIES} times while it answered this video or one beside it; screen it "
-            "alone to see which"
+            f"a worker died {TRIES} times while it answered this video or one in its block; screen "
+            "it alone to see which"
         )
         error = ErrorAnswer(code=500, type="WorkerDiedError", message=message, request_id="")
         return {"path": path, "error": error.model_dump()}
 
 
 def _end_with_parent() -> None:
-    """End soon after Ray's own process here does: nothing else ends a worker that computes.
+    """End soon after Ray's own process here: nothing else ends a worker that computes.
 
-    A run that goes on after a kill would find the GPU's memory taken.
+    A run that resumes after a kill would find the GPU's memory taken.
     """
     parent = os.getppid()
 
@@ -195,7 +195,7 @@ def _end_with_parent() -> None:
 
 
 def _size(content: bytes, listed: int | None) -> int:
-    """What is larger than allowed was not read to its end."""
+    """A file larger than allowed was not read to its end."""
     return max(len(content), listed or 0)
 
 

@@ -28,7 +28,7 @@ _CSV_FIELDS = (
     *("file", "label", "label_id", "score", "undefended_label", "undefended_score"),
     *("votes_counted", "votes_of", "agreement", "suspicion", "adversarial", "warnings", "error"),
 )
-# Heading of each column, and what the legend says of it. A column is shown where it has values.
+# Heading of each column, and its legend. A column is shown if it has values.
 _LEGEND = {
     "VideoPure": "label and score after purification",
     "bare recogniser": "label and score of the recogniser alone, without VideoPure",
@@ -119,7 +119,7 @@ def _cells(answer: Answer) -> dict[str, str]:
     votes, suspicion = answer.votes, answer.suspicion
     best, bare = answer.predictions[0], answer.undefended
     purified = answer.purification is not None
-    if not purified:  # then the answer is the bare recogniser's
+    if not purified:  # the answer is the bare recogniser's
         bare = best
     mark = " !" if suspicion and suspicion.adversarial else ""
     return {
@@ -135,7 +135,7 @@ def _prediction(prediction: Prediction) -> str:
 
 
 def _number(score: float | None) -> str:
-    """A score, or nothing where the server does not tell it."""
+    """A score, or nothing if the server does not tell it."""
     return "" if score is None else f"{score:.2f}"
 
 

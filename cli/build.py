@@ -128,7 +128,7 @@ def build(
 
 
 def _spec(options: dict[str, Any]) -> BuildSpec:
-    """The options as a `BuildSpec`, whose fields are called like them.
+    """The options as a `BuildSpec`, whose fields have the same names.
 
     Raises:
         typer.Exit: after saying which options do not go together.
@@ -175,7 +175,7 @@ def _show(step: str, output: Console, update: Any) -> None:
 
 
 def _as_json(archive: Path, summary: ArchiveSummary) -> dict[str, Any]:
-    """What scripts need to know of an archive: its manifest, without the list of files."""
+    """What scripts need to know about an archive: its manifest, without the list of files."""
     manifest = summary.manifest.model_dump(mode="json", exclude={"files"})
     return {
         "archive": str(archive),

@@ -25,7 +25,7 @@ def calibrate(
     videos: Annotated[
         str,
         typer.Argument(
-            help="Clean videos that nothing was trained on: a folder, a CSV with the column path, "
+            help="Clean videos that no model was trained on: a folder, a CSV with the column path, "
             "a list (.txt) of paths, or `demo`."
         ),
     ],
@@ -48,9 +48,9 @@ def calibrate(
 ) -> None:
     """Find the thresholds of an archive's alarm on clean videos, and write them into it.
 
-    Suspicion beyond the first is called adversarial. A clip that purification changes more than
-    the second is unlike those that the purifier knows, and answers to it carry a warning. Both
-    hold for the archive's models and settings as they are: calibrate again when they change.
+    A clip with suspicion above the first is called adversarial. A clip that purification changes by
+    more than the second is unlike those that the purifier knows, and its answers carry a warning.
+    Both hold only for the archive's present models and settings: calibrate again when they change.
     """
     with errors.status("Loading torch"):
         from videopure.evaluation.report.html import check_tools
@@ -104,7 +104,7 @@ def _print(found: Calibrated, archive: Path) -> None:
     if not chosen.reachable:
         console.print(
             f"These are few clips: {chosen.aim:.2%} false alarms need {chosen.clips_needed} "
-            f"clips at least, and with {chosen.clips} the highest score of all was taken.",
+            f"or more; with {chosen.clips} the threshold is the highest score.",
             highlight=False,
         )
     done = f"written into {archive}" if found.written else "not written (--dry-run)"

@@ -35,8 +35,8 @@ def configure(
 ) -> None:
     """Change the settings of a built archive, and record the change.
 
-    Without --set and --settings, the model-config.yaml of a folder archive is recorded as it was
-    edited. A signature no longer holds afterwards and is removed.
+    Without --set and --settings, the edited model-config.yaml of a folder archive is recorded. A
+    signature is no longer valid afterwards and is removed.
     """
     with errors.status("Loading torch"):
         from videopure.archive.configure import configure_archive
@@ -64,7 +64,7 @@ def configure(
 
 
 def _set(changes: dict[str, Any], line: str) -> dict[str, Any]:
-    """The changes with one more, of the form `a.b.c=value`, whose value is YAML."""
+    """The changes plus one of the form `a.b.c=value`, whose value is YAML."""
     from videopure.format.settings import read_yaml
 
     path, sign_, value = line.partition("=")

@@ -1,4 +1,4 @@
-"""`videopure doctor`: what is there, what is wrong, and what to do about it."""
+"""`videopure doctor`: what is installed, what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _ADDRESSES = (
 )
 _CONFIG = Path("config.properties")
 _PIP = f"{sys.executable} -m pip install"
-_DEFAULT_SIZE = 6_553_500  # TorchServe's own, of requests and answers
-# Without these the server does not start; versions as pyproject.toml asks for them.
+_DEFAULT_SIZE = 6_553_500  # TorchServe's default for requests and answers
+# Without these the server does not start; versions as in pyproject.toml.
 _PACKAGES = ("torch", "diffusers", "torchserve", "torch-model-archiver", "pyyaml", "av")
 
 
@@ -129,7 +129,7 @@ def _accelerator() -> Iterator[Finding]:
 
 def _config(path: Path) -> Iterator[Finding]:
     if not path.is_file():
-        remedy = "`videopure serve` takes the packaged one; plain torchserve needs one here"
+        remedy = "`videopure serve` uses the packaged one; plain torchserve needs one here"
         yield Finding("config.properties", "note", "none in this folder", remedy)
         properties: dict[str, str] = {}
     else:
@@ -138,7 +138,7 @@ def _config(path: Path) -> Iterator[Finding]:
         yield from _exposure(properties)
         metrics = properties.get("metrics_config")
         if metrics and not (path.parent / metrics).is_file():
-            remedy = "copy metrics.yaml beside config.properties: without it no worker starts"
+            remedy = "copy metrics.yaml next to config.properties: without it no worker starts"
             yield Finding("metrics_config", "fault", f"{metrics} is missing", remedy)
     if taken := taken_address(properties):
         remedy = "stop the server or program that uses it, or change config.properties"
@@ -159,7 +159,7 @@ def _exposure(properties: dict[str, str]) -> Iterator[Finding]:
 
 
 def _is_own(address: str) -> bool:
-    """Whether an address of config.properties can be reached from this machine alone."""
+    """Whether an address of config.properties can be reached only from this machine."""
     if address.startswith("unix:"):
         return True
     host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
@@ -192,7 +192,7 @@ def _archive(path: Path) -> Iterator[Finding]:
 
 
 def _sizes(archive: Path, config: Path) -> Iterator[Finding]:
-    """Whether TorchServe lets through what the archive allows."""
+    """Whether TorchServe's size limits admit what the archive allows."""
     if not (archive.exists() and config.is_file()) or _version("torch") is None:
         return
     from videopure.archive import inspect_archive
@@ -202,7 +202,7 @@ def _sizes(archive: Path, config: Path) -> Iterator[Finding]:
     try:
         limits = ModelConfig.parse(inspect_archive(archive).chosen).videopure.limits
     except (ManifestError, SettingsError, OSError):
-        return  # said already
+        return  # reported already
     properties = read_properties(config.read_text(encoding="utf-8"))
     request, response = (
         int(properties.get(name, _DEFAULT_SIZE))

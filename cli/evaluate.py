@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-WHAT, PART = "What is attacked", "Only a part of the suite"
+WHAT, PART = "What is attacked", "Only part of the suite"
 
 Archive = Annotated[
     Path, typer.Option(help="Archive to evaluate, made by `videopure build`.", rich_help_panel=WHAT)
@@ -31,10 +31,10 @@ SuiteOption = Annotated[
     str,
     typer.Option(
         help="quick: a first look, in minutes. demo: attackers who do not know the purifier. "
-        "speed: what the shortcuts of `speed: fast` cost. paper: the columns of the paper. "
+        "speed: the cost of the shortcuts of `speed: fast`. paper: the columns of the paper. "
         "white-box: attackers who have the archive. worst-case: all of these, each only on clips "
         "that no other attack fooled. queries: attackers who can only query the server. full: "
-        "everything, many hours, the most telling first.",
+        "everything, many hours, the most informative first.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -54,7 +54,8 @@ Transfer = Annotated[
     ),
 ]
 Clips = Annotated[
-    int | None, typer.Option(min=1, help="No more clips per attack.", rich_help_panel=PART)
+    int | None,
+    typer.Option(min=1, help="At most this many clips per attack.", rich_help_panel=PART),
 ]
 Queries = Annotated[
     int,
@@ -64,7 +65,7 @@ Batch = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Clips that are attacked at once. A GPU wants dozens; the numbers depend on it.",
+        help="Clips that are attacked at once. Dozens suit a GPU; the numbers depend on it.",
         rich_help_panel=HOW,
     ),
 ]
@@ -111,7 +112,7 @@ Beside = Annotated[
     list[Path] | None,
     typer.Option(
         help="Folder of another archive's results on the same clips, such as the control's, to "
-        "stand in the same tables; repeatable.",
+        "appear in the same tables; repeatable.",
         rich_help_panel=HOW,
     ),
 ]
@@ -120,7 +121,7 @@ FailUnder = Annotated[
     typer.Option(
         metavar="[DEFENCE: ]THREAT=SHARE",
         help="Exit with code 1 if fewer clips are recognised, such as 'worst case 4/255=0.8' or "
-        "clean=0.97. Without a defence's name, it is about what the archive serves. Repeatable.",
+        "clean=0.97. Without a defence's name, it applies to what the archive serves. Repeatable.",
         rich_help_panel=HOW,
     ),
 ]
@@ -145,15 +146,15 @@ def evaluate(
     stored_only: StoredOnly = False,
     fail_under: FailUnder = None,
 ) -> None:
-    """Attack what an archive serves, and report how much of it holds.
+    """Attack what an archive serves, and report how well it holds.
 
-    Attackers who know nothing of the purifier, the recogniser alone, or everything; VideoPure
-    beside other defences on the same clips. A short verdict and one table are printed;
-    report.html, tables.md, summary.json and clips.csv, with every answer, go into the folder of
-    the results.
+    Attackers know only the recogniser, can only query the server, or know everything; VideoPure is
+    compared with other defences on the same clips. The command prints a short verdict and one
+    table; report.html, tables.md, summary.json and clips.csv, with every answer, go into the folder
+    of the results.
 
-    A run that was stopped goes on where it was when the same command is given again, and suites
-    share what they have in common.
+    To resume a stopped run, give the same command again. Suites share the results that they have in
+    common.
 
     Several processes, on as many GPUs where there are any, with the numbers of one:
     `torchrun --standalone --nproc_per_node 2 $(which videopure) evaluate`.
@@ -192,7 +193,7 @@ def evaluate(
     except EvaluationError as error:
         raise fail(str(error)) from error
     except KeyboardInterrupt:
-        errors.print(f"Stopped. What is finished is in {folder}: run the same command to go on.")
+        errors.print(f"Stopped. Finished results are in {folder}: run the same command to resume.")
         raise typer.Exit(STOPPED) from None
     if first:
         _show(result)
@@ -203,7 +204,7 @@ def evaluate(
 
 
 def _show(result: Evaluation) -> None:
-    """The verdict, the table that decides, and where all tables are."""
+    """The verdict, the decisive table, and where all tables are."""
     from videopure.evaluation.api import processes
     from videopure.purifier.memory import peak_memory
 

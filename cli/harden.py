@@ -62,7 +62,7 @@ Steps = Annotated[
         rich_help_panel=SERVED,
     ),
 ]
-Clips = Annotated[int, typer.Option(min=1, help="Clips to attack in all.", rich_help_panel=HOW)]
+Clips = Annotated[int, typer.Option(min=1, help="Clips to attack in total.", rich_help_panel=HOW)]
 Batch = Annotated[int, typer.Option(min=1, help="Clips per step.", rich_help_panel=HOW)]
 Epsilon = Annotated[
     float,
@@ -89,7 +89,7 @@ Checked = Annotated[int, typer.Option(min=1, help="Clips to validate on.", rich_
 Workplace = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the checkpoint.", show_default="beside the archive", rich_help_panel=HOW
+        help="Folder of the checkpoint.", show_default="next to the archive", rich_help_panel=HOW
     ),
 ]
 
@@ -119,7 +119,7 @@ def harden(
 ) -> None:
     """Train what an archive serves against attackers who have the archive, into a new archive.
 
-    Clips are attacked through everything that is served, and what is trained learns to answer
+    Clips are attacked through everything that is served, and the trained models learn to answer
     them correctly. To resume a stopped run, give the same command again.
 
     Several processes, on as many GPUs where there are any:
@@ -128,7 +128,8 @@ def harden(
     if fidelity is not None and (bare or train == "recogniser"):
         given = "--bare" if bare else "--train recogniser"
         raise fail(
-            f"--fidelity holds the purifier to its clips, and {given} trains no purifier", code=2
+            f"--fidelity keeps the purifier close to its clips, but {given} trains no purifier",
+            code=2,
         )
     with errors.status("Loading torch"):
         import torch
@@ -172,7 +173,7 @@ def harden(
     except ValueError as error:
         raise fail(str(error)) from error
     except KeyboardInterrupt:
-        errors.print("Stopped. Run the same command to go on.")
+        errors.print("Stopped. Run the same command to resume.")
         raise typer.Exit(STOPPED) from None
     _print(result, recipe.validation_steps, recipe.validation_epsilon, output)
     tell_skipped(result.skipped)

@@ -85,8 +85,8 @@ def alarm_line(summary: ArchiveSummary) -> str:
         )
     if settings.outdated_calibration:
         return (
-            f"the alarm is off: its thresholds were {settings.outdated_calibration}. To have it "
-            "back: videopure calibrate"
+            f"the alarm is off: its thresholds were {settings.outdated_calibration}. To turn it "
+            "on again: videopure calibrate"
         )
     made = settings.calibration
     on = f", for {made.false_alarms:.1%} false alarms by {made.clips} clips" if made.clips else ""
@@ -94,7 +94,7 @@ def alarm_line(summary: ArchiveSummary) -> str:
 
 
 def fit_lines(summary: ArchiveSummary) -> Iterator[str]:
-    """Parameters of the models, and what a clip took in the build's trial."""
+    """Parameters of the models, and the cost of a clip in the build's trial."""
     components = summary.manifest.components.values()
     parameters = sum(component.parameters for component in components)
     yield f"{parameters:,} parameters"
@@ -105,7 +105,7 @@ def fit_lines(summary: ArchiveSummary) -> Iterator[str]:
     clip = "unknown" if fit.clip_bytes is None else f"{fit.clip_bytes / 1e6:,.0f} MB"
     yield (
         f"tried on {fit.device} in {fit.dtype}: loaded in {fit.load_s:.1f} s, models "
-        f"{fit.model_bytes / 1e6:,.0f} MB; one clip {fit.clip_ms:,.0f} ms, {clip} beside them"
+        f"{fit.model_bytes / 1e6:,.0f} MB; one clip {fit.clip_ms:,.0f} ms, {clip} more"
     )
 
 
@@ -127,7 +127,7 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
             yield f"    {part}: {class_name}"
     for part, place in manifest.external_weights.items():
         where = place.folder or f"{place.repo}@{place.commit} in the hub's local cache"
-        yield f"{len(place.files)} weight files of the {part} lie elsewhere: {where}"
+        yield f"{len(place.files)} weight files of the {part} are elsewhere: {where}"
     yield from fit_lines(summary)
     yield alarm_line(summary)
     for hard in manifest.hardening:
@@ -139,7 +139,7 @@ def _description(summary: ArchiveSummary) -> Iterator[str]:
     for licence in manifest.accepted_licences:
         yield f"licence accepted when it was built: {licence}"
     yield "settings that are not left to their defaults:"
-    import yaml  # the client's own commands come without
+    import yaml  # not installed with the client's own commands
 
     yield from yaml.safe_dump(summary.chosen, sort_keys=False).rstrip().splitlines()
     yield from _changes(summary)

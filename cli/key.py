@@ -23,13 +23,13 @@ _RETRY_SECONDS = 5.0
 def key(
     out: Annotated[Path, typer.Argument(help="File to write the key to, with mode 600.")],
     form: Annotated[
-        Form, typer.Option("--format", help="nginx: a line for `include`; text: the key alone.")
+        Form, typer.Option("--format", help="nginx: a line for `include`; text: only the key.")
     ] = "nginx",
     every: Annotated[
         float | None,
         typer.Option(
             min=1,
-            help="Keep renewing, every so many seconds: less than token_expiration_min of "
+            help="Keep renewing, at this interval in seconds: less than token_expiration_min of "
             "config.properties. Waits for the server if there is none yet.",
         ),
     ] = None,
@@ -38,7 +38,7 @@ def key(
 ) -> None:
     """Renew the key of predictions and write it for a proxy.
 
-    TorchServe refuses the key before it at once, so let the proxy read the file without delay.
+    TorchServe refuses the previous key at once, so let the proxy read the file without delay.
     """
     with VideoPureClient(management_url=management_url, key_file=key_file) as client:
         while True:

@@ -28,7 +28,7 @@ from videopure.wire.installing import install_hint
 
 __all__ = ["app", "main"]
 
-# What brings the packages that some commands alone need.
+# The extra that brings the packages of each command that needs some.
 _EXTRAS = {
     **dict.fromkeys(("jinja2", "matplotlib"), "evaluate"),
     **dict.fromkeys(("fsspec", "pyarrow", "ray"), "ray"),
@@ -79,6 +79,6 @@ def main() -> None:
 
 
 def _missing(package: str) -> int:
-    """Say how to install what a command lacks; returns the exit code."""
+    """Say how to install the packages that a command lacks; returns the exit code."""
     extra = _EXTRAS.get(package, "serve")
     return fail(f"this command needs {package}: {install_hint(extra)}").exit_code

@@ -31,7 +31,7 @@ __all__ = ["describe", "status", "workers"]
 def workers(
     count: Annotated[
         int | None,
-        typer.Argument(min=0, help="Number to scale to; without it the workers are listed."),
+        typer.Argument(min=0, help="Number to scale to; without it, list the workers."),
     ] = None,
     management_url: ManagementUrl = "http://127.0.0.1:8081",
     model: Model = DEFAULT_MODEL,
@@ -74,7 +74,7 @@ def describe(
 ) -> None:
     """Print the model's description as JSON: labels, options and their ranges, limits, versions.
 
-    A worker is asked: the answer comes after the requests that wait.
+    A worker answers this, after the requests that are waiting.
     """
     with VideoPureClient(management_url=management_url, model=model, key_file=key_file) as client:
         try:
@@ -90,8 +90,8 @@ def _show(found: ModelStatus, *, as_json: bool) -> None:
     state = "ready" if found.ready else "not ready"
     console.print(
         f"{found.name} {found.version}: {state}; batches of up to {found.batch_size}, filled "
-        f"for up to {found.max_batch_delay_ms} ms; {found.pending} requests wait, "
-        f"{found.queue_left} more may",
+        f"for up to {found.max_batch_delay_ms} ms; {found.pending} requests waiting, "
+        f"room for {found.queue_left} more",
         highlight=False,
     )
     table = Table("worker", "pid", "status", "device", "MB", box=SIMPLE, pad_edge=False)

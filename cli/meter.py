@@ -1,4 +1,4 @@
-"""How far a long purification is: a bar with the time left, and an estimate at its start."""
+"""Progress of a long purification: a bar with the time left, and an estimate at its start."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 __all__ = ["WorkMeter"]
 
-_WORTH_TELLING = 60  # seconds that an estimate must have to be told
-_BETWEEN_LINES = 10  # seconds, at least, between lines in a log
+_WORTH_TELLING = 60  # seconds; shorter estimates are not shown
+_BETWEEN_LINES = 10  # at least this many seconds between lines in a log
 
 
 class WorkMeter:
-    """Counts the diffusion model's calls, of which each window of frames takes a dozen or so.
+    """Counts the diffusion model's calls, a dozen or so for each window of frames.
 
-    A window of 720p takes minutes on a CPU: windows alone would show nothing for long. The first
-    call tells what all of them will take.
+    A window of 720p takes minutes on a CPU: counting only windows would show nothing for long. The
+    first call gives an estimate for all.
 
     Args:
-        defended: whose calls are counted.
+        defended: the model whose calls are counted.
         window: frames purified together.
     """
 
     def __init__(self, defended: DefendedRecogniser, window: int) -> None:
         self._denoiser, self._window = defended.pipeline.denoiser, window
-        self._calls_a_window = 2 * (defended.settings.inversion_steps + 1)  # there and back
+        self._calls_a_window = 2 * (defended.settings.inversion_steps + 1)  # up and down
         self._calls = self._windows = 0
         self._total: int | None = None  # windows
         self._begun = self._told = time.monotonic()

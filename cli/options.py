@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 ARCHIVE = Path("model_store/videopure.mar")
-STOPPED = 130  # exit status of a command that was stopped, as shells have it
+STOPPED = 130  # exit status of a stopped command, as in shells
 HOW = "How"  # heading in --help
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_MODEL = "videopure"
@@ -55,18 +55,14 @@ RequiredKey = Annotated[
         dir_okay=False,
     ),
 ]
-Seed = Annotated[
-    int, typer.Option(help="Seed of everything that is drawn at random.", rich_help_panel=HOW)
-]
-Threads = Annotated[
-    int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=HOW)
-]
+Seed = Annotated[int, typer.Option(help="Seed of all random draws.", rich_help_panel=HOW)]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads per process.", rich_help_panel=HOW)]
 
 
 def labelled_clips(panel: str) -> Any:
     """The option that names clips of known classes, under a heading of --help."""
     return typer.Option(
-        help="`demo`, a folder with a folder of videos for each class, or a CSV with the columns "
+        help="`demo`, a folder with one folder of videos per class, or a CSV with the columns "
         "path and label.",
         rich_help_panel=panel,
     )

@@ -31,7 +31,7 @@ SUFFIXES = frozenset(
     f".{ending}"
     for ending in ("mp4", "m4v", "mov", "mkv", "webm", "avi", "gif", "mpg", "mpeg", "ts", "flv")
 )
-# What no other video of the call can escape. A lost connection may be one video's alone.
+# Errors that every video of the call would meet. A lost connection may concern only one.
 _OF_THE_CALL = (ServerUnreachableError, KeyFileError, NotTorchServeError, ModelNotFoundError)
 
 
@@ -41,7 +41,7 @@ def predict(
     model: Model = DEFAULT_MODEL,
     key_file: KeyFile = Path("key_file.json"),
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one line for each video.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV, one line per video.")] = False,
     save_purified: Annotated[
         Path | None,
         typer.Option(help="Folder for videos of the clip as sent, purified, and the difference."),
@@ -57,9 +57,11 @@ def predict(
         str | None, typer.Option(help="videopure, one_look, ddim_inversion, ddim, ddpm.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of methods that draw noise.")] = None,
-    clips: Annotated[int | None, typer.Option(help="Equal parts of each video to look at.")] = None,
+    clips: Annotated[
+        int | None, typer.Option(help="Number of equal parts of each video to use.")
+    ] = None,
     purify: Annotated[
-        bool, typer.Option(help="Purify the video, or ask the bare recogniser alone.")
+        bool, typer.Option(help="Purify the video, or ask only the bare recogniser.")
     ] = True,
     concurrency: Annotated[int, typer.Option(min=1, help="Videos sent at a time.")] = 4,
     header: Annotated[
@@ -100,7 +102,7 @@ def predict(
 def _headers(lines: Sequence[str]) -> dict[str, str]:
     pairs = [line.partition(":") for line in lines]
     if wrong := [name for name, colon, _ in pairs if not (name.strip() and colon)]:
-        # Not all of it: it may be a secret.
+        # Only part of it: it may be a secret.
         raise fail(f"--header must be 'Name: value', got {wrong[0][:20]!r}", code=2)
     return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -109,7 +111,7 @@ def find_videos(arguments: Sequence[str]) -> list[Path]:
     """The files to send: of a folder, the videos below it; of a glob, what it matches.
 
     Raises:
-        typer.Exit: after saying which argument means nothing.
+        typer.Exit: after reporting an argument that names no video.
     """
     found: list[Path] = []
     for argument in arguments:
@@ -136,7 +138,7 @@ def _ask(
     """Files and answers in order, with a progress bar; evidence is saved under `save`.
 
     Raises:
-        ClientError: of the whole call, such as that there is no server: nothing more is sent.
+        ClientError: for the whole call, such as a missing server: nothing more is sent.
     """
     names = evidence_names(files)
 
@@ -168,7 +170,7 @@ def _ask(
 def evidence_names(files: Sequence[Path]) -> list[str]:
     """A unique name for the evidence of each file: files of several folders may share a name."""
     names: list[str] = []
-    taken: set[str] = set()  # in small letters: some file systems do not tell them from large ones
+    taken: set[str] = set()  # lower case: some file systems ignore case
     for file in files:
         candidates = chain([file.stem], (f"{file.stem}-{number}" for number in count(2)))
         name = next(name for name in candidates if name.lower() not in taken)

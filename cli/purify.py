@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["purify"]
 
-# What the models' libraries say to configurations that are none of theirs.
+# Warnings of the models' libraries about configurations that are not theirs.
 _DISLIKED = (AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -46,8 +46,8 @@ def purify(
 ) -> None:
     """Write a purified copy of a video, with the models of an archive and no server.
 
-    The copy has the video's frames, upright, each shown as long as before, in H.264 or for .webm in
-    VP9. It has no sound. Any video that the server reads is read.
+    The copy has the video's frames, upright and with their durations, in H.264, or VP9 for .webm.
+    It has no sound. It reads the same videos as the server.
     """
     from videopure.bulk.rewrite import TARGETS, RewriteError, rewrite_video
 
@@ -99,7 +99,7 @@ def _tell(target: Path, written: Rewritten, *, as_json: bool) -> None:
 
 
 def _unlike(source: Path, loaded: LoadedArchive) -> str | None:
-    """A warning if the purifier was not trained on such clips; made from a clip as served."""
+    """A warning if the purifier was not trained on such clips, from a clip as served."""
     from videopure.evaluation.videos import ClipError, read_video
 
     defended, settings = loaded.defended, loaded.settings

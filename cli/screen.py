@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["screen"]
 
-_BETWEEN_LINES = 30  # seconds, at least, between lines in a log
-_SHOWN = 10  # labels and errors, of many
+_BETWEEN_LINES = 30  # at least this many seconds between lines in a log
+_SHOWN = 10  # most labels and errors shown
 
 Copies = Literal["none", "adversarial", "all"]
 
@@ -32,19 +32,17 @@ def screen(
         typer.Argument(
             metavar="SOURCE...",
             help="Folders, globs, files, and lists of them (.txt, or .csv with a column path); "
-            "also URLs: s3://, gs://, https:// and whatever else fsspec reads.",
+            "also URLs: s3://, gs://, https:// and others that fsspec reads.",
         ),
     ],
     out: Annotated[str, typer.Option(help="Folder or URL of the answers.")],
     archive: Archive = ARCHIVE,
     clips: Annotated[
         int | None,
-        typer.Option(min=1, help="Clips of each video.", show_default="what the archive says"),
+        typer.Option(min=1, help="Clips per video.", show_default="as the archive says"),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Labels of each answer.")] = None,
-    copies: Annotated[
-        Copies, typer.Option(help="Of which videos purified copies are written.")
-    ] = "none",
+    top_k: Annotated[int | None, typer.Option(min=1, help="Labels per answer.")] = None,
+    copies: Annotated[Copies, typer.Option(help="Videos to write purified copies of.")] = "none",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -56,13 +54,13 @@ def screen(
     ] = None,
     gpu_share: Annotated[
         float,
-        typer.Option(min=0.01, max=1, help="Of a GPU, for each worker.", rich_help_panel=HOW),
+        typer.Option(min=0.01, max=1, help="Share of a GPU for each worker.", rich_help_panel=HOW),
     ] = 1.0,
     block: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Videos that are written together, at most; a kill loses so much.",
+            help="At most this many videos are written together; a kill loses these.",
             show_default="up to 64",
             rich_help_panel=HOW,
         ),
@@ -71,7 +69,7 @@ def screen(
         str | None,
         typer.Option(
             help="Ray cluster to join, such as auto or ray://head:10001.",
-            show_default="none: this machine alone",
+            show_default="none: only this machine",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -79,9 +77,9 @@ def screen(
 ) -> None:
     """Ask an archive about many videos, without a server, on one machine or a Ray cluster.
 
-    Each video gets the answer that a server of the archive would give its operator, or the
-    error, as a row of the Parquet files in OUT/answers. What is answered stays so: the same
-    command goes on where another one was stopped or killed, and answers what was added since.
+    Each video gets the answer that a server of the archive would give its operator, or the error,
+    as a row of the Parquet files in OUT/answers. Answers are kept: the same command resumes a
+    stopped or killed run, and answers videos that were added since.
     """
     with errors.status("Loading torch"):
         from videopure.bulk import ScreenError
@@ -89,7 +87,7 @@ def screen(
     options = {"clips": clips, "top_k": top_k}
     progress = _Shown()
     try:
-        with progress, redirect_stdout(sys.stderr):  # where Ray says that a worker died
+        with progress, redirect_stdout(sys.stderr):  # where Ray reports that a worker died
             summary = run(
                 sources,
                 archive,
@@ -105,7 +103,7 @@ def screen(
     except ScreenError as error:
         raise fail(str(error)) from error
     except KeyboardInterrupt:
-        errors.print(f"Stopped. What is answered is in {out}: run the same command to go on.")
+        errors.print(f"Stopped. The answers so far are in {out}: run the same command to resume.")
         raise typer.Exit(STOPPED) from None
     if as_json:
         last = progress.last

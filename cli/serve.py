@@ -22,14 +22,14 @@ def serve(
     archive: Annotated[Path, typer.Option(help="Archive to serve.")] = ARCHIVE,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers to start.", show_default="as the configuration says"),
+        typer.Option(min=1, help="Workers to start.", show_default="from the configuration"),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
             help="Port of predictions. Management, metrics and the two ports of gRPC are the next "
             "four.",
-            show_default="as the configuration says",
+            show_default="from the configuration",
         ),
     ] = None,
     bind: Annotated[
@@ -37,7 +37,7 @@ def serve(
         typer.Option(
             help="IPv4 address that answers predictions, such as 0.0.0.0. Management and metrics "
             "stay on 127.0.0.1.",
-            show_default="as the configuration says",
+            show_default="from the configuration",
         ),
     ] = None,
     config: Annotated[
@@ -46,7 +46,7 @@ def serve(
             help="Properties file.",
             exists=True,
             dir_okay=False,
-            show_default="./config.properties, else the packaged one",
+            show_default="./config.properties, or the packaged one",
         ),
     ] = None,
     require_signature: RequiredKey = None,

@@ -1,4 +1,4 @@
-"""What all commands print to."""
+"""The consoles and messages that all commands share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ errors = Console(stderr=True)
 
 
 def explained(error: ClientError, model: str) -> str:
-    """What a client's error means for a command that asked for `model`."""
+    """The message of a client's error, for a command that asked for `model`."""
     if isinstance(error, ModelNotFoundError):
         return (
             f"the server has no model {model!r}: give its name with --model, which is the name of "
@@ -30,7 +30,7 @@ def explained(error: ClientError, model: str) -> str:
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:
-    """Print an error; returns the exit with `code` that the caller is to raise."""
+    """Print an error; returns the exit with `code` for the caller to raise."""
     errors.print(f"[bold red]Error:[/bold red] {escape(message)}", highlight=False)
     return typer.Exit(code)
 
@@ -46,7 +46,7 @@ def own_command() -> str:
 
 
 def tell_skipped(faults: Sequence[str]) -> None:
-    """Name the videos that could not be read, each with what is wrong with it."""
+    """List the videos that could not be read, each with the reason."""
     if not faults:
         return
     count = "1 video" if len(faults) == 1 else f"{len(faults)} videos"

@@ -31,7 +31,7 @@ RecogniserOption = Annotated[
     typer.Option(
         "--recogniser",
         help="Recogniser whose number, size and framing of frames are used: folder or hub id, "
-        "torchvision:NAME, or a program, as `videopure build` takes it.",
+        "torchvision:NAME, or a program, as for `videopure build`.",
         rich_help_panel=FOR,
     ),
 ]
@@ -60,7 +60,7 @@ SizeOption = Annotated[
     str,
     typer.Option(
         "--size",
-        help="S: cheapest. M: that of the demo, finer. L: for a GPU.",
+        help="S: cheapest. M: the demo's, finer. L: for a GPU.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -76,8 +76,8 @@ Licence = Annotated[
     str | None,
     typer.Option(help="Licence of the trained model, for its card.", rich_help_panel=WHAT),
 ]
-Clips = Annotated[int, typer.Option(min=1, help="Clips to train on in all.", rich_help_panel=HOW)]
-Batch = Annotated[int, typer.Option(min=1, help="Clips in a step.", rich_help_panel=HOW)]
+Clips = Annotated[int, typer.Option(min=1, help="Clips to train on in total.", rich_help_panel=HOW)]
+Batch = Annotated[int, typer.Option(min=1, help="Clips per step.", rich_help_panel=HOW)]
 Rate = Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=HOW)]
 Most = Annotated[
     int,
@@ -89,7 +89,9 @@ Most = Annotated[
         rich_help_panel=HOW,
     ),
 ]
-Views = Annotated[int, typer.Option(min=1, help="Clips taken of each video.", rich_help_panel=HOW)]
+Views = Annotated[
+    int, typer.Option(min=1, help="Clips taken from each video.", rich_help_panel=HOW)
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(
@@ -114,7 +116,7 @@ Workplace = Annotated[
     Path | None,
     typer.Option(
         help="Folder of decoded clips, checkpoint, log and pictures.",
-        show_default="beside the pipeline",
+        show_default="next to the pipeline",
         rich_help_panel=HOW,
     ),
 ]
@@ -145,8 +147,8 @@ def train(
 ) -> None:
     """Train a compact purifier on your own videos, without labels.
 
-    Videos are decoded once; those that cannot be read are skipped, and listed at the end. A run
-    that was stopped goes on when the same command is given again.
+    Videos are decoded once; those that cannot be read are skipped, and listed at the end. To resume
+    a stopped run, give the same command again.
 
     Several processes, on as many GPUs where there are any:
     `torchrun --standalone --nproc_per_node 2 $(which videopure) train VIDEOS ...`.
@@ -196,7 +198,7 @@ def train(
     except ValueError as error:
         raise fail(str(error)) from error
     except KeyboardInterrupt:
-        errors.print("Stopped. Run the same command to go on.")
+        errors.print("Stopped. Run the same command to resume.")
         raise typer.Exit(STOPPED) from None
     if state.is_main_process:
         _print(result)

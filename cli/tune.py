@@ -1,4 +1,4 @@
-"""`videopure tune`: the settings that suit an archive."""
+"""`videopure tune`: chooses settings for an archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tune(
     videos: Annotated[
         str,
         typer.Argument(
-            help="Validation videos: a folder with a folder for each class, a CSV with the columns "
+            help="Validation videos: a folder with one folder per class, a CSV with the columns "
             "path and label, or `demo`."
         ),
     ],
@@ -39,14 +39,14 @@ def tune(
     epsilon: Annotated[float, typer.Option(help="Budget of the attack, in 1/255.")] = 8.0,
     steps: Annotated[str, typer.Option("--t", help="Values of the paper's t.")] = "0,1,2,3,5",
     strengths: Annotated[
-        str, typer.Option("--guidance", help="Factors on the archive's guidance.")
+        str, typer.Option("--guidance", help="Factors of the archive's guidance.")
     ] = "0.25,4",
     speeds: Annotated[str, typer.Option("--speed", help="Speeds to try.")] = "exact,fast",
     picture: Annotated[
-        Path | None, typer.Option(help="PNG of what each setting keeps and costs.")
+        Path | None, typer.Option(help="PNG of each setting's accuracy and cost.")
     ] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Put the recommended settings into the archive.")
+        bool, typer.Option("--write", help="Write the recommended settings into the archive.")
     ] = False,
     workers: Annotated[
         int | None,
@@ -59,8 +59,8 @@ def tune(
     """Choose the paper's t, the guidance and the speed of an archive on validation videos.
 
     Clips are attacked with the recogniser's gradient, without knowledge of the purifier (PGD-10).
-    Each setting is told what it keeps of the clean and the attacked clips, and what it costs. They
-    are chosen on: evaluate on other clips afterwards.
+    For each setting the command prints the accuracy on clean and attacked clips, and the cost.
+    These clips make the choice: evaluate on others afterwards.
     """
     with errors.status("Loading torch"):
         from videopure.evaluation.report.html import check_tools

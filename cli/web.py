@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["web"]
 
 _SHORTEST_TOKEN = 16  # characters
-# No port of TorchServe's is near.
+# Not near any port of TorchServe.
 _PORT = 8090
 
 
@@ -47,7 +47,7 @@ def web(
     bind: Annotated[
         str,
         typer.Option(
-            help="Address of the page. Beyond this machine, such as 0.0.0.0, it asks for a token."
+            help="Address of the page. If others can reach it, as 0.0.0.0, it asks for a token."
         ),
     ] = "127.0.0.1",
     token: Annotated[
@@ -56,15 +56,15 @@ def web(
             envvar="VIDEOPURE_WEB_TOKEN",
             help="Token that the page asks for. Set the variable instead of the option: other "
             "users of the machine can read a command's options.",
-            show_default="none on this machine; a new one beyond it",
+            show_default="none on this machine; otherwise a new one",
         ),
     ] = None,
 ) -> None:
     """Serve a page to try clips on a running server, until Ctrl-C.
 
     The page shows the answers with and without VideoPure, what purification
-    changed, the votes and the suspicion. It uses the operator's key beside the
-    key file: whoever can open the page is told everything.
+    changed, the votes and the suspicion. It uses the operator's key next to the
+    key file: anyone who can open the page sees everything.
     """
     try:
         from videopure.web.app import make_app
@@ -119,7 +119,7 @@ def _attacker(archive: Path) -> Attacker:
 def _announce(bind: str, port: int, token: str | None, local: bool) -> None:
     host = "127.0.0.1" if bind in ("0.0.0.0", "::") else bind
     host = f"[{host.strip('[]')}]" if ":" in host else host
-    # After the #, browsers keep it: no log and no other site gets it.
+    # Browsers keep what follows the #: no log and no other site gets it.
     address = f"http://{host}:{port}/" + (f"#token={token}" if token else "")
     console.print(f"Page: {address}", soft_wrap=True, highlight=False)
     if not local:

@@ -22,8 +22,8 @@ __all__ = ["Evidence", "VideoPureClient"]
 class VideoPureClient(Calls):
     """Asks a running server; keeps its connections open and renews its keys.
 
-    May be shared by threads. Arguments are those of `Calls`, options of requests those of the
-    table in docs/serving.md. `AsyncVideoPureClient` has the same methods as coroutines.
+    May be shared by threads. Arguments are those of `Calls`; docs/serving.md has the table of
+    options. `AsyncVideoPureClient` has the same methods as coroutines.
     """
 
     def _open(self) -> None:
@@ -45,7 +45,7 @@ class VideoPureClient(Calls):
         self._runner.close()
 
     def predict(self, video: Video, **options: Unpack[RequestOptions]) -> Answer:
-        """What a video shows.
+        """Name the action in a video.
 
         Args:
             video: a file, or its bytes.
@@ -78,12 +78,12 @@ class VideoPureClient(Calls):
     def explain(self, video: Video, **options: Unpack[RequestOptions]) -> Evidence:
         """A video that shows what purification changed, and the answer.
 
-        Args and errors: as of `predict`.
+        Args and errors: as for `predict`.
         """
         return self._runner.run(self._explain(video, options))
 
     def status(self) -> ModelStatus:
-        """What TorchServe says of the model and its workers."""
+        """TorchServe's status of the model and its workers."""
         return self._runner.run(self._status())
 
     def workers(self) -> tuple[Worker, ...]:
@@ -91,9 +91,9 @@ class VideoPureClient(Calls):
         return self.status().workers
 
     def describe(self) -> dict[str, Any]:
-        """The model's own words: recogniser, purifier, labels, options, limits, versions.
+        """The model's description: recogniser, purifier, labels, options, limits, versions.
 
-        A worker is asked, so that this waits for the requests before it.
+        A worker answers this, after the requests before it.
         """
         return self._runner.run(self._describe())
 
@@ -101,8 +101,8 @@ class VideoPureClient(Calls):
         """Change the number of workers, and wait until they are ready.
 
         Args:
-            workers: the number wanted; with 0 the model cannot answer.
-            maximum: TorchServe may go up to here; by default `workers`.
+            workers: the wanted number; with 0 the model cannot answer.
+            maximum: upper limit for TorchServe; by default `workers`.
             timeout: seconds to wait for them.
         """
         self._runner.run(self._scale(workers, maximum, timeout))
@@ -123,13 +123,13 @@ class VideoPureClient(Calls):
         self._runner.run(self._wait_until_ready(timeout))
 
     def metrics(self) -> list[MetricSample]:
-        """What `/metrics` counts, of the server and of this model."""
+        """The metrics of the server and of this model, from `/metrics`."""
         return self._runner.run(self._metrics())
 
     def renew_key(self, purpose: Purpose = "inference") -> str:
-        """Have TorchServe make another key for a purpose: what a proxy in front is to send.
+        """Have TorchServe make a new key for a purpose, such as for a proxy in front.
 
-        The key before it is invalid from then on.
+        The previous key is invalid from then on.
 
         Raises:
             KeyFileError: if there is no key file, or its keys cannot be renewed.

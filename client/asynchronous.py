@@ -1,4 +1,4 @@
-"""The client for programs of asyncio: the same calls, to be awaited."""
+"""The client for asyncio programs: the same calls as coroutines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["AsyncVideoPureClient"]
 class AsyncVideoPureClient(Calls):
     """`VideoPureClient` as coroutines, for one event loop; arguments are those of `Calls`.
 
-    What its methods do, take and raise is told there.
+    See there for what its methods do, take and raise.
     """
 
     def _open(self) -> None:
@@ -45,7 +45,7 @@ class AsyncVideoPureClient(Calls):
         await self._runner.close()
 
     async def predict(self, video: Video, **options: Unpack[RequestOptions]) -> Answer:
-        """What a video shows."""
+        """Name the action in a video."""
         return await self._runner.run(self._predict(video, options))
 
     async def predict_many(
@@ -65,7 +65,7 @@ class AsyncVideoPureClient(Calls):
         try:
             for video in videos:
                 asked.append(asyncio.create_task(ask(video)))
-                # Some more than are sent, so that a slow one at the head does not hold up others.
+                # Some more than are sent, so that a slow one at the head does not delay others.
                 if len(asked) >= 4 * concurrency:
                     yield await asked.popleft()
             while asked:
@@ -79,7 +79,7 @@ class AsyncVideoPureClient(Calls):
         return await self._runner.run(self._explain(video, options))
 
     async def status(self) -> ModelStatus:
-        """What TorchServe says of the model and its workers."""
+        """TorchServe's status of the model and its workers."""
         return await self._runner.run(self._status())
 
     async def workers(self) -> tuple[Worker, ...]:
@@ -87,7 +87,7 @@ class AsyncVideoPureClient(Calls):
         return (await self.status()).workers
 
     async def describe(self) -> dict[str, Any]:
-        """The model's own words: recogniser, purifier, labels, options, limits, versions."""
+        """The model's description: recogniser, purifier, labels, options, limits, versions."""
         return await self._runner.run(self._describe())
 
     async def scale(
@@ -105,9 +105,9 @@ class AsyncVideoPureClient(Calls):
         await self._runner.run(self._wait_until_ready(timeout))
 
     async def metrics(self) -> list[MetricSample]:
-        """What `/metrics` counts, of the server and of this model."""
+        """The metrics of the server and of this model, from `/metrics`."""
         return await self._runner.run(self._metrics())
 
     async def renew_key(self, purpose: Purpose = "inference") -> str:
-        """Have TorchServe make another key for a purpose; the one before it is invalid then."""
+        """Have TorchServe make a new key for a purpose; the previous one becomes invalid."""
         return await self._runner.run(self._connection.renew(purpose))

@@ -42,14 +42,14 @@ class Calls:
         model: the model's name.
         key_file: the `key_file.json` that TorchServe writes into the folder it was started in;
             a missing file means that the server asks for no key.
-        operator_key_file: the operator's key, which predictions are asked with: it lets them set
-            every option and be told everything. By default the file `operator_key` beside
-            `key_file`, as `videopure serve` writes it; where it is missing, none is sent.
+        operator_key_file: the operator's key, which is sent with predictions: it lets them set
+            every option and see everything. By default the file `operator_key` next to `key_file`,
+            as `videopure serve` writes it; if it is missing, none is sent.
         timeout: seconds to wait for an answer.
-        queue_wait: seconds to go on trying while the server's queue is full; such requests have
+        queue_wait: seconds to keep trying while the server's queue is full; such requests have
             not been computed.
         headers: sent with every request, such as the `Authorization` that your own proxy in front
-            of the server asks for; it takes the place of TorchServe's key.
+            of the server asks for; it replaces TorchServe's key.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Calls:
         self._open()
 
     def _open(self) -> None:
-        """Make what runs the steps; each client has its own."""
+        """Make the runner of the steps; each client has its own."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Requests to a TorchServe: keys, patience, and errors that say what happened."""
+"""Requests to a TorchServe: keys, retries, and errors that say what happened."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _POLL_SECONDS = 0.1
 _REPEATS = 2
 # TorchServe's own 503 for a full queue; a worker's failure has another type.
 _QUEUE_FULL = "ServiceUnavailableException"
-# TorchServe's 500 to who asks for the workers in the moment in which one comes or goes.
+# TorchServe's 500 to a request for the workers at the moment when one starts or ends.
 _SCALING = "ConcurrentModificationException"
 _SCALING_SECONDS = 5.0
 _NO_MODEL = "ModelNotFoundException"
 _BAD_KEY = "InvalidKeyException"
-# Every renewal makes the key before it invalid: clients that renew at the same time meet again.
+# Every renewal makes the previous key invalid: clients that renew at the same time collide.
 _RENEWALS = 5
-# A proxy that sends its own key may be told of a renewed one a moment later.
+# A proxy that sends its own key may learn of a renewed one a moment later.
 _PROXY_SECONDS = 2.0
 # TorchServe writes its key file in place: for a moment it is empty or cut short.
 _KEY_FILE_SECONDS = 1.0
@@ -51,16 +51,16 @@ _NOT_CONNECTED = (
 class Connection:
     """The steps of a request with the key of its purpose.
 
-    What is repeated: a GET whose connection broke, and any request that was refused before it was
+    It repeats a GET whose connection broke, and any request that was refused before it was
     computed: no connection, a full queue, an expired key. A prediction that may have been computed
     is never sent twice.
 
     Args:
         management_url: where keys are renewed.
-        key_file: TorchServe's `key_file.json`; where it is missing, no key is sent.
+        key_file: TorchServe's `key_file.json`; if it is missing, no key is sent.
         timeout: seconds to wait for an answer.
-        queue_wait: seconds to go on trying while the server's queue is full.
-        headers: sent with every request; an `Authorization` takes the place of TorchServe's key.
+        queue_wait: seconds to keep trying while the server's queue is full.
+        headers: sent with every request; an `Authorization` replaces TorchServe's key.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Connection:
         """A good answer; an expired key is renewed.
 
         Args:
-            method, url, headers, body: as of `Send`.
-            purpose: whose key to send; None for addresses that ask for none.
+            method, url, headers, body: as for `Send`.
+            purpose: purpose of the key to send; None for addresses that need none.
 
         Raises:
-            ClientError: of the kind that says what happened.
+            ClientError: of the kind that fits the failure.
         """
         start = time.monotonic()
         renewals = 0
@@ -125,11 +125,11 @@ class Connection:
             raise not_torchserve(answer) from error
 
     def renew(self, purpose: Purpose) -> Steps[str]:
-        """Have TorchServe make another key, and return it; the one before it is invalid then.
+        """Have TorchServe make a new key, and return it; the previous one becomes invalid.
 
         Raises:
             KeyFileError: if there is no key file, or its API key is refused.
-            ClientError: as of `send`.
+            ClientError: as for `send`.
         """
         used = yield from self._key(purpose)
         renewed = yield Alone(self._renew(purpose, used))
@@ -141,12 +141,12 @@ class Connection:
         return key
 
     def _patience(self, method: str, error: RequestFailedError) -> float:
-        """Seconds for which a request that was refused like this is sent again."""
+        """Seconds for which a request with this refusal is repeated."""
         if isinstance(error, QueueFullError):
             return self.queue_wait
         if error.type == _BAD_KEY and self._keyless:
             return _PROXY_SECONDS
-        # A moment later the list of workers holds still.
+        # A moment later the list of workers is stable.
         return _SCALING_SECONDS if method == "GET" and error.type == _SCALING else 0.0
 
     def _request(self, request: Send) -> Steps[httpx.Response]:
@@ -172,7 +172,7 @@ class Connection:
         raise AssertionError("the last repeat returns or raises")
 
     def _renew(self, purpose: Purpose, used: str | None) -> Steps[bool]:
-        """Have another key in the key file than the one that was used; False if there is none."""
+        """Get a key other than the used one into the key file; False if there is none."""
         if (yield from self._key(purpose)) != used:
             return True  # another call or process was quicker
         keys = yield from self._keys()
@@ -222,8 +222,8 @@ def not_torchserve(answer: httpx.Response) -> NotTorchServeError:
 def _redirected(answer: httpx.Response) -> NotTorchServeError:
     target = answer.headers.get("Location", "nowhere")[:200]
     return NotTorchServeError(
-        f"{answer.url} redirects to {target}: nothing was sent there, as keys and videos are for "
-        "the address that was asked alone"
+        f"{answer.url} redirects to {target}: nothing was sent there, as keys and videos are only "
+        "for the requested address"
     )
 
 

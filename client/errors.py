@@ -1,4 +1,4 @@
-"""What the client raises: one tree."""
+"""The exceptions of the client, in one tree."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ServerUnreachableError(ClientError):
 
 
 class ConnectionLostError(ServerUnreachableError):
-    """No answer came to a request that was sent: it may have been computed."""
+    """A request was sent, but no answer came: it may have been computed."""
 
 
 class KeyFileError(ClientError):
@@ -41,8 +41,8 @@ class RequestFailedError(ClientError):
         status: HTTP status.
         type: the server's name for the error.
         message: what is wrong.
-        request_id: the server's name for the request, to be found in its log; None for those that
-            did not reach a worker.
+        request_id: the server's id of the request, which is also in its log; None if it did not
+            reach a worker.
     """
 
     def __init__(self, status: int, type: str, message: str, request_id: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What purification changed, as a video."""
+"""The evidence: a video of what purification changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Evidence:
 
     Args:
         video: an mp4: the clip as sent, purified, and their difference amplified, side by side.
-        answer: as of a prediction.
+        answer: as for a prediction.
     """
 
     video: bytes = field(repr=False)
@@ -24,8 +24,8 @@ class Evidence:
 
     @classmethod
     def parse(cls, video: bytes) -> Evidence:
-        """From the file, which holds the answer as its `comment`; ValueError where it does not."""
-        import av  # FFmpeg: wanted by those who ask for evidence alone
+        """Read from the file, which holds the answer as `comment`; ValueError if it does not."""
+        import av  # FFmpeg: needed only for evidence
         import av.error
 
         try:

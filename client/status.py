@@ -20,10 +20,10 @@ class Worker:
 
     Args:
         id: TorchServe's number.
-        pid: of the process; 0 while it is starting.
-        ready: whether it can answer; `status` has TorchServe's word for it.
+        pid: process id; 0 while it is starting.
+        ready: whether it can answer; `status` is TorchServe's own term.
         memory_bytes: resident memory, as TorchServe last measured it.
-        device: `cpu`, or what TorchServe says of the GPU.
+        device: `cpu`, or TorchServe's description of the GPU.
     """
 
     id: str
@@ -52,7 +52,7 @@ class ModelStatus:
     """A served model: its batching, its queue and its workers.
 
     Args:
-        batch_size: most requests that a worker gets at once.
+        batch_size: the most requests that a worker gets at once.
         max_batch_delay_ms: how long a batch waits to be filled.
         pending: requests that wait for a worker.
         queue_left: more that may wait before they are refused.
@@ -104,7 +104,7 @@ def parse_metrics(text: str) -> Iterator[MetricSample]:
     """The samples of a page in Prometheus' text format.
 
     Raises:
-        ValueError: naming the line that is none.
+        ValueError: naming the line that is not a sample.
     """
     for line in text.splitlines():
         if not line.strip() or line.startswith("#"):

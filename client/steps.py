@@ -1,7 +1,7 @@
-"""What a call of the client does, step by step, for callers that wait and for those that await.
+"""The steps of a client's call, for blocking and for asynchronous callers.
 
-A call is a generator: it yields what is to be done, is sent the result, and returns the answer.
-So the calls are written once, and `Runner` and `AsyncRunner` differ in how they wait alone.
+A call is a generator: it yields the next step, is sent the result, and returns the answer. So the
+calls are written once, and `Runner` and `AsyncRunner` differ only in how they wait.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Send:
 
     Args:
         timeout: seconds to wait for the answer.
-        body: `content`, `data`, `files` or `params`, as of `httpx`.
+        body: `content`, `data`, `files` or `params`, as in `httpx`.
     """
 
     method: str
@@ -49,14 +49,14 @@ class Send:
             "url": self.url,
             "headers": dict(self.headers),
             "timeout": httpx.Timeout(self.timeout, connect=connect),
-            # TorchServe sends none; whoever does would get keys and videos somewhere else.
+            # TorchServe sends no redirects; following one would send keys and videos elsewhere.
             "follow_redirects": False,
             **self.body,
         }
 
     @property
     def is_local(self) -> bool:
-        """Whether this machine is asked, for which no proxy of the environment is meant."""
+        """Whether the request is to this machine, without the environment's proxy."""
         return urlsplit(self.url).hostname in _LOOPBACK
 
 
@@ -76,7 +76,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Alone:
-    """Run these steps while no other call runs such steps; returns their result."""
+    """Run these steps exclusively of other calls; returns their result."""
 
     steps: Generator[Any, Any, Any]
 
@@ -98,7 +98,7 @@ class Runner:
             session.close()
 
     def run(self, steps: Steps[T]) -> T:
-        """What the steps return; what they raise."""
+        """Return what the steps return; raise what they raise."""
         act = partial(steps.send, None)
         while True:
             try:
@@ -133,7 +133,7 @@ class Runner:
 
 
 class AsyncRunner:
-    """Runs calls as coroutines of one event loop of asyncio."""
+    """Runs calls as coroutines of one asyncio event loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -145,7 +145,7 @@ class AsyncRunner:
             await session.aclose()
 
     async def run(self, steps: Steps[T]) -> T:
-        """What the steps return; what they raise."""
+        """Return what the steps return; raise what they raise."""
         act = partial(steps.send, None)
         while True:
             try:
@@ -179,6 +179,6 @@ class AsyncRunner:
 
 
 def _settings() -> dict[str, Any]:
-    """Of every `httpx` client. It takes a moment to make one, so each is made when it is needed."""
-    # With no authentication but our own: one in an address would replace the key.
+    """Arguments of every `httpx` client; each is made when needed, because that takes a moment."""
+    # With only our own authentication: one in an address would replace the key.
     return {"limits": _LIMITS, "auth": lambda request: request}

@@ -1,4 +1,4 @@
-"""The show of `make demo`, its sample videos, and the recipe of the models it shows.
+"""The show of `make demo`, its sample videos, and the recipe of its models.
 
 May import launcher, training, evaluation, motions, archive, handler, format, purifier, client and
 wire.

@@ -19,7 +19,7 @@ def main(
     ),
     clips: Annotated[int, typer.Option(min=1, help="Clips to show.")] = 3,
     first: Annotated[int, typer.Option(min=0, help="Number of the first test clip.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the attack's random start.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the attack's random start.")] = 0,
 ) -> None:
     """Serve the demo's archive and send it clean and attacked clips."""
     show(archive, out, count=clips, start=first, seed=seed)

@@ -1,4 +1,4 @@
-"""Calibration of the demo's models on clean clips that nothing was trained or chosen on."""
+"""Calibrates the demo's models on clean clips that were not used for training or choices."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FALSE_ALARM_RATES = ("0.01", "0.05")
 def calibrated(
     settings: BundleSettings, defended: DefendedRecogniser, count: int
 ) -> BundleSettings:
-    """Settings with the thresholds that clean clips of the calibration stream exceed so often.
+    """Settings with thresholds for the demo's false-alarm rates on the calibration stream.
 
     Args:
-        settings: that `defended` has.
+        settings: those of `defended`.
         defended: the bundle's models, as they are served.
-        count: of clips.
+        count: number of clips.
     """
     clips = clean_clips("demo", defended.recogniser, Limits(), [], count=count)
     scores = score_clips(defended, clips)

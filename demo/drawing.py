@@ -14,20 +14,20 @@ from videopure.wire.schemas import Answer
 
 __all__ = ["HEADINGS", "Shown", "picture", "table"]
 
-# What a line of defence is called above its column.
+# The heading of each line of defence.
 HEADINGS = {"alone": "recogniser alone", "published": "VideoPure, paper", "served": "served here"}
 
 
 @dataclass
 class Shown:
-    """One clip as one attacker leaves it, and what each line of defence says.
+    """One clip after one attacker, and the answer of each line of defence.
 
     Args:
-        number: of the clip.
+        number: number of the clip.
         kind: `clean`, `gray-box` or `white-box`.
         truth: the clip's class.
-        clips: what each line was shown, [T, 3, H, W] in 0..1: attacks are made for each.
-        labels: what each answered.
+        clips: the clip for each line, [T, 3, H, W] in 0..1: each is attacked separately.
+        labels: the answer of each.
         served: the server's answer, and the milliseconds that it took.
     """
 
@@ -46,7 +46,7 @@ class Shown:
         return self.served[0]
 
     def label(self, line: str) -> str:
-        """What a line of defence answered; the served one over HTTP."""
+        """The answer of a line of defence; the served one over HTTP."""
         return self.answer.predictions[0].label if line == "served" else self.labels[line]
 
 
@@ -92,8 +92,8 @@ def picture(rows: list[Shown], purified: Tensor, path: Path) -> Path:
 
     Args:
         rows: the clip clean, and under each attacker.
-        purified: the last of them after purification, [T, 3, H, W] in 0..1.
-        path: of the PNG.
+        purified: the last one after purification, [T, 3, H, W] in 0..1.
+        path: path of the PNG.
     """
     import matplotlib
 

@@ -2,7 +2,7 @@
 
 Pairs of a clean and an attacked clip as lossless mp4 files. An attack on pixels hardly survives a
 lossy codec, so they are stored in RGB without loss. `tests/integration/demo/test_samples.py` shows
-that what is decoded still fools the bare recogniser.
+that the decoded clips still fool the bare recogniser.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from videopure.purifier import load_recogniser
 
 __all__ = ["to_pixels", "write_samples"]
 
-# Far from the clips that the evaluation uses, and one class each.
+# Far from the clips that the evaluation uses, one class each.
 FIRST = 100_000
 EPSILON = 8 / 255
 
@@ -65,7 +65,7 @@ def to_pixels(clip: Tensor) -> np.ndarray:
 
 def main(
     folder: Annotated[Path, typer.Option(help="Where to write them.")] = SAMPLES,
-    bundle: Annotated[Path, typer.Option(help="Whose recogniser to attack.")] = BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="Bundle of the recogniser to attack.")] = BUNDLE,
     classes: Annotated[list[str] | None, typer.Option(help="Class to show; repeatable.")] = None,
 ) -> None:
     """Write new sample videos."""

@@ -1,4 +1,4 @@
-"""What `make demo` shows: clean and attacked clips, and what three lines of defence say to them."""
+"""What `make demo` shows: clean and attacked clips, and the answers of three lines of defence."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ GRAY_STEPS, WHITE_STEPS = 10, 20
 
 
 class Line(NamedTuple):
-    """A line of defence: who answers, and what follows the gradient of which logits."""
+    """A line of defence: who answers, and the logits whose gradient each attack follows."""
 
     name: str
-    gray: Callable[[Tensor], Tensor]  # what an attacker sees who knows the recogniser alone
-    white: Callable[[Tensor], Tensor]  # and one who has everything
-    answer: Callable[[Tensor], list[str]] | None  # None where the server is asked
+    gray: Callable[[Tensor], Tensor]  # for an attacker who knows only the recogniser
+    white: Callable[[Tensor], Tensor]  # for one who has everything
+    answer: Callable[[Tensor], list[str]] | None  # None: the server answers
 
 
 def lines(plain: DefendedRecogniser, served: DefendedRecogniser) -> tuple[Line, Line, Line]:
-    """The recogniser alone, VideoPure as it was published, and what the archive serves."""
+    """The recogniser alone, VideoPure as published, and what the archive serves."""
     alone = plain.recogniser.logits
 
     def everything(defended: DefendedRecogniser) -> Callable[[Tensor], Tensor]:
@@ -92,13 +92,13 @@ def show(archive: Path, out: Path, *, count: int = 3, start: int = 0, seed: int 
     Args:
         archive: the demo's archive.
         out: folder for the clips sent, the picture and the server's log.
-        count: how many clips.
+        count: number of clips.
         start: number of the first clip in the test stream.
-        seed: of the attacks' random start.
+        seed: seed of the attacks' random start.
     """
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    disable_progress_bar()  # of diffusers: loading takes less than a second
+    disable_progress_bar()  # diffusers': loading takes less than a second
     with console.status("Loading the models"):
         served = load_evaluated(archive, torch.device("cpu")).defended
         three = lines(load_defended(), served)
@@ -122,10 +122,10 @@ def show(archive: Path, out: Path, *, count: int = 3, start: int = 0, seed: int 
         drawn = picture(example, purified, out / "demo.png")
     console.print(table(shown))
     console.print(
-        "gray-box: up to 10 steps of PGD, made just now by one who knows the recogniser alone.\n"
-        "white-box: up to 20 steps through all that answers, by one who has the archive.\n"
-        "Each defence is attacked by itself; no pixel changes by more than 4/255.\n"
-        "!: called adversarial. ms: of the served answer, over HTTP."
+        "gray-box: up to 10 steps of PGD by an attacker who knows only the recogniser.\n"
+        "white-box: up to 20 steps through the whole defence, by one who has the archive.\n"
+        "Each defence is attacked separately; no pixel changes by more than 4/255.\n"
+        "!: called adversarial. ms: time of the served answer, over HTTP."
     )
     console.print(f"Picture: {drawn}   Clips sent: {out}/*.mp4", highlight=False)
     console.print("`make serve` leaves a server running; README.md says how to send it videos.")
@@ -134,7 +134,7 @@ def show(archive: Path, out: Path, *, count: int = 3, start: int = 0, seed: int 
 def _attack_all(
     three: tuple[Line, ...], clips: Tensor, labels: Tensor, seed: int, console: Console
 ) -> list[Shown]:
-    """Every clip under every attacker, with the answers of all lines but the served one."""
+    """Every clip under every attacker, with the answers of all lines except the served one."""
     shown = [Shown(n, "clean", CLASSES[y]) for n, y in enumerate(labels.tolist())]
     kinds = {"clean": shown}
     for kind in ("gray-box", "white-box"):
@@ -164,7 +164,7 @@ def _ask(client: VideoPureClient, one: Shown, folder: Path) -> tuple[Answer, flo
 
 
 def _example(shown: list[Shown]) -> list[Shown]:
-    """A clip, clean and attacked, that tells the lines apart: the first one where none does."""
+    """A clip, clean and attacked, on which the lines differ; the first one if there is none."""
     by_clip = [shown[k : k + 3] for k in range(0, len(shown), 3)]
 
     def telling(rows: list[Shown]) -> int:

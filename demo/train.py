@@ -1,8 +1,8 @@
 """Train the demo bundle: `python -m videopure.demo.train`.
 
-The stages follow one another: codec, recogniser, transfer, unet, calibrate. A stage that is
-interrupted goes on where it was; a finished one is not repeated. Checkpoints lie in
-build/train-demo; delete that folder to start afresh.
+The stages follow one another: codec, recogniser, transfer, unet, calibrate. An interrupted stage
+resumes; a finished one is not repeated. Checkpoints are in build/train-demo; delete that folder to
+start afresh.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ STAGES = ("codec", "recogniser", "transfer", "unet", "calibrate")
 LIBRARIES = ("torch", "diffusers", "numpy", "opencv-python-headless", "safetensors")
 
 CODEC_SEED = 100
-# Latents times this meet the diffusion model: the smaller, the more pixels each noise level covers.
-# At 0.6 the levels t = 21 .. 61 lie well above perturbations of 4/255 to 8/255.
+# Factor of the latents for the diffusion model: the smaller, the more each noise level covers.
+# At 0.6 the levels t = 21 .. 61 are well above perturbations of 4/255 to 8/255.
 SCALING_FACTOR = 0.6
 # The noise that leaves the best simple filter furthest behind VideoPure on the validation stream;
 # see the model card.
@@ -74,7 +74,7 @@ class Workplace:
 
     @property
     def log_file(self) -> Path:
-        """What the stages report, kept between runs."""
+        """The stages' reports, kept between runs."""
         return self.folder / "log.json"
 
     def read_log(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def train_the_unet(place: Workplace, clips: TrainingClips) -> None:
 
 
 def calibrate(place: Workplace) -> None:
-    """Find the suspicion thresholds of the bundle as it is."""
+    """Find the suspicion thresholds of the present bundle."""
     settings = BundleSettings(PURIFICATION, {})
     defended = load_defended(place.bundle, settings.purify_settings()).to(place.device)
     found = calibrated(settings, defended, CALIBRATION_CLIPS)

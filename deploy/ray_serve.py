@@ -2,9 +2,9 @@
 
     python deploy/ray_serve.py --archive model_store/videopure.mar --replicas 2 --gpus 1
 
-Inference and the description of the model answer on one port. What is TorchServe's own is not here:
-scaling and metrics are Ray's (`serve status`, Ray's own metrics), and keys do not expire. gRPC is
-left out. docs/deploying.md#ray-serve says more. Needs the extra `ray`.
+Inference and the description of the model answer on one port. TorchServe's own features are
+missing: scaling and metrics are Ray's (`serve status`, Ray's own metrics), and keys do not expire.
+gRPC is left out. docs/deploying.md#ray-serve says more. Needs the extra `ray`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ _HEALTH = {
     # The key is spelt as TorchServe spells it.
     "/v2": {"name": "VideoPure in Ray Serve", "version": ray.__version__, "extenstion": ["kserve"]},
 }
-_SPARE = 1 << 20  # bytes of a body beside its video
+_SPARE = 1 << 20  # bytes of a body besides its video
 _LONGEST_ID = 64  # characters of a request's id, which clients may choose
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as the service wants it."""
+    """A request in the service's form."""
 
     row: dict[str, Any]
     request_id: str
@@ -94,7 +94,7 @@ class VideoPure:
         )
         self._service.intake.read = self._decoder.read
         self._service.warm_up()
-        batching: Any = self._answer  # of serve.batch, whose types do not name what it adds
+        batching: Any = self._answer  # from serve.batch, whose types do not name what it adds
         batching.set_max_batch_size(config.batchSize)
         batching.set_batch_wait_timeout_s(config.maxBatchDelay / 1000)
 
@@ -131,7 +131,7 @@ class VideoPure:
 
     @serve.batch(max_batch_size=4, batch_wait_timeout_s=0.05)
     async def _answer(self, asked: list[Asked]) -> list[Reply]:
-        """A batch through the models, off the thread that takes requests."""
+        """A batch through the models, off the thread that accepts requests."""
         batch = await asyncio.to_thread(
             self._service.answer,
             [one.row for one in asked],
@@ -150,7 +150,7 @@ class VideoPure:
         return compare_digest(sent.encode(), f"Bearer {self._keys[purpose]}".encode())
 
     async def _row(self, request: Request) -> dict[str, Any]:
-        """The fields of a form, or the body as it is."""
+        """The fields of a form, or the raw body."""
         body = await _read(request, int(1.5 * self._config.videopure.limits.max_bytes) + _SPARE)
         if not request.headers.get("Content-Type", "").startswith("multipart/form-data"):
             return {"body": bytearray(body)}
@@ -239,9 +239,9 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--replicas", type=int, default=1)
-    parser.add_argument("--gpus", type=float, default=0, help="of each replica")
+    parser.add_argument("--gpus", type=float, default=0, help="GPUs of each replica")
     parser.add_argument("--key-file", type=Path, default=Path("key_file.json"))
-    parser.add_argument("--address", help="of a Ray cluster; without it, Ray starts here")
+    parser.add_argument("--address", help="address of a Ray cluster; without it, Ray starts here")
     chosen = parser.parse_args()
     if not chosen.archive.exists():
         parser.error(f"--archive: there is no {chosen.archive}")
@@ -250,7 +250,7 @@ def main() -> None:
     operator = os.environ.get(KEY_FILE_VARIABLE)
     variables = {KEY_FILE_VARIABLE: operator} if operator else {}
     here: dict[str, Any] = {} if chosen.address else {"include_dashboard": False}
-    # "local": without an address Ray would join whatever cluster was started here last.
+    # "local": without an address Ray would join the cluster that was started here last.
     ray.init(chosen.address or "local", runtime_env={"env_vars": variables}, **here)
     serve.start(http_options={"host": chosen.host, "port": chosen.port})
     replicas: Any = VideoPure  # to its types still the class that was decorated

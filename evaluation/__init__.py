@@ -17,7 +17,7 @@ __all__ = ["Evaluation", "EvaluationError", "Progress", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: code that needs one attack or a stored result loads nothing else."""
+    """Import on first use: code that needs one attack or a stored result loads little else."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     file = "store" if name == "EvaluationError" else "api"

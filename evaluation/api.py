@@ -43,11 +43,11 @@ __all__ = ["Evaluation", "Progress", "evaluate", "processes", "results_folder"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far this process has come.
+    """The progress of this process.
 
     Args:
-        done, total: answers, one for each clip and defence.
-        threat: name of the threat that was last finished.
+        done, total: number of answers, one for each clip and defence.
+        threat: name of the threat that was finished last.
     """
 
     done: int
@@ -60,13 +60,13 @@ OnProgress = Callable[[Progress], object]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Args:
         summary: all figures, as in `summary.json`.
         records: every answer of the suite, by threat, defence and clip.
-        report: `report.html`; `tables.md`, `summary.json` and `clips.csv` lie beside it.
-        seconds_alone: median seconds for one clip by itself, by defence; empty where nothing was
+        report: `report.html`; `tables.md`, `summary.json` and `clips.csv` are next to it.
+        seconds_alone: median seconds for one clip alone, by defence; empty where nothing was
             computed.
         shortfalls: a sentence for each minimum of `fail_under` that was not reached.
     """
@@ -79,7 +79,7 @@ class Evaluation:
 
     @property
     def folder(self) -> Path:
-        """Where all results are."""
+        """The folder of all results."""
         return self.report.parent
 
     def accuracy(self, threat: str = "clean", defence: str = VIDEOPURE) -> float:
@@ -99,11 +99,11 @@ class Evaluation:
         return self._share("worst_case", defence, str(epsilon))
 
     def verdict(self) -> list[str]:
-        """What was found, in a few sentences."""
+        """The result in a few sentences."""
         return verdict(self.summary)
 
     def short_table(self) -> Table:
-        """What each defence keeps under the strongest attack of each kind, in percent."""
+        """The accuracy of each defence under the strongest attack of each kind, in percent."""
         return short_table(self.summary)
 
     def markdown(self) -> str:
@@ -142,7 +142,7 @@ def evaluate(
     fail_under: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Attack what an archive serves, and report how much of it holds.
+    """Attack what an archive serves, and report how well it holds.
 
     Finished work is stored at once; the same call resumes a stopped one. Several
     processes that torchrun started share the work and return the same.
@@ -152,23 +152,24 @@ def evaluate(
         suite: one of `videopure.evaluation.suites.SUITES`.
         data: `demo`, a folder with a folder of videos for each class, or a CSV with the columns
             path and label.
-        split: of the demo's clips, `test` or `validation`.
+        split: split of the demo's clips, `test` or `validation`.
         out: folder of the results; see `results_folder` for the default.
-        beside: folders of other archives' results on the same clips, such as the control's. What
-            they hold of the suite stands in the same tables, its rows named "FOLDER: DEFENCE".
-        transfer: folder of a second recogniser to transfer attacks from; the demo's is known.
-        clips: no more clips for any threat.
-        queries: of the server for each clip, in the suite `queries`.
-        batch: clips that are attacked at once. A GPU wants dozens; what is drawn, and so the
-            numbers, depend on it.
-        threats, defences: names to keep, of those that the suite plans; all when empty.
-        seed: of everything that is drawn.
-        threads: CPU threads of each process.
-        dtype: of the models. Half precision rounds gradients away, and attacks look weaker.
-        stored_only: attack nothing; report what is stored so far.
-        fail_under: least shares of clips recognised, each `[DEFENCE: ]THREAT=SHARE`, such as
-            "worst case 4/255=0.8"; without a defence of what the archive serves. `shortfalls` of
-            the result names those that were not reached.
+        beside: folders of other archives' results on the same clips, such as the control's. Their
+            results of the suite appear in the same tables, in rows named "FOLDER: DEFENCE".
+        transfer: folder of a second recogniser to transfer attacks from; for the demo it is known.
+        clips: at most this many clips for any threat.
+        queries: queries of the server for each clip, in the suite `queries`.
+        batch: clips that are attacked at once. Dozens suit a GPU; random draws, and so the numbers,
+            depend on it.
+        threats, defences: names to keep, out of those that the suite plans; all when empty.
+        seed: seed of all random draws.
+        threads: CPU threads per process.
+        dtype: precision of the models. Half precision rounds gradients away, and attacks look
+            weaker.
+        stored_only: attack nothing; report the results stored so far.
+        fail_under: lowest shares of clips recognised, each `[DEFENCE: ]THREAT=SHARE`, such as
+            "worst case 4/255=0.8"; without a defence it applies to what the archive serves.
+            `shortfalls` of the result names those that were not reached.
         on_progress: called after every unit of work of this process.
 
     Raises:
@@ -245,7 +246,7 @@ def processes() -> PartialState:
 def _question(
     archive: Path, evaluator: Evaluator, threads: int, dtype: str, batch: int
 ) -> dict[str, Any]:
-    """All on which the numbers depend but for the suite; one folder holds the answers to one."""
+    """All that the numbers depend on except the suite; one folder holds the answers to one."""
     return {
         "archive": digest_archive(archive),
         "data": evaluator.source.describe(),
@@ -260,7 +261,7 @@ def _question(
 
 
 def _about(archive: Path, loaded: LoadedArchive, question: dict[str, Any]) -> dict[str, str]:
-    """What a report says of what was evaluated."""
+    """What the report says about the evaluated archive."""
     manifest, settings = loaded.manifest, loaded.settings.purification
     return {
         "archive": f"{archive.name}: {manifest.name} {manifest.version}",
@@ -272,9 +273,9 @@ def _about(archive: Path, loaded: LoadedArchive, question: dict[str, Any]) -> di
     }
 
 
-# What results must share for their rows to be held against each other.
+# What results must share for their rows to be comparable.
 _SHARED = ("data", "transfer", "seed", "dtype")
-# What stored results must be about to be reported; the machine that computed them may be another.
+# What must match for stored results to be reported; another machine may have computed them.
 _MEANT = ("archive", *_SHARED)
 
 
@@ -292,7 +293,7 @@ def _others(folders: Sequence[str | Path], question: dict[str, Any]) -> dict[str
         if changed:
             raise EvaluationError(
                 f"beside: {folder} holds results with other {', '.join(changed)}, which cannot be "
-                "held against these"
+                "compared with these"
             )
         if folder.resolve().name in found:
             raise EvaluationError(f"beside: two folders are named {folder.resolve().name!r}")
@@ -360,7 +361,7 @@ def _path(path: str | Path | None) -> Path | None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Torch's number of CPU threads, for a while."""
+    """Set torch's number of CPU threads temporarily."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

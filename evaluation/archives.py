@@ -22,9 +22,10 @@ __all__ = ["as_dtype", "load_evaluated", "second_recogniser", "thresholds"]
 
 
 def load_evaluated(archive: Path, device: torch.device, dtype: Dtype = "float32") -> LoadedArchive:
-    """Load what an archive serves, with its settings, but for the precision.
+    """Load what an archive serves, with its settings except for the precision.
 
-    Half precision rounds gradients to zero, and an attack that fails for that reason says nothing.
+    Half precision rounds gradients to zero, and an attack that fails for that reason proves
+    nothing.
 
     Raises:
         EvaluationError: if it is not a VideoPure archive, or is damaged.
@@ -41,7 +42,7 @@ def as_dtype(name: str) -> Dtype:
     """Check the name of a precision.
 
     Raises:
-        EvaluationError: naming those there are.
+        EvaluationError: naming the allowed ones.
     """
     if name not in DTYPES:
         raise EvaluationError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
@@ -51,7 +52,7 @@ def as_dtype(name: str) -> Dtype:
 def second_recogniser(
     folder: Path | None, first: Recogniser, device: torch.device
 ) -> Recogniser | None:
-    """The recogniser that attacks are transferred from; by default the demo's, for its classes.
+    """The recogniser to transfer attacks from; for the demo's classes, by default the demo's.
 
     Raises:
         EvaluationError: if it does not fit the recogniser of the archive.
@@ -76,7 +77,7 @@ def second_recogniser(
 def thresholds(defended: DefendedRecogniser) -> dict[str, float]:
     """Calibrated thresholds of the suspicion score, by name.
 
-    An archive has one. Where it is the demo's, the demo's other one is there as well.
+    An archive has one. The demo's archive also gets the demo's other one.
     """
     served = defended.settings.suspicion_threshold
     if served is None:

@@ -1,4 +1,4 @@
-"""VideoPure for the adversarial-robustness-toolbox (ART), so that its attacks run against it.
+"""VideoPure for the adversarial-robustness-toolbox (ART), so that ART's attacks run against it.
 
 Needs the extra `art`. ART's clips are arrays in 0..1, [N, 3, T, H, W] or [N, T, 3, H, W].
 """
@@ -25,14 +25,14 @@ Gradient = Literal["exact", "bpda"]
 class VideoPurePreprocessor(PreprocessorPyTorch):
     """Purifies clips before any ART classifier sees them.
 
-    A preprocessor hands over one clip for each, so this gives the last candidate and there is no
-    vote; `art_defence` is the whole of what is served.
+    A preprocessor returns one clip for each, so this returns the last candidate and there is no
+    vote; `art_defence` is all that is served.
 
     Args:
-        defended: whose purifier and settings are used; checkpointed if `exact`.
-        gradient: `exact` goes through the whole purifier, `bpda` takes it for the identity.
-        layout: of the clips, N clips of C channels and T frames.
-        seed: of what is drawn, the same at every call; None draws again, so attacks must
+        defended: provides the purifier and settings; checkpointed if `exact`.
+        gradient: `exact` goes through the whole purifier, `bpda` treats it as the identity.
+        layout: layout of the clips, N clips of C channels and T frames.
+        seed: seed of the random draws, the same at every call; None draws again, so attacks must
             average (ART's `EoTPyTorch` is for images; give attacks more steps instead).
         apply_predict: whether predictions are made on purified clips.
     """
@@ -66,7 +66,7 @@ class VideoPurePreprocessor(PreprocessorPyTorch):
         if self.gradient == "bpda":
             with torch.no_grad():
                 purified = self._purified(clips)
-            # The value of the purified clip, the gradient of the clip.
+            # The value of the purified clip with the gradient of the clip.
             purified = clips + (purified - clips).detach()
         else:
             self._defended.pipeline.gradient_checkpointing = True
@@ -103,7 +103,7 @@ def art_defence(
     """All that is served as an ART classifier: purifier, recogniser and soft vote.
 
     Arguments as for `VideoPurePreprocessor`. Its predictions are log probabilities of the soft
-    vote, the mean over all candidates. What is served counts labels, which has no gradient.
+    vote, the mean over all candidates. The served vote counts labels, which has no gradient.
     """
     _check("gradient", gradient, get_args(Gradient))
     defended.pipeline.gradient_checkpointing = True
@@ -117,7 +117,7 @@ def art_defence(
 
 
 class _Model(nn.Module):
-    """What ART calls a model: arrays in their layout -> logits [N, classes]."""
+    """The model in ART's sense: arrays in their layout -> logits [N, classes]."""
 
     def __init__(self, logits: Any, layout: Layout) -> None:
         super().__init__()
@@ -163,7 +163,7 @@ def _from_clips(clips: Tensor, layout: Layout) -> Tensor:
 
 
 def _seeds(seed: int | None, count: int) -> list[int]:
-    """A seed for each clip; fresh ones where there is none."""
+    """A seed for each clip; fresh ones if none is given."""
     if seed is None:
         return torch.randint(2**62, (count,)).tolist()
     return [seed + k for k in range(count)]

@@ -21,7 +21,7 @@ from videopure.purifier.recognisers import Recogniser
 __all__ = ["ClipSource", "DemoClips", "VideoFiles", "open_source"]
 
 DEFAULT_LIMITS = Limits()
-_NAMED = 5  # of many faulty files
+_NAMED = 5  # faulty files named in an error
 
 
 class ClipSource(ABC):
@@ -29,15 +29,15 @@ class ClipSource(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of clips."""
 
     @abstractmethod
     def load(self, start: int, count: int) -> tuple[Tensor, Tensor, list[str]]:
-        """Clips [N, T, 3, H, W] in 0..1, their classes [N] and what to call them."""
+        """Clips [N, T, 3, H, W] in 0..1, their classes [N] and names."""
 
     @abstractmethod
     def describe(self) -> Any:
-        """What tells this source from others, ready for JSON."""
+        """What distinguishes this source from others, ready for JSON."""
 
     @abstractmethod
     def check(self, clips: int) -> None:
@@ -45,10 +45,10 @@ class ClipSource(ABC):
 
 
 class DemoClips(ClipSource):
-    """Clips that the demo's models have not seen, drawn by a program, without end.
+    """An endless stream of clips from a program, which the demo's models have not seen.
 
     Raises:
-        EvaluationError: if the recogniser was not made for them.
+        EvaluationError: if the recogniser was not trained for them.
     """
 
     def __init__(self, recogniser: Recogniser, split: str = "test") -> None:
@@ -81,16 +81,16 @@ class DemoClips(ClipSource):
 class VideoFiles(ClipSource):
     """Video files with their classes.
 
-    The order is shuffled with a fixed seed and then takes turns among the classes, so that any
-    number of first clips shows all of them alike.
+    The order is shuffled with a fixed seed and alternates among the classes, so that the first
+    clips, however many, show all classes equally.
 
     Args:
         files: path and class of each.
-        recogniser: whose frames are taken, as the server takes them.
-        limits: of the archive; the server refuses a video beyond them, and so does this.
+        recogniser: defines the frames that are taken, as in the server.
+        limits: limits of the archive; a video beyond them is refused, as the server does.
 
     Raises:
-        EvaluationError: if there are none, or all are of one class.
+        EvaluationError: if there are no files, or all are of one class.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ def open_source(
 
 
 def _take_turns(files: Sequence[tuple[Path, int]], labels: Sequence[str]) -> list[tuple[Path, int]]:
-    """Shuffled within each class, then one of each class after the other."""
+    """Shuffled within each class, then one of each class in turn."""
     by_class: dict[int, list[Path]] = {}
     for path, label in sorted(files):
         by_class.setdefault(label, []).append(path)

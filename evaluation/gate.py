@@ -1,4 +1,4 @@
-"""What an evaluation must reach at least, for a build that is to fail where it does not."""
+"""Minimums that an evaluation must reach, for a build that fails if it does not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GateError(EvaluationError):
 
 @dataclass(frozen=True)
 class Minimum:
-    """The least share of clips that must be recognised.
+    """The smallest share of clips that must be recognised.
 
     Args:
         threat: its name, or "worst case 4/255" for all attacks of at most that budget together.
@@ -55,22 +55,22 @@ class Minimum:
 
     @property
     def budget(self) -> str | None:
-        """Of a worst case, in 1/255 and as a summary names it."""
+        """The budget of a worst case, in 1/255, as a summary names it."""
         if not self.threat.startswith(_WORST):
             return None
         return self.threat.removeprefix(_WORST).removesuffix("/255")
 
 
 def check_names(minimums: Sequence[Minimum], suite: Suite, served: str) -> None:
-    """See that the suite answers all that is asked for, before it runs.
+    """Check, before it runs, that the suite measures everything that is asked for.
 
     Args:
-        minimums: what is asked for.
-        suite: what is planned.
+        minimums: the required minimums.
+        suite: the planned work.
         served: the defence that the archive serves.
 
     Raises:
-        GateError: naming what the suite does not have, and what it has.
+        GateError: naming what the suite lacks, and what it has.
     """
     for minimum in minimums:
         defence = minimum.defence or served
@@ -78,7 +78,7 @@ def check_names(minimums: Sequence[Minimum], suite: Suite, served: str) -> None:
         if not planned:
             known = sorted({name for each in suite.planned for name in each.defences})
             raise GateError(
-                f"fail_under: suite {suite.name!r} asks no defence {defence!r}; it asks "
+                f"fail_under: suite {suite.name!r} has no defence {defence!r}; it has "
                 f"{', '.join(known)}"
             )
         known = _figures(planned)
@@ -93,8 +93,8 @@ def shortfalls(minimums: Sequence[Minimum], summary: dict[str, Any], served: str
     """A sentence for each minimum that was not reached, or not measured in full.
 
     Args:
-        minimums: what is asked for; see `check_names`.
-        summary: of the evaluation, as in `summary.json`.
+        minimums: the required minimums; see `check_names`.
+        summary: summary of the evaluation, as in `summary.json`.
         served: the defence that the archive serves.
     """
     found = []
@@ -104,12 +104,12 @@ def shortfalls(minimums: Sequence[Minimum], summary: dict[str, Any], served: str
         missing = summary["missing"]
         rows = missing.values() if minimum.budget else [missing.get(minimum.threat, {})]
         if any(defence in row for row in rows):
-            found.append(f"{what}: at least {minimum.share:g} asked, but the suite is not finished")
+            found.append(f"{what}: {minimum.share:g} required, but the suite is not finished")
             continue
         kind = "accuracy" if minimum.budget is None else "worst_case"
         share = summary[kind].get(defence, {}).get(minimum.budget or minimum.threat)
         if share is None:
-            found.append(f"{what}: at least {minimum.share:g} asked, but it was not measured")
+            found.append(f"{what}: {minimum.share:g} required, but it was not measured")
         elif share["right"] / share["clips"] < minimum.share:
             found.append(
                 f"{what}: {share['right'] / share['clips']:.4g} is less than {minimum.share:g} "
@@ -120,7 +120,7 @@ def shortfalls(minimums: Sequence[Minimum], summary: dict[str, Any], served: str
 
 
 def _figures(planned: Sequence[Planned]) -> list[str]:
-    """The names of the threats, and of the worst cases that they make."""
+    """The names of the threats, and of the worst cases that they form."""
     threats = [each.threat for each in planned]
     budgets = sorted({threat.epsilon for threat in threats} - {0, 255})
     return [*(threat.name for threat in threats), *(f"{_WORST}{e}/255" for e in budgets)]

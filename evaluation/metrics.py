@@ -37,10 +37,11 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> tuple[int, int, fl
     """Whether two defences differ on the same clips (Q. McNemar, 1947; the exact binomial test).
 
     Args:
-        first, second: clip by clip, whether the answer was right.
+        first, second: for each clip, whether the answer was right.
 
     Returns:
-        Clips that only the first, and that only the second got right, and the two-sided p-value.
+        The number of clips that only the first and only the second got right, and the two-sided
+        p-value.
     """
     if len(first) != len(second):
         raise ValueError(f"both must see the same clips, got {len(first)} and {len(second)}")
@@ -66,7 +67,7 @@ def roc(negative: Tensor, positive: Tensor) -> tuple[list[float], list[float]]:
 
 
 def true_alarms(negative: Tensor, positive: Tensor, false_alarms: float) -> float:
-    """Share of positive scores above the lowest threshold with at most so many false alarms.
+    """Share of positive scores above the lowest threshold with at most this rate of false alarms.
 
     With few negative scores that threshold is their largest: a rate of 1 % needs 100 of them.
     """
@@ -84,11 +85,11 @@ def psnr(clip: Tensor, other: Tensor) -> float:
 def ssim(clip: Tensor, other: Tensor) -> float:
     """Structural similarity of clips [T, 3, H, W] in 0..1, mean over frames and channels.
 
-    (Wang et al., 2004: Gaussian window of 11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; places
-    where the window does not fit are left out.)
+    (Wang et al., 2004: Gaussian window of 11 pixels and sigma 1.5, K1 = 0.01, K2 = 0.03; positions
+    where the window does not fit are omitted.)
     """
     if min(clip.shape[-2:]) < 11:
-        raise ValueError(f"frames must be 11x11 pixels at least, got {list(clip.shape[-2:])}")
+        raise ValueError(f"frames must be at least 11x11 pixels, got {list(clip.shape[-2:])}")
     x = torch.arange(11, dtype=torch.float64) - 5
     window = torch.exp(-0.5 * (x / 1.5) ** 2)
     window = torch.outer(window, window) / window.sum() ** 2
@@ -110,9 +111,9 @@ def ssim(clip: Tensor, other: Tensor) -> float:
 
 
 def warping_error(clip: Tensor, flow: Tensor) -> float:
-    """How far frames differ from the next ones warped back (Lai et al., arXiv 1808.00449).
+    """How much frames differ from the next ones warped back (Lai et al., arXiv 1808.00449).
 
-    The mean absolute difference, 0..1, where the flow stays inside the frame; the lower the more
+    The mean absolute difference, 0..1, where the flow stays inside the frame; lower is more
     consistent in time.
 
     Args:

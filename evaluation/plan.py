@@ -1,4 +1,4 @@
-"""What is planned, in which units it is computed and stored, and what of it is missing."""
+"""The planned work, the units in which it is computed and stored, and what is still missing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Planned:
 
     Args:
         threat: the attack.
-        defences: those that answer the attacked clips; an adaptive threat attacks each by itself.
+        defences: those that answer the attacked clips; an adaptive threat attacks each separately.
         clips: how many clips.
         fewer: other counts for some defences.
     """
@@ -31,13 +31,13 @@ class Planned:
     fewer: dict[str, int] = field(default_factory=dict)
 
     def count(self, defence: str) -> int:
-        """How many clips a defence answers."""
+        """The number of clips that a defence answers."""
         return min(self.clips, self.fewer.get(defence, self.clips))
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is computed and stored at once: one threat on one batch of clips."""
+    """A unit of work, computed and stored at once: one threat on one batch of clips."""
 
     threat: Threat
     defences: tuple[str, ...]
@@ -46,7 +46,7 @@ class Unit:
 
     @property
     def target(self) -> str | None:
-        """The defence under attack, of threats that attack each by itself."""
+        """The defence under attack, for threats that attack each separately."""
         return self.defences[0] if self.threat.targeted else None
 
     @property
@@ -57,7 +57,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Suite:
-    """All that is planned, and in what batches."""
+    """All planned work, and its batch size."""
 
     name: str
     planned: tuple[Planned, ...]
@@ -90,7 +90,7 @@ class Suite:
         )
 
     def missing(self, records: Iterable[Record]) -> dict[str, dict[str, dict[str, int]]]:
-        """By threat and defence: clips answered and clips planned, where not all are answered."""
+        """By threat and defence: clips answered and clips planned, unless all are answered."""
         answered = Counter((record.threat, record.defence) for record in records)
         missing: dict[str, dict[str, dict[str, int]]] = {}
         for planned in self.planned:
@@ -102,7 +102,7 @@ class Suite:
         return missing
 
     def units(self) -> list[Unit]:
-        """The work, in an order in which the first results say most."""
+        """The work, most informative results first."""
         units = []
         for planned in self.planned:
             groups = [planned.defences]

@@ -1,4 +1,4 @@
-"""Runs a suite: attacks the clips, asks the defences, stores every unit as it is finished."""
+"""Runs a suite: attacks the clips, asks the defences, stores every unit when it is finished."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ OnUnit = Callable[[Unit], object]
 
 @dataclass(frozen=True)
 class Evaluator:
-    """What all units share.
+    """The state that all units share.
 
     Args:
-        defences: by name.
-        recogniser: the one behind them.
+        defences: defences by name.
+        recogniser: the recogniser behind them.
         source: the clips.
         transfer: a second recogniser, to transfer attacks from.
-        seed: of everything that is drawn.
+        seed: seed of all random draws.
         device: where the models are.
-        served: the defence that the archive serves: it is timed, and frames of it are kept.
+        served: the defence that the archive serves; it is timed, and frames of it are kept.
     """
 
     defences: dict[str, Defence]
@@ -57,8 +57,8 @@ class Evaluator:
     def evaluate(self, unit: Unit, store: Store) -> list[Record]:
         """Attack the unit's clips and ask its defences.
 
-        Everything that is drawn depends on the unit and the seed alone, so a unit gives the same
-        numbers in whatever run and process it is computed.
+        All random draws depend on the unit and the seed alone, so a unit gives the same numbers in
+        any run and process.
         """
         clips, labels, names = self.source.load(unit.start, unit.count)
         clips, labels = clips.to(self.device), labels.to(self.device)
@@ -132,7 +132,7 @@ class Evaluator:
         first: Sequence[DefenceAnswer],
         asked: int,
     ) -> list[int]:
-        """The number of wrong ones of `asked` answers to each clip, the first included."""
+        """The number of wrong answers out of `asked` for each clip, including the first."""
         answers = [list(first)]
         for again in range(1, asked):
             seeds = self._seeds(f"{unit.key}|{name}|{again}", unit.count)
@@ -151,7 +151,7 @@ class Evaluator:
         labels: Tensor,
         answers: Sequence[DefenceAnswer],
     ) -> None:
-        """Keep frames of the batch's first success and first failure of what is served."""
+        """Keep frames of the served defence's first success and first failure in the batch."""
         defence = self.defences[self.served]
         right = [answer.label_id == int(y) for answer, y in zip(answers, labels, strict=True)]
         for k in {right.index(outcome) for outcome in (True, False) if outcome in right}:
@@ -171,7 +171,7 @@ class Evaluator:
             )
 
     def _generator(self, key: str) -> Generator:
-        """Randomness of an attack, always drawn on the CPU."""
+        """The generator of an attack, always on the CPU."""
         return Generator().manual_seed(self._number(key))
 
     def _seeds(self, key: str, count: int) -> list[int]:
@@ -191,14 +191,14 @@ def run_suite(
     processes: int = 1,
     on_unit: OnUnit | None = None,
 ) -> None:
-    """Compute what is not stored yet; several processes share the units in turn.
+    """Compute what is not stored yet; several processes take turns with the units.
 
     Args:
         evaluator: what all units share.
-        suite: the work.
+        suite: the work to do.
         store: where finished units go.
-        process, processes: this process's number, and how many there are.
-        on_unit: called with every unit of this process, also those found finished.
+        process, processes: this process's number, and the number of processes.
+        on_unit: called with every unit of this process, including those already finished.
     """
     done = store.done()
     for unit in suite.units()[process::processes]:
@@ -210,7 +210,7 @@ def run_suite(
 
 
 def seconds_alone(evaluator: Evaluator) -> dict[str, float]:
-    """Median seconds for one clip by itself, without defence and as served."""
+    """Median seconds for one clip alone, without defence and as served."""
     taken: dict[str, list[float]] = {NONE: [], evaluator.served: []}
     for number in range(min(TIMED_CLIPS, len(evaluator.source))):
         clips, _, _ = evaluator.source.load(number, 1)
@@ -222,12 +222,12 @@ def seconds_alone(evaluator: Evaluator) -> dict[str, float]:
 
 
 def _changes_clips(defence: Defence) -> TypeGuard[Purified]:
-    """Whether a defence answers to purified clips, whose fidelity says something."""
+    """Whether a defence purifies clips, so that their fidelity is of interest."""
     return isinstance(defence, Purified) and not isinstance(defence, OneCandidate)
 
 
 def _fidelity(clips: Tensor, purified: Sequence[Tensor]) -> list[dict[str, float] | None]:
-    """What a purifier did to clean clips [B, T, 3, H, W]; nothing where frames are too small."""
+    """Fidelity of purified clean clips [B, T, 3, H, W]; nothing if frames are too small."""
     if min(clips.shape[-2:]) < 11:
         return [None] * len(clips)
     flow = DISFlow()(clips)

@@ -1,4 +1,4 @@
-"""What a client is answered about clips, by the service that workers run, under its policy."""
+"""The answers that clients get, from the service that workers run, under its policy."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NAMES = ModelNames(name="videopure", version="", recogniser="", purifier="")
 
 
 class ServedAnswers:
-    """Asks the service about clips, as a client without the operator's key.
+    """Asks the service about clips, like a client without the operator's key.
 
-    From the request's fields to the JSON of its answer everything is what a worker does, the
-    policy's rounding included; the decoder alone is left out: each request stands for a video whose
-    frames are the clip's.
+    Everything from the request's fields to the JSON answer is what a worker does, including the
+    policy's rounding; only the decoder is skipped: each request stands for a video whose frames are
+    the clip's.
 
     Args:
-        defended: what is served.
-        level: how much clients are told.
-        decimals: of the scores at level `scores`.
+        defended: the served model.
+        level: how much the answers tell clients.
+        decimals: decimals of the scores at level `scores`.
         together: clips that are purified together.
     """
 
@@ -55,9 +55,9 @@ class ServedAnswers:
 
     def __call__(self, clips: Tensor) -> list[dict[str, Any]]:
         """The answers' JSON to clips [B, T, 3, H, W] in 0..1, one for each."""
-        self._clips = list(clips.cpu())  # as a decoder gives them
+        self._clips = list(clips.cpu())  # as a decoder returns them
         self.asked += len(clips)
-        # Not the text of a number, which would be taken for JSON or base64.
+        # Not the text of a number, which would be read as JSON or base64.
         rows = [{"video": b"\0%d" % k, "top_k": self._top_k} for k in range(len(clips))]
         replies = self._service.answer(rows, list(map(str, range(len(clips))))).replies
         for reply in replies:

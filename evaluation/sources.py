@@ -1,9 +1,9 @@
-"""Figures with intervals over recordings: clips of one recording fail and hold together.
+"""Results with intervals over recordings, because clips of one recording are not independent.
 
     python -m videopure.evaluation.sources evaluation-out/my/clips.csv sources.csv
 
-`clips.csv` is that of an evaluation; `sources.csv` has the columns `clip`, a file's name without
-its ending, and `source`, the recording that it is of.
+`clips.csv` comes from an evaluation; `sources.csv` has the columns `clip`, a file's name without
+its ending, and `source`, its recording.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _DRAWS = 2000
 def grouped_interval(
     right: Sequence[bool], groups: Sequence[str], draws: int = _DRAWS
 ) -> tuple[float, float]:
-    """95 % interval of a share, in 0..1: bootstrap over groups (Cameron and others, 2008).
+    """95 % interval of a share, in 0..1: bootstrap over groups (Cameron et al., 2008).
 
-    With few groups it is too narrow, and says so by being wide: ten are few.
+    With few groups (ten are few) it is too narrow, even though it is wide.
 
     Args:
-        right: by clip.
-        groups: what each clip belongs to; groups are drawn whole, with replacement.
-        draws: how often.
+        right: whether each clip was answered correctly.
+        groups: group of each clip; whole groups are drawn, with replacement.
+        draws: number of draws.
     """
     if not right or len(right) != len(groups):
         raise ValueError(f"there must be a group for each clip, got {len(right)} and {len(groups)}")
@@ -60,13 +60,13 @@ def grouped_auc(
 ) -> tuple[float, float, float]:
     """The chance that a positive score exceeds a negative one, and its 95 % interval, all in 0..1.
 
-    Ties count half. Whole groups are drawn, with their scores of either kind, as in
+    Ties count half. Whole groups are drawn, with their scores of both kinds, as in
     `grouped_interval`.
 
     Args:
-        negative, positive: scores.
-        negative_groups, positive_groups: what each score belongs to.
-        draws: how often.
+        negative, positive: the scores.
+        negative_groups, positive_groups: group of each score.
+        draws: number of draws.
     """
     if not negative or not positive:
         raise ValueError(
@@ -87,13 +87,15 @@ def grouped_auc(
 
 
 def rows_of(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[str]:
-    """Lines of a Markdown table: for each threat and defence the share of right answers.
+    """Lines of a Markdown table: the share of right answers for each threat and defence.
 
-    A line `worst case` is of the clips that were answered rightly under every threat of a budget.
+    A line `worst case` counts the clips that were answered correctly under every threat of a
+    budget.
 
     Args:
         answers: rows of an evaluation's `clips.csv`.
-        sources: of each clip, by its file's name without ending; others are one each.
+        sources: recording of each clip, by its file's name without ending; any other clip is its
+            own recording.
     """
     cells: dict[tuple[str, str], dict[str, bool]] = {}
     for row in answers:
@@ -118,7 +120,7 @@ def rows_of(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[
 
 
 def suspicion_rows(answers: Sequence[dict[str, str]], sources: dict[str, str]) -> list[str]:
-    """Lines of a Markdown table: how well suspicion tells attacked clips from clean ones."""
+    """Lines of a Markdown table: how well suspicion separates attacked from clean clips."""
     cells: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for row in answers:
         if row["suspicion"]:
@@ -138,7 +140,7 @@ def suspicion_rows(answers: Sequence[dict[str, str]], sources: dict[str, str]) -
 
 
 def source_of(name: str, sources: dict[str, str]) -> str:
-    """The recording of a clip, by the name of its file; the clip itself where none is known."""
+    """The recording of a clip, by the name of its file; the clip itself if none is known."""
     return sources.get(Path(name).stem) or name
 
 
@@ -152,7 +154,7 @@ def main(
     clips: Annotated[Path, typer.Argument(help="clips.csv of an evaluation.")],
     sources: Annotated[Path, typer.Argument(help="CSV with the columns clip and source.")],
 ) -> None:
-    """Print what an evaluation found with intervals over recordings."""
+    """Print the results of an evaluation with intervals over recordings."""
     with clips.open(encoding="utf-8", newline="") as file:
         answers = list(csv.DictReader(file))
     known = read_sources(sources)

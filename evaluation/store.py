@@ -1,4 +1,6 @@
-"""Stored results: every finished unit adds a line to a file, so that a kill loses nothing."""
+"""Stored results: every finished unit adds a line to a file, so a killed run loses no finished
+work.
+"""
 
 from __future__ import annotations
 
@@ -25,30 +27,30 @@ _FULL = {
 
 
 class EvaluationError(ValueError):
-    """The evaluation cannot go on; the message says what to do."""
+    """The evaluation cannot continue; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What one defence answered to one clip under one threat.
+    """The answer of one defence to one clip under one threat.
 
     Args:
         threat: name of the threat, such as "PGD-10 4/255".
-        family, knowledge, epsilon: of the threat.
+        family, knowledge, epsilon: the threat's.
         defence: name of the defence.
         clip: number of the clip.
         name: where the clip comes from.
         truth, label: class ids.
         votes, timesteps: the votes that were counted.
-        suspicion: where the defence has such a score.
-        seconds: that the answer took, the mean over its batch.
-        attack_seconds: that the attack took, the mean over its batch.
-        largest_change: of a pixel, in 0..1.
-        fidelity: of clean clips that were purified: psnr, ssim, and the warping error of the clip
-            as it came and purified.
-        gradient: where the attack follows the exact one, what it starts from; see
+        suspicion: the suspicion score, if the defence has one.
+        seconds: time of the answer, the mean over its batch.
+        attack_seconds: time of the attack, the mean over its batch.
+        largest_change: largest change of a pixel, in 0..1.
+        fidelity: for purified clean clips: psnr, ssim, and the warping error of the original and
+            the purified clip.
+        gradient: for attacks with the exact gradient, where it starts; see
             `videopure.evaluation.attacks.probe`.
-        answers, wrong_answers: of a defence that draws, how often it was asked with other seeds,
+        answers, wrong_answers: for a randomised defence, how often it was asked with other seeds,
             and how often it was wrong; `label` is the first answer.
     """
 
@@ -84,7 +86,7 @@ class Record:
 
 
 def read_question(folder: Path) -> dict[str, Any]:
-    """What the results in a folder answer.
+    """The question that the results in a folder answer.
 
     Raises:
         EvaluationError: if it holds no results.
@@ -100,9 +102,9 @@ class Store:
     """The results in a folder, which all belong to one question.
 
     Args:
-        folder: made if it does not exist.
-        question: what is evaluated and how. A folder that holds another one's results is refused.
-        writer: number of the process that adds lines; each has a file of its own.
+        folder: created if it does not exist.
+        question: what is evaluated and how. A folder with results of another question is refused.
+        writer: number of the process that adds lines; each has its own file.
 
     Raises:
         EvaluationError: if the folder holds the results of another question.
@@ -127,11 +129,11 @@ class Store:
         self._mended = False
 
     def done(self) -> dict[tuple[str, str], list[Record]]:
-        """What all processes have finished: (unit, defence) -> records, one for each clip."""
+        """Finished work of all processes: (unit, defence) -> records, one for each clip."""
         finished: dict[tuple[str, str], list[Record]] = {}
         for file in sorted(self.folder.glob("units-*.jsonl")):
             for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("\n"):  # else a kill cut it
+                if line.endswith("\n"):  # otherwise a kill cut it
                     unit = json.loads(line)
                     for content in unit["records"]:
                         record = Record(**content)
@@ -151,10 +153,10 @@ class Store:
         """Add a finished unit.
 
         Raises:
-            EvaluationError: if the disk is full; what was stored before stays readable.
+            EvaluationError: if the disk is full; results stored before stay readable.
         """
         line = json.dumps({"unit": unit, "records": [asdict(record) for record in records]}) + "\n"
-        if not self._mended:  # not before: a store may also be read while others write
+        if not self._mended:  # not earlier: a store may be read while others write
             self._mend()
             self._mended = True
         with disk_faults(self.folder), self._file.open("a", encoding="utf-8") as file:
@@ -184,7 +186,7 @@ class Store:
 
 @contextmanager
 def disk_faults(folder: Path) -> Iterator[None]:
-    """Turn a disk that takes no more into an error that says what to do."""
+    """Turn a full disk into an error that says what to do."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -193,11 +195,11 @@ def disk_faults(folder: Path) -> Iterator[None]:
             raise
         raise EvaluationError(
             f"the disk of {folder} {_FULL[number]}: make room and run the same command again; "
-            "what was finished is kept"
+            "finished results are kept"
         ) from error
 
 
 def _number_in(message: str) -> int | None:
-    """The system's number of an error that safetensors tells in words alone."""
+    """The system's number of an error that safetensors reports only in words."""
     found = re.search(r"os error (\d+)", message)
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""What the suites evaluate: which threats, against which defences, on how many clips.
+"""The suites: which threats, against which defences, on how many clips.
 
 A unit of work is named by threat, clips and defence, not by the suite: suites share results.
 """
@@ -43,22 +43,22 @@ SUITES: tuple[SuiteName, ...] = get_args(SuiteName)
 # The paper's table, in its order.
 PAPER = (NONE, DDPM, DDIM, INVERSION, VIDEOPURE)
 ABLATIONS = (UNGUIDED, FIRST, LAST, ALL_FRAMES)
-# Slower than filters, and beside the point where the attack is but another gray-box one.
+# Slower than filters, and not needed for yet another gray-box attack.
 SOME = {DDIM: 20, INVERSION: 20}
 MORE_DRAWS = 8
-LONG = 100  # steps, of attacks that may have stopped short
-# Static attacks that are planned by name; the full suite asks every other that is registered.
+LONG = 100  # steps, for attacks that may have stopped too early
+# Static attacks that are planned by name; the full suite runs every other registered one.
 ASKED_FIRST = ("PGD-10", "PGD-50", "transfer", "Square-1000", "low frequency")
-# Adaptive attacks that are planned by name; any other is asked of VideoPure in the full suite.
+# Adaptive attacks that are planned by name; the full suite runs any other on VideoPure.
 ADAPTIVE = (
     *("BPDA", "exact", "exact APGD", "label and suspicion"),
     *("exact APGD-CE", "exact APGD-T", "exact low frequency", "Square through the defence"),
     *("exact from 2 starts", "exact from 5 starts", "exact momentum", "exact ensemble"),
 )
-# Draws for each gradient that a reviewer asks for of what draws, and answers to the result.
+# Draws per gradient that a reviewer wants for randomised defences, and answers to the result.
 MANY_DRAWS = 20
 WORST_OF = 10
-# What may be served, before whatever recogniser the archive has.
+# What may be served, with any recogniser.
 LINES = (NONE, ONE_LOOK, VIDEOPURE, GUIDED_LOOK)
 GRAY = ("PGD-50", "flickering", "low frequency", "transfer")
 
@@ -67,7 +67,7 @@ def as_suite(name: str) -> SuiteName:
     """Check the name of a suite.
 
     Raises:
-        EvaluationError: naming those there are.
+        EvaluationError: naming the allowed ones.
     """
     if name not in SUITES:
         raise EvaluationError(f"suite must be one of {', '.join(SUITES)}, got {name!r}")
@@ -85,17 +85,17 @@ def make_suite(
     queries: int = QUERIES,
     batch: int = BATCH,
 ) -> Suite:
-    """The suite of this name for these defences.
+    """The suite of a name for these defences.
 
     Args:
         name: one of `SUITES`.
-        defences: by name; see `make_defences`.
-        clips: no more clips than this for any threat.
+        defences: defences by name; see `make_defences`.
+        clips: at most this many clips for any threat.
         transfer: whether there is a second recogniser to transfer attacks from.
         only_threats: names or families of threats to keep; all when empty.
         only_defences: names of defences to keep; all when empty.
-        queries: of the server for each clip, in the suite of that name.
-        batch: clips of a unit of work.
+        queries: queries of the server per clip, in the suite of that name.
+        batch: clips per unit of work.
 
     Raises:
         EvaluationError: if nothing of that name is planned.
@@ -137,7 +137,7 @@ def _check_names(what: str, asked: Sequence[str], known: set[str]) -> None:
 
 
 def _simple(defences: dict[str, Defence]) -> tuple[str, ...]:
-    """Filters and smoothing: what needs no diffusion model."""
+    """Filters and smoothing: defences without a diffusion model."""
     return tuple(n for n, d in defences.items() if isinstance(d, Cleaned) and n != NONE)
 
 
@@ -181,7 +181,7 @@ def _demo(defences: dict[str, Defence], extra: dict[str, int] | None = None) -> 
 
 
 def _speed(defences: dict[str, Defence]) -> list[Planned]:
-    """What fast mode and each of its shortcuts cost: the tables of docs/benchmarks.md."""
+    """The cost of fast mode and of each shortcut: the tables of docs/benchmarks.md."""
     shown = (NONE, VIDEOPURE, *(name for name in defences if name.startswith(FASTER)))
     return [
         Planned(threat, shown, 100) for threat in (CLEAN, static(8)["PGD-10"], static(4)["PGD-10"])
@@ -200,10 +200,10 @@ def _paper(defences: dict[str, Defence]) -> list[Planned]:
 
 
 def _white_box(defences: dict[str, Defence]) -> list[Planned]:
-    """Somebody who has the archive, against all that it may serve: docs/hardening.md.
+    """An attacker who has the archive, against all that it may serve: docs/hardening.md.
 
-    A hardened recogniser alone is the line "none" of its archive. What says most comes first; one
-    line is asked for with `only_defences`.
+    A hardened recogniser alone is the line "none" of its archive. The most informative units come
+    first; `only_defences` selects one line.
     """
     drawn = (f"{FORM}fresh noise", f"{FORM}random anchor")
     long_4, long_8 = (adaptive(epsilon, steps=LONG) for epsilon in (4, 8))
@@ -226,19 +226,19 @@ def _white_box(defences: dict[str, Defence]) -> list[Planned]:
         ),
         *(Planned(on[f"label and suspicion-{LONG}"], LINES[1:], 50) for on in (long_4, long_8)),
         *(Planned(adaptive(e, steps=LONG)[f"exact-{LONG}"], LINES, 100) for e in (2, 6)),
-        # What must hold if the attacks are what they say.
+        # What must hold if the attacks are as strong as they claim.
         Planned(adaptive(4)["BPDA-20"], LINES[1:], 20),
         Planned(adaptive(4, steps=5 * LONG)[f"exact-{5 * LONG}"], LINES, 10),
         Planned(adaptive(32, steps=LONG)[f"exact-{LONG}"], LINES, 10),
         Planned(queries, LINES, 20),
         Planned(replace(many, answers=WORST_OF), drawn, 20),
-        # For a GPU.
+        # Meant for a GPU.
         Planned(long_4[f"exact from 5 starts-{LONG}"], LINES, 50),
     ]
 
 
 def _worst_case(defences: dict[str, Defence]) -> list[Planned]:
-    """What is left after every attack: of white-box ones each only on what the others left."""
+    """What is left after every attack; each white-box attack gets only what the others left."""
     every = {e: adaptive(e, steps=LONG)[f"exact ensemble-{LONG}"] for e in (4, 8)}
     return [
         Planned(CLEAN, LINES, 200),
@@ -248,14 +248,14 @@ def _worst_case(defences: dict[str, Defence]) -> list[Planned]:
 
 
 def _queries(defences: dict[str, Defence], count: int) -> list[Planned]:
-    """Somebody who asks the server, at each level of its policy."""
+    """An attacker who queries the server, at each level of its policy."""
     lines = (VIDEOPURE, ONE_LOOK)
     asked = queries_of(4, count)
     return [Planned(CLEAN, lines, 10), *(Planned(threat, lines, 10) for threat in asked.values())]
 
 
 def _full(defences: dict[str, Defence]) -> list[Planned]:
-    """Everything, what says most first, so that a run that is cut short has said it."""
+    """Everything, the most informative first, in case the run is stopped early."""
     forms, simple = _forms(defences), _simple(defences)
     # In a prototype these kept most clips.
     likely = tuple(name for name in forms if "fresh noise" in name)
@@ -293,9 +293,9 @@ def _full(defences: dict[str, Defence]) -> list[Planned]:
         *(Planned(static(4)[family], usual, 200, SOME) for family in (*variety, "transfer")),
         Planned(on_4["exact-20"], (*ABLATIONS, DDPM), 20),
         Planned(static(4)["Square-1000"], usual, 200, SOME),
-        # Of what draws, two draws may tell too little.
+        # For randomised defences, two draws may be too few.
         Planned(adaptive(4, draws=MORE_DRAWS)[f"exact-20 of {MORE_DRAWS} draws"], asked_more, 20),
-        # What twenty steps leave may be left for want of steps.
+        # Clips that survive twenty steps may fall to more.
         Planned(long_4[f"exact-{LONG}"], (VIDEOPURE, *held), 50, dict.fromkeys(held, 20)),
         Planned(long_4[f"exact APGD-{LONG}"], (VIDEOPURE,), 50),
         Planned(long_4[f"label and suspicion-{LONG}"], (VIDEOPURE,), 50),

@@ -1,4 +1,4 @@
-"""Videos that a command names, with their classes or without: how they are found and read."""
+"""Finds and reads the videos that a command names, with or without classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from videopure.purifier import Recogniser
 
 __all__ = ["ClipError", "VideoFile", "find_videos", "in_words", "number_classes", "read_video"]
 
-_NAMED = 5  # of many
+_NAMED = 5  # names listed in an error
 
 
 class ClipError(EvaluationError):
@@ -26,7 +26,7 @@ class ClipError(EvaluationError):
 
 
 class VideoFile(NamedTuple):
-    """A video and the name of its class; None where the videos have no labels."""
+    """A video and the name of its class; None if the videos have no labels."""
 
     path: Path
     label: str | None = None
@@ -38,7 +38,7 @@ def find_videos(data: str | Path, *, labelled: bool) -> list[VideoFile]:
     Args:
         data: a folder, with a folder of videos for each class where they are labelled; a CSV with
             the columns `path` and, where they are labelled, `label`; or, without labels, a `.txt`
-            with a path in each line. Paths are relative to the file. Hidden files do not count.
+            with one path per line. Paths are relative to the file. Hidden files are ignored.
         labelled: whether each has a class.
 
     Raises:
@@ -93,14 +93,14 @@ def read_video(
     clips: int = 1,
     read: ReadClip = read_clip,
 ) -> Clip:
-    """What a server shows the recogniser of a video.
+    """The frames of a video that a server gives the recogniser.
 
     Args:
-        path: of the video.
-        recogniser: whose frames are taken.
-        limits: of the archive; the server refuses a video beyond them, and so does this.
-        clips: so many times as many frames, spread evenly over the whole video.
-        read: what decodes.
+        path: path of the video.
+        recogniser: defines the frames that are taken.
+        limits: limits of the archive; a video beyond them is refused, as the server does.
+        clips: take this many times the frames, spread evenly over the whole video.
+        read: the function that decodes.
 
     Raises:
         ClipError: naming the file, and saying what is wrong with it.
@@ -129,7 +129,7 @@ def _of_folder(folder: Path, labelled: bool) -> list[VideoFile]:
     for file in files:
         if file.parent == folder and _is_video(file):
             raise ClipError(
-                f"{file} lies in no folder of a class: {folder} must hold a folder of videos for "
+                f"{file} is not in a class folder: {folder} must hold a folder of videos for "
                 "each class"
             )
     inside = [file for file in files if file.parent != folder]
@@ -139,7 +139,7 @@ def _of_folder(folder: Path, labelled: bool) -> list[VideoFile]:
 
 
 def _is_video(file: Path) -> bool:
-    """Whether a file is one by its name; a text may lie beside the folders."""
+    """Whether a file is a video by its name; there may be text files next to the folders."""
     kind = mimetypes.guess_type(file.name)[0] or ""
     return kind.startswith("video/") or kind == "image/gif"
 

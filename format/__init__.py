@@ -1,4 +1,4 @@
-"""What an archive is: manifest, settings, integrity, external weights; opening and loading one.
+"""The archive format: manifest, settings, integrity, external weights; opening and loading.
 
 May import purifier and wire. Nothing here knows TorchServe.
 """

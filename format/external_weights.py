@@ -1,4 +1,4 @@
-"""The files of a thin archive: found where they lie, checked like all others, put together.
+"""The files of a thin archive: located, checked like all others, and assembled.
 
 A thin archive holds code and configurations. Its weights stay in a folder or in the hub's local
 cache, and its manifest pins each by SHA-256. Nothing is ever fetched.
@@ -19,13 +19,13 @@ __all__ = ["CompleteFiles", "complete_folder", "locate"]
 
 
 def locate(manifest: Manifest, folders: Mapping[str, str | None]) -> dict[str, Path]:
-    """Where the files lie that the archive does not hold, by their names in it.
+    """Where the files are that the archive does not hold, by their names in it.
 
     Args:
-        folders: of a source, where it lies on this machine instead of where it was found.
+        folders: folder of a source on this machine, if not where it was found.
 
     Raises:
-        ManifestError: naming a file that is not there, and what to do.
+        ManifestError: naming a missing file, and what to do.
     """
     for source, folder in folders.items():
         if folder is not None and source not in manifest.external_weights:
@@ -63,7 +63,7 @@ def _find(source: str, name: str, path: str, weights: ExternalWeights, folder: s
 
 
 class CompleteFiles:
-    """An archive's files and those that lie elsewhere; see `ArchiveFiles`."""
+    """An archive's files and its external ones; see `ArchiveFiles`."""
 
     def __init__(self, files: ArchiveFiles, external: Mapping[str, Path]) -> None:
         self._files = files
@@ -88,9 +88,9 @@ class CompleteFiles:
 
 @contextmanager
 def complete_folder(root: Path, external: Mapping[str, Path]) -> Iterator[Path]:
-    """A folder in which everything lies under its name in the archive, for loading.
+    """A folder that holds everything under its name in the archive, for loading.
 
-    It is the archive's own where that holds all; else one of links, gone afterwards.
+    It is the archive's own if that holds everything; otherwise a temporary one of links.
     """
     if not external:
         yield root

@@ -1,7 +1,7 @@
 """Checks what an archive holds against its manifest, at every start of a worker.
 
-Each kind of damage has an error of its own. The quick checks come first, so that a file which is
-missing or of the wrong kind is called that, and the digest of every file is the last word.
+Each kind of damage has its own error. The quick checks come first, so that a missing file or one of
+the wrong kind is reported as such; the digests of all files come last.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = [
     "weight_shapes",
 ]
 
-# Nothing else may be in an archive that its manifest does not record. Each of these is checked by
-# itself: see `opening.Archive.verify`.
+# The only files that an archive may hold without a record in its manifest. Each is checked
+# separately: see `opening.Archive.verify`.
 NOT_RECORDED = (MANIFEST_NAME, CONFIG_NAME, ENTRY_NAME, CHANGES_NAME, SIGNATURE_NAME)
 _PICKLE_ENDINGS = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pt2", ".pth")
 _PROTOCOLS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -57,10 +57,10 @@ class ArchiveFiles(Protocol):
     """The files of an archive, packed or not; names are relative to its root."""
 
     def names(self) -> Iterable[str]:
-        """All files; nothing is followed out of the archive."""
+        """All files; no link is followed out of the archive."""
 
     def open(self, name: str) -> BinaryIO:
-        """A file for reading; OSError or KeyError where there is none."""
+        """A file opened for reading; OSError or KeyError if there is none."""
 
 
 class FolderFiles:
@@ -135,7 +135,7 @@ def _is_foreign(name: str, manifest: Manifest) -> bool:
 
 
 def _check_kinds(files: ArchiveFiles, manifest: Manifest) -> None:
-    """No pickles, and every model of the class and dtype that the manifest says."""
+    """Refuse pickles, and models that are not of the class and dtype in the manifest."""
     programs = {f"{folder}/{c.program}" for folder, c in manifest.components.items() if c.program}
     for name in manifest.files:
         if name not in programs and is_pickle(files, name):
@@ -166,7 +166,7 @@ def _check_component(
 
 
 def is_pickle(files: ArchiveFiles, name: str) -> bool:
-    """Whether a file is a pickle by its name or its first bytes, PyTorch's zip of one included."""
+    """Whether a file is a pickle by its name or first bytes, including PyTorch's zip of one."""
     if PurePosixPath(name).suffix.lower() in _PICKLE_ENDINGS:
         return True
     with files.open(name) as file:
@@ -191,7 +191,7 @@ def read_classes(files: ArchiveFiles, folder: str, names: Iterable[str]) -> dict
 
 
 def _class_name(config: Any) -> str | None:
-    """What diffusers, transformers and our own recognisers call the class in a configuration."""
+    """The class in a configuration of diffusers, transformers or our own recognisers."""
     if not isinstance(config, dict):
         return None
     architectures = config.get("architectures") or [None]
@@ -203,7 +203,7 @@ def read_json(files: ArchiveFiles, name: str) -> Any:
     """A JSON file.
 
     Raises:
-        ManifestError: if it is none.
+        ManifestError: if it is not one.
     """
     with files.open(name) as file:
         try:

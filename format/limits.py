@@ -1,4 +1,4 @@
-"""What a video may have; apart from the other settings, which load the models' code."""
+"""The limits on a video; separate from the other settings, which load the models' code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Limits"]
 
 
 class Limits(BaseModel):
-    """What a video may have; more is refused with 413."""
+    """The limits on a video; beyond them it is refused with 413."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

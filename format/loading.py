@@ -1,4 +1,4 @@
-"""The models of an archive, checked and put together as a worker serves them."""
+"""Loads the models of an archive, checked and assembled as a worker serves them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class LoadedArchive:
 
     Args:
         manifest: its videopure.json.
-        settings: that it was loaded with.
-        defended: its recogniser behind its purifier, on the asked device.
+        settings: the settings it was loaded with.
+        defended: its recogniser behind its purifier, on the requested device.
     """
 
     manifest: Manifest
@@ -46,8 +46,8 @@ def load_archive(path: Path, device: torch.device, **changes: Any) -> LoadedArch
     """Load a `.mar`, a folder or a thin archive, with its own settings.
 
     Args:
-        path: of the archive.
-        device: for the models.
+        path: path of the archive.
+        device: device for the models.
         changes: fields of `HandlerSettings` that replace the archive's own, such as `dtype`.
 
     Raises:
@@ -69,9 +69,9 @@ def load_folder(
     """Load an unpacked archive.
 
     Args:
-        root: its folder, as TorchServe or `unpacked` leaves it.
-        settings: of the worker.
-        device: for the models.
+        root: its folder, as unpacked by TorchServe or `unpacked`.
+        settings: settings of the worker.
+        device: device for the models.
         public_key: PEM file of the key that must have signed the archive.
 
     Raises:
@@ -93,19 +93,19 @@ def load_staged(root: Path, settings: HandlerSettings, device: torch.device) -> 
 def _load_verified(
     root: Path, manifest: Manifest, settings: HandlerSettings, device: torch.device
 ) -> LoadedArchive:
-    disable_progress_bar()  # of loading: a server's log is not a terminal
+    disable_progress_bar()  # for loading: a server's log is not a terminal
     external = locate(manifest, dict(settings.weights))
     with complete_folder(root, external) as folder:
         defended = _load(folder, manifest, settings, device)
     _leave_files(defended)
-    # Read once more: what was loaded is what was verified, though files lay open in between.
+    # Check again: the files could have changed between the check and loading.
     files = CompleteFiles(FolderFiles(root), external)
     verify_records(files, {n: r for n, r in manifest.files.items() if n.endswith(".safetensors")})
     return LoadedArchive(manifest, settings, defended.to(device))
 
 
 def _leave_files(defended: DefendedRecogniser) -> None:
-    """Move weights that are mapped from files into memory, where no file's change reaches them."""
+    """Copy weights that are mapped from files into memory, out of reach of file changes."""
     for tensor in (*defended.parameters(), *defended.buffers()):
         tensor.data = tensor.data.clone()
 

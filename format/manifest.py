@@ -30,10 +30,10 @@ __all__ = [
 MANIFEST_NAME = "videopure.json"
 # The entry file that TorchServe loads.
 HANDLER_FILE = "videopure_handler.py"
-# The settings, and what TorchServe itself reads of an archive.
+# The settings, and the files that TorchServe itself reads from an archive.
 CONFIG_NAME = "model-config.yaml"
 ENTRY_NAME = "MAR-INF/MANIFEST.json"
-# What the operator changed of the settings, and who signed the archive.
+# The operator's changes to the settings, and the signature of the archive.
 CHANGES_NAME = "operator.json"
 SIGNATURE_NAME = "signature.json"
 _BLOCK = 1 << 20
@@ -59,15 +59,15 @@ class Component(_Record):
     """A model in the archive.
 
     Args:
-        name: what the answers call it.
+        name: its name in the answers.
         kind: its class.
-        licence: None where its folder names none.
-        source: where it was taken from: a hub id with its revision, or a folder's name.
-        dtype: of its floating-point weights; several are joined by "+".
-        parameters: how many.
+        licence: None if its folder names none.
+        source: where it came from: a hub id with its revision, or a folder's name.
+        dtype: dtype of its floating-point weights; several are joined by "+".
+        parameters: number of parameters.
         classes: class of each of its parts, by folder.
-        parts: what it was put together with, such as a motion adapter: origin and licence.
-        program: the file that is code and was let in as such; None where all is data.
+        parts: added parts, such as a motion adapter: origin and licence.
+        program: the file that is code and was accepted as such; None if all is data.
     """
 
     name: str
@@ -85,8 +85,8 @@ class ExternalWeights(_Record):
     """Weights of a thin archive, which stay where they were found.
 
     Args:
-        folder: where, as an absolute path; None on the hub.
-        repo, commit: of the hub; its local cache is looked into, nothing is fetched.
+        folder: their folder, as an absolute path; None on the hub.
+        repo, commit: of the hub; only its local cache is searched, nothing is fetched.
         files: path in the folder or repository, by name in the archive.
     """
 
@@ -97,14 +97,14 @@ class ExternalWeights(_Record):
 
 
 class Fit(_Record):
-    """What one clip took when the archive was built.
+    """Time and memory of one clip when the archive was built.
 
     Args:
-        device, dtype: that it was computed on and in.
+        device, dtype: device and dtype of the computation.
         load_s: seconds of checking and loading everything.
         clip_ms: milliseconds of the second clip, purified and voted on.
         model_bytes: memory of all weights.
-        clip_bytes: most memory that the clip took beside that; None where it cannot be told.
+        clip_bytes: peak memory of the clip besides that; None if unknown.
     """
 
     device: str
@@ -116,22 +116,22 @@ class Fit(_Record):
 
 
 class Hardening(_Record):
-    """How an archive was trained, once, to withstand attackers who have it.
+    """One training of an archive to withstand attackers who have it.
 
     Args:
         train: what was trained: purifier, recogniser or both.
-        method: the purification that the attacks inside went through; `none` where the recogniser
-            was attacked bare.
-        source: digest of the archive that it was made of, see `opening.digest_archive`.
-        clips: what was trained on.
-        labelled: whether the clips came with their classes; else the recogniser's own answers to
-            them, attacked by nobody, were held on to.
-        recipe: by the names of `HardenRecipe`.
-        seconds: that training took.
-        processes: how many trained.
-        device: that they trained on.
-        step: of the weights that are kept.
-        attacked, clean: shares of the validation clips that these kept.
+        method: the purification that the inner attacks went through; `none` if the bare recogniser
+            was attacked.
+        source: digest of the archive that it was made from, see `opening.digest_archive`.
+        clips: the training clips.
+        labelled: whether the clips had classes; otherwise the targets were the recogniser's own
+            answers to the clean clips.
+        recipe: values by the names of `HardenRecipe`.
+        seconds: training time.
+        processes: number of training processes.
+        device: device of the training.
+        step: step of the weights that were kept.
+        attacked, clean: shares of the validation clips that these keep.
     """
 
     train: Literal["purifier", "recogniser", "both"]
@@ -152,10 +152,9 @@ class Manifest(_Record):
     """The manifest; paths in `files` are relative to the archive's root.
 
     `accepted_licences` are those that restrict use and were accepted at build time;
-    `external_weights` are the files that a thin archive does not hold, by the source that they
-    come from; `fit` is None where no clip was tried; `config` is model-config.yaml as it was
-    built, `settings` the keys that are set in it, by dotted name;
-    `hardening` says how it was hardened, one time after the other.
+    `external_weights` are the files that a thin archive does not hold, by their source; `fit` is
+    None if no clip was tried; `config` is model-config.yaml as built, `settings` the keys that are
+    set in it, by dotted name; `hardening` lists the times it was hardened.
     """
 
     format: Literal[3] = 3
@@ -189,7 +188,7 @@ class Manifest(_Record):
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        """Read the manifest of its JSON text.
+        """Read the manifest from its JSON text.
 
         Raises:
             ManifestError: if it is malformed, or names a file outside the archive.
@@ -220,7 +219,7 @@ class Manifest(_Record):
 
 
 def check_path(name: str) -> None:
-    """Raise ManifestError for the name of a file that leaves the archive."""
+    """Raise ManifestError for a file name that leaves the archive."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
         raise ManifestError(f"{name!r} leaves the archive: only paths below its root may be in it")

@@ -61,14 +61,14 @@ class ZipFiles:
 
 @dataclass(frozen=True)
 class ArchiveSummary:
-    """What an archive says of itself.
+    """An archive's description of itself.
 
     Args:
         manifest: its videopure.json.
         config: its model-config.yaml, checked.
         size: in bytes, packed or the sum of its files.
         chosen: the keys that are set in its model-config.yaml.
-        changed: by dotted key of the settings, the value as it was built and the operator's.
+        changed: for each changed setting, by dotted key, the built value and the operator's.
     """
 
     manifest: Manifest
@@ -92,12 +92,12 @@ class Archive:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """Its videopure.json; ManifestError where there is none, or a malformed one."""
+        """Its videopure.json; ManifestError if it is missing or malformed."""
         return Manifest.parse(self.read(MANIFEST_NAME))
 
     @cached_property
     def config(self) -> ModelConfig:
-        """Its model-config.yaml; SettingsError where a key or value cannot be used."""
+        """Its model-config.yaml; SettingsError if a key or value cannot be used."""
         return ModelConfig.parse(self.chosen)
 
     @cached_property
@@ -112,7 +112,7 @@ class Archive:
         return self.config.videopure
 
     def summary(self) -> ArchiveSummary:
-        """What it says of itself."""
+        """Its description of itself."""
         manifest = self.manifest  # the first to fail if the path is not a VideoPure archive
         size = self.path.stat().st_size
         if self.path.is_dir():
@@ -123,12 +123,12 @@ class Archive:
 
     @property
     def changes(self) -> OperatorChanges | None:
-        """What the operator changed of the settings; None where nothing is recorded."""
+        """The operator's changes to the settings; None if nothing is recorded."""
         data = self._read_optional(CHANGES_NAME)
         return None if data is None else OperatorChanges.parse(data)
 
     def signed_digests(self) -> dict[str, str]:
-        """SHA-256 of the files that a signature covers: the manifest, and what it leaves out."""
+        """SHA-256 of the signed files: the manifest, and those that it does not record."""
         names = (MANIFEST_NAME, CONFIG_NAME, ENTRY_NAME, CHANGES_NAME)
         contents = {name: self._read_optional(name) for name in names}
         return {name: record_of(data).sha256 for name, data in contents.items() if data is not None}
@@ -153,11 +153,11 @@ class Archive:
 
         Args:
             public_key: PEM file of the Ed25519 key that must have signed the archive.
-            weights: where those of a thin archive lie; None for the places in its settings.
+            weights: where those of a thin archive are; None for the places in its settings.
 
         Raises:
-            ManifestError: naming the first file that is not what it should be.
-            SettingsError: naming each key of model-config.yaml that is not known.
+            ManifestError: naming the first wrong file.
+            SettingsError: naming each unknown key of model-config.yaml.
         """
         if public_key is not None:
             check_signature(self._read_optional(SIGNATURE_NAME), self.signed_digests(), public_key)
@@ -182,7 +182,7 @@ class Archive:
             )
 
     def _check_entry(self) -> None:
-        """What TorchServe reads of the archive must be what was built, and nothing else."""
+        """The file that TorchServe reads must be exactly what was built."""
         try:
             told = json.loads(self.read(ENTRY_NAME))
             model = dict(told["model"])
@@ -203,7 +203,7 @@ class Archive:
         rest = {key: value for key, value in told.items() if key not in free}
         if rest != {"runtime": "python", "model": expected}:
             raise ManifestError(
-                f"{ENTRY_NAME} tells TorchServe something else than was built: {rest}, expected "
+                f"{ENTRY_NAME} tells TorchServe something other than was built: {rest}, expected "
                 f"{ {'runtime': 'python', 'model': expected} }"
             )
 
@@ -233,7 +233,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
     Raises:
         ManifestError: if it is not an archive, or a name in it leaves the folder.
-        OSError: if the disk takes no copy.
+        OSError: if the disk has no room for a copy.
     """
     if path.is_dir():
         yield path
@@ -252,7 +252,7 @@ def _extract(archive: Archive, folder: Path) -> None:
 
 
 def inspect_archive(path: Path) -> ArchiveSummary:
-    """What an archive says of itself; nothing is checked.
+    """An archive's description of itself; nothing is checked.
 
     Raises:
         ManifestError: if it is not a VideoPure archive.
@@ -271,10 +271,10 @@ def verify_archive(path: Path, public_key: Path | None = None) -> ArchiveSummary
 
 
 def digest_archive(path: Path) -> str:
-    """SHA-256 of the models and settings in an archive, whenever and by what version it was built.
+    """SHA-256 of an archive's models and settings, independent of build time and version.
 
-    Of the settings count those that are not left to their defaults; the code does not count.
-    Errors as of `inspect_archive`.
+    Only settings that are not left to their defaults count; the code does not. Errors as for
+    `inspect_archive`.
     """
     with open_archive(path) as archive:
         chosen = archive.settings.model_dump_json(exclude_defaults=True)

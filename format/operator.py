@@ -1,4 +1,4 @@
-"""operator.json: what the operator changed of an archive's settings since it was built."""
+"""operator.json: the operator's changes to an archive's settings since it was built."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class OperatorChanges(BaseModel):
     """The record of changed settings.
 
     Args:
-        config: model-config.yaml as it is now.
-        changed: by dotted key, the value as it was built and the value now; a key that is not
-            set counts as its default.
+        config: the current model-config.yaml.
+        changed: by dotted key, the built value and the current one; a key that is not set counts as
+            its default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +55,7 @@ def record_of(data: bytes) -> FileRecord:
 def replace_files(path: Path, contents: Mapping[str, bytes | None]) -> None:
     """Replace, add or remove (None) files of an archive, packed or a folder.
 
-    A packed archive is written beside the old one and replaces it when it is complete.
+    A packed archive is written next to the old one and replaces it when complete.
     """
     if path.is_dir():
         for name, data in contents.items():
@@ -82,7 +82,7 @@ def replace_files(path: Path, contents: Mapping[str, bytes | None]) -> None:
 
 
 def _plain(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """An entry of the same name, time and size whose header says nothing else."""
+    """An entry with the same name, time and size, and nothing else in its header."""
     plain = zipfile.ZipInfo(info.filename, info.date_time)
     plain.file_size = info.file_size
     plain.external_attr = info.external_attr

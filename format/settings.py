@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Dtype = Literal["float32", "float16", "bfloat16"]
-# Options of a request that weaken the defence or fix what it draws.
+# Options of a request that weaken the defence or fix its random draws.
 GuardedOption = Literal["purify", "method", "inversion_steps", "votes", "seed"]
 Detail = Literal["label", "scores", "full"]
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in get_args(Dtype)}
@@ -50,17 +50,17 @@ class SettingsError(ValueError):
 
 
 class _Section(BaseModel):
-    # TorchServe ignores a misspelt key in silence; we do not.
+    # TorchServe silently ignores a misspelt key; we do not.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _defaults_for_none(section: Any) -> Any:
-    """A section whose lines are all comments is None in YAML and means the defaults."""
+    """A section that has only comments is None in YAML and means the defaults."""
     return {} if section is None else section
 
 
 class Policy(_Section):
-    """What clients may ask for and are told; who sends the operator's key is bound by neither."""
+    """What clients may ask for and are told; requests with the operator's key are not bound."""
 
     clients_may: tuple[GuardedOption, ...] = Field(
         (), description="options that weaken or fix something and clients may set all the same"
@@ -76,12 +76,12 @@ class Policy(_Section):
 
     @staticmethod
     def guarded() -> tuple[GuardedOption, ...]:
-        """The options that are the operator's where `clients_may` does not name them."""
+        """The options that are the operator's unless `clients_may` names them."""
         return get_args(GuardedOption)
 
 
 class Similarity(_Section):
-    """A memory of each client's recent clips, by which near-duplicates are counted."""
+    """A memory of each client's recent clips, to count near-duplicates."""
 
     clips: int = Field(
         0, ge=0, le=10_000, description="of a client that are remembered, the latest; 0: no memory"
@@ -114,7 +114,7 @@ class Similarity(_Section):
 
 
 class Weights(_Section):
-    """Folders that the weights of a thin archive lie in on this machine; None: where found."""
+    """Folders of a thin archive's weights on this machine; None: where they were found."""
 
     recogniser: str | None = None
     pipeline: str | None = None
@@ -123,7 +123,7 @@ class Weights(_Section):
 
 
 class Calibration(_Section):
-    """What the thresholds of `purification` were found on; `videopure calibrate` writes it."""
+    """How the thresholds of `purification` were found; `videopure calibrate` writes it."""
 
     clips: int = Field(0, ge=0, description="clean clips; 0 where nothing was calibrated")
     false_alarms: float = Field(0.0, ge=0, lt=1, description="share of them that was aimed at")
@@ -133,7 +133,7 @@ class Calibration(_Section):
 
 
 class HandlerSettings(_Section):
-    """Everything that can be set for a worker."""
+    """All settings of a worker."""
 
     dtype: Literal["auto", Dtype] = Field(
         "auto", description="auto: float16 on a GPU, float32 on a CPU"
@@ -202,7 +202,7 @@ class HandlerSettings(_Section):
 
     @property
     def purification_in_words(self) -> tuple[str, ...]:
-        """The keys of purification that are not left to their defaults, but for thresholds."""
+        """The keys of purification that are not left to their defaults, except thresholds."""
         own = flat_keys(asdict(self.purification))
         usual = flat_keys(asdict(PurifySettings()))
         return tuple(
@@ -213,7 +213,7 @@ class HandlerSettings(_Section):
 
     @property
     def outdated_calibration(self) -> str | None:
-        """How the settings differ from those that were calibrated for; None where they do not."""
+        """How the settings differ from the calibrated ones; None if they do not."""
         made, now = self.calibration.settings, self.purification_in_words
         if not self.calibration.clips or made == now:
             return None
@@ -223,7 +223,7 @@ class HandlerSettings(_Section):
 
     @property
     def own_steps(self) -> int:
-        """Denoising steps of a clip whose request asks for nothing else, at most."""
+        """The most denoising steps of a clip whose request sets none."""
         drawn = self.purification.randomisation.step_range
         return 1 + (drawn[1] if drawn else self.purification.inversion_steps)
 
@@ -252,12 +252,12 @@ class HandlerSettings(_Section):
 class ModelConfig(_Section):
     """The whole of model-config.yaml.
 
-    The first keys are those of TorchServe 0.12 that have a meaning for this handler, named and
-    typed as TorchServe reads them; it ignores a misspelt or mistyped key in silence. Those for
-    several devices per worker, streams and sequences are left out: this handler has none of them.
+    The first keys are those of TorchServe 0.12 that apply to this handler, named and typed as
+    TorchServe reads them; it silently ignores a misspelt or mistyped key. Those for several devices
+    per worker, streams and sequences are omitted: this handler has none of them.
     """
 
-    # TorchServe takes no "4" for 4.
+    # TorchServe does not accept "4" for 4.
     model_config = ConfigDict(strict=True)
 
     batchSize: int = Field(4, ge=1)
@@ -277,7 +277,7 @@ class ModelConfig(_Section):
 
     @model_validator(mode="after")
     def _check_decoding(self) -> ModelConfig:
-        # TorchServe kills a worker that decodes for longer, and its whole batch gets an error.
+        # TorchServe kills a worker that decodes longer, and its whole batch gets an error.
         most, asked = self.responseTimeout / 2, self.videopure.limits.max_decode_seconds
         if asked > most:
             raise ValueError(
@@ -301,7 +301,7 @@ class ModelConfig(_Section):
 
 
 def read_yaml(text: str, name: str) -> Any:
-    """Parse YAML in which no key may stand twice: the second would win in silence.
+    """Parse YAML in which no key may appear twice: the second would silently win.
 
     Raises:
         SettingsError: naming the file and the place.
@@ -342,12 +342,12 @@ def _fault(fault: Any) -> str:
     key = ".".join(map(str, fault["loc"]))
     if fault["type"] in _UNKNOWN_KEY:
         message = "Extra inputs are not permitted" + _near_miss(fault["loc"])
-    if fault["type"] == "value_error":  # of several keys together; the message names them
+    if fault["type"] == "value_error":  # about several keys together; the message names them
         return f"{key}: {message}" if key else message
     return f"{key}: {message}, got {fault['input']!r}" if key else message
 
 
-# As pydantic calls it in a model, and in a dataclass.
+# Pydantic's name for it in a model, and in a dataclass.
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 

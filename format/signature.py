@@ -1,7 +1,7 @@
 """signature.json: an Ed25519 signature over everything in an archive.
 
-It signs the digests of the few files that are not recorded in videopure.json, and that one itself,
-which records all others. `cryptography` is an extra, imported where a signature is made or checked.
+It signs the digests of videopure.json, which records most files, and of the few files that are not
+recorded there. `cryptography` is an extra, imported where a signature is made or checked.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def check_signature(content: bytes | None, digests: Mapping[str, str], public_ke
     """Check that an archive was signed with the key that belongs to `public_key`.
 
     Args:
-        content: of signature.json; None where the archive has none.
+        content: content of signature.json; None if the archive has none.
         digests: SHA-256 (hex) of each file that must be signed, by its name.
         public_key: PEM file of an Ed25519 key.
 
     Raises:
-        ManifestError: if it was not signed, by another key, or has changed since.
+        ManifestError: if it was not signed, was signed by another key, or has changed since.
     """
     key = read_public_key(public_key)
     from cryptography.exceptions import InvalidSignature
@@ -74,7 +74,7 @@ def check_signature(content: bytes | None, digests: Mapping[str, str], public_ke
         raise ManifestError(f"{SIGNATURE_NAME} is malformed") from None
     if signer != key.public_bytes_raw():
         raise ManifestError(
-            f"the archive is signed by the key {signer.hex()[:16]}, and one by "
+            f"the archive is signed by the key {signer.hex()[:16]}, but one by "
             f"{fingerprint(key)} is required"
         )
     try:
@@ -86,7 +86,7 @@ def check_signature(content: bytes | None, digests: Mapping[str, str], public_ke
 
 
 def read_public_key(file: Path) -> Ed25519PublicKey:
-    """An Ed25519 key of a PEM file.
+    """The Ed25519 key in a PEM file.
 
     Raises:
         ManifestError: if there is none.
@@ -106,7 +106,7 @@ def read_public_key(file: Path) -> Ed25519PublicKey:
 
 
 def fingerprint(key: Ed25519PublicKey) -> str:
-    """The first 16 hex digits of a public key, to tell it from others."""
+    """The first 16 hex digits of a public key, to identify it."""
     return key.public_bytes_raw().hex()[:16]
 
 
@@ -126,5 +126,5 @@ def _read_private_key(file: Path) -> Ed25519PrivateKey:
 
 
 def _message(digests: Mapping[str, str]) -> bytes:
-    """What is signed: the purpose, so that the key's other signatures mean nothing here."""
+    """The signed text, with its purpose, so that the key's other signatures are not valid here."""
     return json.dumps([_PURPOSE, sorted(digests.items())], separators=(",", ":")).encode()

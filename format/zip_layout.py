@@ -1,4 +1,4 @@
-"""A packed archive must read alike from its front and from its end.
+"""Checks that a packed archive reads the same from its front and from its end.
 
 Python reads a zip by the directory at its end; TorchServe streams the local headers from its front.
 A file that only one of them sees could be served without having been checked.
@@ -17,7 +17,7 @@ __all__ = ["check_layout"]
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # of a local header, before the name
 _SIGNATURE = b"PK\x03\x04"
-_SIZES_FOLLOW = 0x08  # flag: sizes stand behind the data, where a stream finds its end by content
+_SIZES_FOLLOW = 0x08  # flag: sizes follow the data, whose end a stream finds by content
 _ENCRYPTED = 0x01
 _UTF8 = 0x800
 _BEYOND = 0xFFFFFFFF  # stands for a size that the extra field holds
@@ -25,7 +25,7 @@ _ZIP64 = 1
 
 
 def check_layout(path: Path) -> None:
-    """Check that the local headers of a zip name the very files of its directory, without gaps.
+    """Check that a zip's local headers name exactly the files of its directory, without gaps.
 
     Raises:
         ManifestError: naming the first entry on which the two disagree.
@@ -53,7 +53,7 @@ def check_layout(path: Path) -> None:
 
 
 def _check_entry(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> int:
-    """Compare one entry's local header with the directory; return the offset behind its data."""
+    """Compare one entry's local header with the directory; return the offset after its data."""
     file.seek(info.header_offset)
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != _SIGNATURE:

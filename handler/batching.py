@@ -64,11 +64,11 @@ def stage_times(micro_batches: Iterable[MicroBatch]) -> dict[str, float]:
 
 
 class Pace:
-    """Seconds that a worker takes for a denoising step of a clip, as it was measured last.
+    """Seconds that a worker takes for a denoising step of a clip, by the latest measurement.
 
     Args:
-        least: work that is always tried where nothing was computed before, so that one slow moment
-            does not make a worker refuse everything ever after.
+        least: work that is always tried first, so that one slow moment does not make a worker
+            refuse everything from then on.
     """
 
     def __init__(self, least: int = 1) -> None:
@@ -89,7 +89,7 @@ class Pace:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a clip: a verdict and the micro-batch that gave it, or an error."""
+    """The outcome of a clip: a verdict and the micro-batch that gave it, or an error."""
 
     verdict: Verdict | None = None
     micro_batch: MicroBatch | None = None
@@ -98,11 +98,11 @@ class Outcome:
 
 @dataclass(eq=False)
 class BatchResult:
-    """The outcomes in the order of the tasks, and how they came about.
+    """The outcomes in the order of the tasks, and how they were computed.
 
     Args:
-        outcomes: one for each task.
-        micro_batches: those that went through.
+        outcomes: one per task.
+        micro_batches: the completed ones.
         memory_splits: micro-batches that had to be halved because memory ran out.
     """
 
@@ -120,11 +120,11 @@ def answer_clips(
 ) -> BatchResult:
     """Verdicts on clips of many requests; a clip that fails fails alone.
 
-    Clips whose options can be computed together go through in micro-batches of at most
-    `max_clips`, whichever requests they belong to. A micro-batch that fails is halved until the
-    culprit is alone. None is begun that would not end by the `deadline` of `time.monotonic`, if
-    it takes as long as the slowest before it, or as its work does at the worker's pace; one that
-    is too large for that is halved, too.
+    Clips whose options can be computed together go through in micro-batches of at most `max_clips`,
+    whichever requests they belong to. A micro-batch that fails is halved until the culprit is
+    alone. None is started that would not finish by the `deadline` of `time.monotonic`, if it takes
+    as long as the slowest one so far, or as its work takes at the worker's pace; one that is too
+    large for that is also halved.
     """
     pace = pace or Pace()
     result = BatchResult([Outcome() for _ in tasks])
@@ -161,7 +161,7 @@ def _answer(
             _halve(defended, tasks, group, result, deadline, pace)
             return
         late = OutOfTimeError(
-            "the batch that this request was in came too close to the worker's responseTimeout: "
+            "the request's batch came too close to the worker's responseTimeout: "
             "send it again later, or ask for fewer clips or steps"
         )
         for index in group:
@@ -170,7 +170,7 @@ def _answer(
     output: DefendedOutput | None = None
     try:
         output = _forward(defended, [tasks[index] for index in group])
-    except Exception as error:  # anything may go wrong in a model; only its clip may suffer
+    except Exception as error:  # a model may fail in any way; only its clip may be affected
         if len(group) == 1:
             result.outcomes[group[0]] = Outcome(error=_failure(tasks[group[0]], error))
             return
@@ -224,7 +224,7 @@ def _forward(defended: DefendedRecogniser, tasks: Sequence[ClipTask]) -> Defende
 
 
 def _failure(task: ClipTask, error: Exception) -> RequestError:
-    """The error for the request of a clip that fails even alone."""
+    """The error for the request of a clip that fails on its own."""
     if is_out_of_memory(error):
         logger.error("Request %s does not fit the memory: %s", task.request_id, error)
         return OutOfMemoryError("the clip does not fit the worker's memory")
@@ -233,7 +233,7 @@ def _failure(task: ClipTask, error: Exception) -> RequestError:
 
 
 def _free_memory() -> None:
-    """Give back what a failed micro-batch held, before its halves are tried."""
+    """Free the memory of a failed micro-batch before its halves are tried."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
-"""What a client put into a request's body: JSON, gzip, or tensors in binary.
+"""Reads a request's body: JSON, gzip, or binary tensors.
 
-TorchServe parses a body only where its Content-Type is exactly JSON's, and never unpacks one. So
-the bytes are looked at here, under limits of our own.
+TorchServe parses a body only if its Content-Type is exactly JSON's, and never unpacks one. So it is
+done here, under our own limits.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from videopure.handler.requests import decode_base64, is_base64, shown
 
 __all__ = ["Headers", "open_body"]
 
-# What a client's headers are called, in small letters.
+# Names of a client's headers, in lower case.
 Headers = Mapping[str, str]
 
 # JSON of a request has a few fields for each video; millions of them take minutes and gigabytes.
 _MOST_PARTS = 100_000
-# Base64 takes 4 bytes for 3; fields and line ends come on top.
+# Base64 takes 4 bytes for 3, plus fields and line ends.
 _JSON_OVERHEAD = 1.5
 _TENSOR_HEADER = "inference-header-content-length"
 _WHITESPACE = b" \t\r\n"
 
 
 def open_body(row: Mapping[str, Any], headers: Headers, max_bytes: int) -> Mapping[str, Any]:
-    """A row of TorchServe's whose `body` is a mapping if it was JSON, and bytes if not.
+    """A TorchServe row whose `body` is a mapping if it was JSON, and bytes otherwise.
 
     Args:
-        row: as TorchServe gives it.
-        headers: of the request, names in small letters.
-        max_bytes: of a video; the body may be larger by what base64 adds.
+        row: the row from TorchServe.
+        headers: headers of the request, names in lower case.
+        max_bytes: limit for a video; the body may be larger by base64's overhead.
 
     Raises:
         InvalidRequestError, TooLargeError: saying why.
@@ -60,7 +60,7 @@ def open_body(row: Mapping[str, Any], headers: Headers, max_bytes: int) -> Mappi
 
 
 def _unpack(data: bytes, most: int) -> bytes:
-    """A body that was compressed; gzip's and zlib's headers tell themselves."""
+    """The unpacked body; the header tells gzip from zlib."""
     unpacker = zlib.decompressobj(wbits=32 + zlib.MAX_WBITS)
     try:
         unpacked = unpacker.decompress(data, most)
@@ -69,17 +69,17 @@ def _unpack(data: bytes, most: int) -> bytes:
     if unpacker.unconsumed_tail:
         raise TooLargeError(f"the body unpacks to more than {most} bytes")
     if not unpacker.eof:
-        raise InvalidRequestError("the body is cut short: gzip's end is missing")
+        raise InvalidRequestError("the body is cut short: the end of its gzip data is missing")
     return unpacked
 
 
 def _parse(data: bytes) -> Mapping[str, Any]:
-    """JSON of an object."""
+    """Parse the JSON of an object."""
     if sum(map(data.count, (b"[", b"{", b","))) > _MOST_PARTS:  # base64 has none of them
         raise InvalidRequestError(f"the JSON body has more than {_MOST_PARTS} parts")
     try:
         parsed = json.loads(data.decode("utf-8-sig"))
-        if b"\\u" in data:  # half of a surrogate pair is not text, and fails wherever it is used
+        if b"\\u" in data:  # a lone surrogate is not text, and fails wherever it is used
             json.dumps(parsed, ensure_ascii=False).encode()
     except RecursionError:
         raise InvalidRequestError("the JSON body is nested too deep") from None
@@ -102,7 +102,7 @@ def _parse(data: bytes) -> Mapping[str, Any]:
 def _binary_tensors(data: bytes, header: str) -> Mapping[str, Any]:
     """Triton's binary tensor extension: JSON, then the bytes of each tensor in turn.
 
-    Each element of a BYTES tensor has its length before it, 4 bytes little-endian.
+    Each element of a BYTES tensor follows its length, 4 bytes little-endian.
     """
     if not header.isascii() or not header.isdigit() or int(header) > len(data):
         raise InvalidRequestError(
@@ -119,7 +119,7 @@ def _binary_tensors(data: bytes, header: str) -> Mapping[str, Any]:
             continue
         if type(size) is not int or not 0 <= size <= len(data) - at:
             raise InvalidRequestError(
-                f"'binary_data_size' must be in 0..{len(data) - at}, the bytes that are left, got "
+                f"'binary_data_size' must be in 0..{len(data) - at}, the remaining bytes, got "
                 f"{shown(size)}"
             )
         inputs.append({**tensor, "data": _elements(data[at : at + size])})
@@ -128,7 +128,7 @@ def _binary_tensors(data: bytes, header: str) -> Mapping[str, Any]:
 
 
 def _elements(data: bytes) -> list[bytes]:
-    """The elements of a BYTES tensor; base64 among them is decoded."""
+    """The elements of a BYTES tensor; base64 elements are decoded."""
     elements, at = [], 0
     while at < len(data):
         if at + 4 > len(data):

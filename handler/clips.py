@@ -1,6 +1,6 @@
-"""From a video to the clip that a recogniser takes: one function for server and evaluation.
+"""Reads a recogniser's clip from a video: one function for server and evaluation.
 
-What is attacked and trained on is what is served only if both come to their pixels the same way.
+Attacks, training and serving see the same clips only if they compute pixels the same way.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def read_for_recogniser(
     phase: float | None = None,
     read: ReadClip = read_clip,
 ) -> Clip:
-    """Decode the frames that a recogniser takes from a video, prepared as it wants them.
+    """Decode the frames that a recogniser takes from a video, prepared for it.
 
     Args:
-        video: the file.
-        recogniser: whose number of frames, sampling and framing are used.
-        limits: of the archive.
+        video: content of the file.
+        recogniser: defines number of frames, sampling and framing.
+        limits: limits of the archive.
         clips, stride, phase: see `Sampling`.
-        read: what decodes; a worker's is a process of its own.
+        read: the function that decodes; a worker's runs in a separate process.
 
     Returns:
         The frames of all clips, [clips * T, 3, H, W] in 0..1.

@@ -30,17 +30,17 @@ __all__ = ["Decoder", "ReadClip"]
 
 logger = logging.getLogger(__name__)
 
-# A reader looks at the clock itself where FFmpeg lets it, and says more than that it was killed.
+# Where FFmpeg lets it, a reader checks the clock itself, and gives a better error than a kill.
 _GRACE = 0.5
 _START_SECONDS = 120
 _LONGEST_HEADER = 1 << 22
-# Of shared memory, from one video to the next: to make it anew takes longer than to fill it.
+# Shared memory that is kept for the next video: to create it takes longer than to fill it.
 _KEPT_BYTES = 32 << 20
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # glibc's malloc: what one video's frames took is left for the next one's, as above.
+    # glibc's malloc: the memory of one video's frames is kept for the next, as above.
     "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
     "MALLOC_TRIM_THRESHOLD_": str(2 * _KEPT_BYTES),
 }
@@ -49,16 +49,16 @@ _PROGRAM = (
     "from videopure.handler.decoding import main; main(int(sys.argv[1]))"
 )
 
-# Reads a video: the file, which of its frames, their framing, and the limits.
+# Reads a video, given the file, its wanted frames, their framing, and the limits.
 ReadClip = Callable[[bytes, Sampling, Framing, Limits], Clip]
 
 
 class Decoder:
-    """Reads videos as `read_clip` does, within limits of time and memory that hold.
+    """Reads videos like `read_clip`, with enforced limits on time and memory.
 
-    What no check of our own can end, such as a header that takes minutes to open, ends with the
-    process; neither the worker nor the other videos of its batch notice. One video is read at a
-    time. Works where processes can fork: not on Windows.
+    Killing the process ends what no check of ours can, such as a header that takes minutes to open;
+    the worker and the other videos of its batch are not affected. It reads one video at a time. It
+    needs processes that can fork: not on Windows.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Decoder:
                 self._control.close()
                 self._control = None
             if self._starter is not None:
-                if not self._ready:  # it would go on loading
+                if not self._ready:  # it would continue loading
                     self._starter.kill()
                 self._starter.wait()
                 self._starter = None
@@ -121,16 +121,16 @@ class Decoder:
             raise _error_of(header)
         clips = int(header["clips"])
         if not 1 <= clips <= sampling.clips:
-            raise InternalError("the decoder answered with another number of clips than asked for")
+            raise InternalError("the decoder answered with a wrong number of clips")
         frames = np.empty((clips * sampling.frames, 3, *framing.size), np.float32)
         if os.preadv(self._memory, [frames.data.cast("B")], 0) != frames.nbytes:
-            raise InternalError("the decoder answered with fewer frames than it says")
+            raise InternalError("the decoder answered with fewer frames than it announced")
         self._idle = True
         info = VideoInfo.model_validate(header["info"])
         return Clip(torch.from_numpy(frames), info, list(map(str, header["warnings"])), clips)
 
     def _send(self, request: bytes, data: bytes) -> Connection:
-        """Hand a video to a reader; one that ended while nobody asked is replaced."""
+        """Pass a video to a reader; one that ended while idle is replaced."""
         self._idle = False
         for attempt in range(2):
             reader = self._reader or self._new_reader()
@@ -147,13 +147,13 @@ class Decoder:
         raise AssertionError("unreachable")
 
     def _new_reader(self) -> Connection:
-        """Have a reader forked; if the process that forks has ended, start another."""
+        """Have a reader forked; if the forking process has ended, start another."""
         for attempt in range(2):
             ours, theirs = socket.socketpair()
             try:
                 self._wait_until_ready()
                 assert self._control is not None
-                # A killed reader may still be writing: the next one gets memory of its own.
+                # A killed reader may still be writing: the next one gets its own memory.
                 os.close(self._memory)
                 self._memory = _new_memory()
                 socket.send_fds(self._control, [b"+"], [theirs.fileno(), self._memory])
@@ -170,13 +170,13 @@ class Decoder:
         raise AssertionError("unreachable")
 
     def _drop_reader(self) -> None:
-        """Forget the reader; it is killed when the next one is wanted, or by its closed socket."""
+        """Drop the reader; it is killed when the next one is needed, or by its closed socket."""
         if self._reader is None:
             return
         self._reader.close()
         self._reader = None
         if self._control is not None and self._ready:
-            try:  # at once, so that it computes no longer
+            try:  # at once, so that it stops computing
                 self._new_reader()
             except (OSError, RuntimeError):
                 logger.exception("No decoding process could be started; trying again later")
@@ -220,7 +220,7 @@ class Decoder:
 
 
 def _new_memory() -> int:
-    """Descriptor of a file that has no name and lies in memory where the system can do that."""
+    """Descriptor of an unnamed file, in memory if the system supports that."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("videopure")
     with tempfile.TemporaryFile() as file:
@@ -228,7 +228,7 @@ def _new_memory() -> int:
 
 
 def _error_of(header: dict[str, Any]) -> errors.RequestError:
-    """The error that a reader told, of one of our own kinds."""
+    """The error that a reader reported, as one of our own kinds."""
     name, message = str(header["error"]), str(header.get("message"))
     kind = getattr(errors, name, None) if name in errors.__all__ else None
     if kind is None or kind is InternalError:

@@ -1,9 +1,8 @@
-"""The process that decodes clients' videos, so that no video can hold or break the worker.
+"""The process that decodes clients' videos, so that no video can block or crash the worker.
 
-`Decoder` in `videopure.handler.decoder` starts it as `main`, which loads what decoding takes once,
-and then forks a reader when it is asked to: a reader that was killed has a successor
-within milliseconds. Requests and answers are JSON; videos and frames are plain bytes in shared
-memory. Imports nothing of the models.
+`Decoder` in `videopure.handler.decoder` starts it as `main`, which loads the decoding libraries
+once and then forks readers on request: a killed reader is replaced within milliseconds. Requests
+and answers are JSON; videos and frames are plain bytes in shared memory. It imports no model code.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from typing import Any
 
 __all__ = ["main"]
 
-# CPU seconds for each second of the clock: the worker's own clock ends a reader, but for one whose
-# worker has gone.
+# CPU seconds per second of the clock: the worker's clock ends a reader, except one whose worker is
+# gone.
 _THREADS = 2
 _SPARE_SECONDS = 5
 
 
 def main(descriptor: int) -> None:
-    """Fork a reader for each pair of socket and memory that comes; end when no more can come.
+    """Fork a reader for each pair of socket and memory that arrives; end when no more can arrive.
 
     Args:
-        descriptor: of the socket that they come over.
+        descriptor: descriptor of the socket that they arrive on.
     """
     control = socket.socket(fileno=descriptor)
     try:
@@ -61,16 +60,16 @@ def _load() -> None:
 
     import videopure.handler.video  # noqa: F401  before the fork
 
-    # A process that has forked must not wait for threads that it does not have.
+    # A forked process must not wait for threads that it does not have.
     torch.set_num_threads(1)
 
 
 def _serve(worker: Connection, memory: int) -> None:
-    """Read one video after the other.
+    """Read one video after another.
 
     Args:
-        worker: what is asked and said, in JSON.
-        memory: a file in memory that both processes have open: the video goes in, frames go out.
+        worker: socket for requests and answers, in JSON.
+        memory: a file in memory that both processes share: the video goes in, frames come out.
     """
     while True:
         try:
@@ -84,7 +83,7 @@ def _serve(worker: Connection, memory: int) -> None:
 
 
 def _read(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
-    """What is said about a video, and the bytes of its frames: float32 [T, 3, H, W]."""
+    """The answer about a video, and the bytes of its frames: float32 [T, 3, H, W]."""
     from videopure.format.limits import Limits
     from videopure.handler.errors import RequestError
     from videopure.handler.video import Sampling, read_clip
@@ -106,7 +105,7 @@ def _read(asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
 
 
 def _bound_cpu(seconds: float) -> None:
-    """Let the kernel end this process when it has computed for much longer than it may."""
+    """Let the kernel end this process when it computes for much longer than allowed."""
     spent = sum(os.times()[:2])
     most = math.ceil(spent + _THREADS * seconds + _SPARE_SECONDS)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)

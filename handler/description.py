@@ -1,4 +1,4 @@
-"""What the model's description says: `GET /models/videopure?customized=true`."""
+"""The model's description: `GET /models/videopure?customized=true`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from videopure.purifier import __version__
 __all__ = ["describe"]
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "av", "numpy", "opencv-python-headless")
-# TorchServe leaves keys without a value out: what stands in the place of weights has a name.
+# TorchServe omits keys without a value, so missing weights get a name here.
 _DIS = {"name": "DIS", "kind": "DISFlow"}
 
 
@@ -62,7 +62,7 @@ def _options(service: VideoPureService) -> dict[str, Any]:
     defaults = asdict(settings.purification)
     for name, option in options.items():
         option.pop("title", None)
-        # "or null" stands for the archive's default, which is said.
+        # "or null" stands for the archive's default, which is stated.
         option |= option.pop("anyOf", [{}])[0]
         if option.get("default") is None and name in defaults:
             option["default"] = defaults[name]

@@ -1,4 +1,4 @@
-"""What can be wrong with a request; each error becomes the answer to that request alone."""
+"""The errors of a request; each becomes the answer to that request alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InvalidRequestError(RequestError):
 
 
 class ForbiddenError(RequestError):
-    """Only the operator may ask for it, and the request does not carry the operator's key."""
+    """Only the operator may ask for this, and the request lacks the operator's key."""
 
     status = 403
     phrase = "Forbidden"
@@ -45,7 +45,7 @@ class TooLargeError(RequestError):
 
 
 class TooSimilarError(RequestError):
-    """The clip nearly is too many recent ones of the same client."""
+    """The clip is a near-duplicate of too many recent ones of the same client."""
 
     status = 429
     phrase = "Too Many Requests"
@@ -66,7 +66,7 @@ class UnusableVideoError(RequestError):
 
 
 class OutOfMemoryError(RequestError):
-    """Not even this clip alone fits the memory."""
+    """Even this clip alone does not fit the memory."""
 
     status = 507
     phrase = "Insufficient Storage"

@@ -16,7 +16,7 @@ from videopure.wire.schemas import Answer, Prediction
 
 __all__ = ["evidence_video"]
 
-_SMALLEST_HEIGHT = 192  # small frames are enlarged to at least this, by a whole number
+_SMALLEST_HEIGHT = 192  # small frames are enlarged to at least this, by an integer factor
 _SLOWEST, _FASTEST = 1.0, 30.0  # frames a second
 
 Frames = NDArray[np.uint8]
@@ -25,11 +25,11 @@ Frames = NDArray[np.uint8]
 def evidence_video(original: Tensor, purified: Tensor, answer: Answer) -> bytes:
     """An H.264 mp4 of original, purified and their amplified difference, side by side.
 
-    It lasts as long as the video it is about; the JSON answer is in its metadata as `comment`.
+    It lasts as long as the original video; the JSON answer is in its metadata as `comment`.
 
     Args:
         original, purified: frames [T, 3, H, W] in 0..1.
-        answer: what the captions tell; with all of its parts.
+        answer: content of the captions; a full answer.
     """
     difference = (0.5 + GAIN * (original - purified)).clamp(0, 1)
     panels = (
@@ -46,7 +46,7 @@ def evidence_video(original: Tensor, purified: Tensor, answer: Answer) -> bytes:
 
 def _told(prediction: Prediction | None) -> str:
     if prediction is None or prediction.score is None:
-        raise ValueError("the evidence is made of full answers only")
+        raise ValueError("the evidence needs a full answer")
     return f"{prediction.label} {prediction.score:.2f}"
 
 
@@ -57,7 +57,7 @@ def _pixels(frames: Tensor) -> Frames:
 
 
 def _panel(frames: Frames, caption: str, scale: int) -> Frames:
-    """Frames enlarged, under a caption."""
+    """Enlarged frames under a caption."""
     large = frames.repeat(scale, axis=1).repeat(scale, axis=2)
     head = np.full((CAPTION, large.shape[2], 3), 255, np.uint8)
     # The letters of this font are ASCII.
@@ -68,7 +68,7 @@ def _panel(frames: Frames, caption: str, scale: int) -> Frames:
 
 
 def _rate(answer: Answer) -> Fraction:
-    """Frames a second at which the frames looked at last as long as the whole video."""
+    """The frame rate at which the sampled frames last as long as the whole video."""
     video = answer.video
     rate = (video.fps or 8.0) * len(video.frame_indices) / video.frames
     return Fraction(min(_FASTEST, max(_SLOWEST, rate))).limit_denominator(1000)
@@ -76,11 +76,11 @@ def _rate(answer: Answer) -> Fraction:
 
 def _encode(frames: Frames, rate: Fraction, comment: str) -> bytes:
     file = io.BytesIO()
-    # H.264 halves the colour planes: the size has to be even.
+    # H.264 halves the colour planes, so the size has to be even.
     height, width = (side + side % 2 for side in frames.shape[1:3])
     with av.open(file, "w", format="mp4") as container:
         container.metadata["comment"] = comment
-        # Without x264's macroblock tree, which does not give the same stream twice on AVX-512.
+        # Without x264's macroblock tree, which is not reproducible on AVX-512.
         options = {"crf": "18", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"

@@ -1,4 +1,4 @@
-"""From the rows of a batch to decoded videos: what a request may ask for is checked on the way."""
+"""Turns the rows of a batch into decoded videos, and checks what requests may ask for."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ __all__ = ["Asked", "Intake", "Job"]
 
 logger = logging.getLogger(__name__)
 
-_PHASES = 1000  # of sampling, that are drawn from
+_PHASES = 1000  # sampling phases to draw from
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What goes for all videos of a request.
+    """What applies to all videos of a request.
 
     Args:
         explain: whether it asks for the evidence instead of the answer.
-        decode_by: time of `time.monotonic`.
+        decode_by: deadline, a time of `time.monotonic`.
         operator: whether it carries the operator's key.
-        client: a digest of what names the client.
+        client: a digest of the client's name.
     """
 
     request_id: str
@@ -56,9 +56,9 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A good video on its way through the purifier; `clip` holds the frames of all its clips.
+    """A valid video on its way through the purifier; `clip` holds the frames of all its clips.
 
-    `sightings` are what the similarity memory, where there is one, says of each.
+    `sightings` are the findings of the similarity memory, if any, for each.
     """
 
     options: Options
@@ -69,7 +69,7 @@ class Job:
     sightings: tuple[Sighting, ...] = ()
 
     def tasks(self) -> list[ClipTask]:
-        """The clips of the video; each draws noise of its own."""
+        """The clips of the video; each gets its own noise."""
         seed = self.options.seed
         return [
             ClipTask(
@@ -88,10 +88,10 @@ class Intake:
     """Opens requests and decodes their videos.
 
     Args:
-        recogniser: whose clips are read.
+        recogniser: defines the clips that are read.
         settings: limits, and what clients may ask for.
-        operator_key: which requests are the operator's.
-        read: what decodes videos.
+        operator_key: tells which requests are the operator's.
+        read: the function that decodes videos.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Intake:
         self.read = read
         remembers = settings.similarity.clips > 0
         self.memory = SimilarityMemory(settings.similarity) if remembers else None
-        self.sightings: list[Sighting] = []  # of the batch, those of refused clips too
+        self.sightings: list[Sighting] = []  # of the batch, including refused clips
 
     def open(
         self,
@@ -120,18 +120,18 @@ class Intake:
         """The videos of a request, decoded.
 
         Args:
-            row: as TorchServe gives it.
+            row: the row from TorchServe.
             explain, decode_by: see `Asked`.
-            headers: of the request, names in small letters.
+            headers: headers of the request, names in lower case.
 
         Raises:
-            RequestError: what the request is answered with instead.
+            RequestError: the answer to the request instead.
         """
         operator = self.operator_key.admits(headers)
         if explain and not operator and self.settings.policy.answer != "full":
             raise ForbiddenError(
                 "the evidence shows everything that purification changes: this server shows it "
-                "to its operator alone (policy.answer in model-config.yaml)"
+                "only to its operator (policy.answer in model-config.yaml)"
             )
         row = open_body(row, headers, self.settings.limits.max_bytes)
         envelope = open_envelope(row, self.settings.max_clips)
@@ -153,7 +153,7 @@ class Intake:
         return jobs
 
     def _read(self, row: Mapping[str, Any], asked: Asked, before: Sequence[Job]) -> Job:
-        """A video, decoded, that comes after others of the same request."""
+        """Decode a video, which may follow others of the same request."""
         start = time.perf_counter()
         if asked.decode_by is not None and time.monotonic() > asked.decode_by:
             raise OutOfTimeError(
@@ -173,10 +173,10 @@ class Intake:
         return Job(request.options, clip, spent, clip.clips * share.steps, asked, sightings)
 
     def _look(self, clip: Clip, asked: Asked) -> tuple[Sighting, ...]:
-        """Hold the clips of a video against the client's recent ones; the operator's always pass.
+        """Compare the clips of a video with the client's recent ones; the operator's always pass.
 
         Raises:
-            TooSimilarError: where there are as many as the settings refuse.
+            TooSimilarError: if there are as many near-duplicates as the settings refuse.
         """
         if self.memory is None:
             return ()

@@ -1,4 +1,4 @@
-"""Memory: a bound on what one piece of work may take, and what running out of it looks like."""
+"""Memory: a bound for one piece of work, and how to recognise that memory ran out."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def bounded_memory(budget: int) -> Iterator[None]:
 
     Libraries allocate the tables that a file announces before anyone can look at them: a few
     hundred bytes of an mp4 can ask for gigabytes. A failed allocation is an error of that file
-    alone, while a machine whose memory is used up ends the worker.
+    alone, while a machine that runs out of memory kills the worker.
 
-    Where several threads are inside, the bound of the first holds for all of them together. Only
+    If several threads are inside, the bound of the first applies to all of them together. Only
     Linux bounds a process's data; elsewhere this does nothing.
     """
     _DATA.lower(budget)
@@ -34,8 +34,8 @@ def bounded_memory(budget: int) -> Iterator[None]:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on the accelerator or on the host."""
-    # The CPU allocator raises a plain RuntimeError; FFmpeg says EAGAIN where a thread of its own
-    # got no memory for its stack.
+    # The CPU allocator raises a plain RuntimeError; FFmpeg says EAGAIN if one of its threads got no
+    # memory for its stack.
     return isinstance(
         error, torch.cuda.OutOfMemoryError | MemoryError | av.error.BlockingIOError
     ) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
@@ -73,5 +73,5 @@ _DATA = _DataLimit()
 
 
 def _data_pages() -> int:
-    """Pages of private writable memory that this process has, as RLIMIT_DATA counts them."""
+    """This process's pages of private writable memory, as RLIMIT_DATA counts them."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])

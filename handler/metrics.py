@@ -1,9 +1,9 @@
-"""What a worker tells Prometheus; `metrics.yaml` declares the same names for TorchServe.
+"""A worker's metrics for Prometheus; `metrics.yaml` declares the same names for TorchServe.
 
-TorchServe adds up what its workers send, so that counters outlive a worker. Its own histograms
-have buckets from 0.005 to 10 and no others, too coarse for the suspicion and too low for seconds.
-So these two are counters `NAME_bucket` with the label `le`, `NAME_sum` and `NAME_count`, which is
-all that Prometheus' `histogram_quantile` asks for.
+TorchServe adds up what its workers send, so counters outlive a worker. Its own histograms have
+fixed buckets from 0.005 to 10, too coarse for the suspicion and too low for seconds. So these two
+are counters `NAME_bucket` with the label `le`, `NAME_sum` and `NAME_count`, which is all that
+Prometheus' `histogram_quantile` needs.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ COUNTS = (
 )
 OUTCOMES = ("OK", *(name for name in errors.__all__ if name != "RequestError"))
 VERDICTS = {True: "yes", False: "no", None: "unknown"}
-# TorchServe reads metrics as text: these separate its fields.
+# TorchServe reads metrics as text: these characters separate its fields.
 _SEPARATORS = re.compile(r"[,:|\s\"\\]+")
 _LONGEST = 100  # characters of a name
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One observation, with its own dimensions beside those that TorchServe adds."""
+    """One observation, with its own dimensions besides those that TorchServe adds."""
 
     name: str
     value: float
@@ -59,14 +59,14 @@ class Sample:
 
 
 def first_samples(service: VideoPureService, digest: str) -> Iterator[Sample]:
-    """What a worker sends once it is ready.
+    """The samples that a worker sends when it is ready.
 
-    Counters of nothing: Prometheus sees no rise of a series that begins with its first event, and
-    computes wrong quantiles where a bucket is missing.
+    Counters at zero: Prometheus sees no increase in a series that starts with its first event, and
+    computes wrong quantiles if a bucket is missing.
 
     Args:
-        service: of the worker.
-        digest: of the archive, as `videopure inspect` prints it.
+        service: service of the worker.
+        digest: digest of the archive, as `videopure inspect` prints it.
     """
     yield Sample("VideoPureWorkerStarts", 1, "count")
     names, purification = service.names, service.defended.settings
@@ -95,7 +95,7 @@ def first_samples(service: VideoPureService, digest: str) -> Iterator[Sample]:
 
 
 def samples_of(batch: ServedBatch) -> Iterator[Sample]:
-    """What a served batch adds to the metrics."""
+    """The samples of a served batch."""
     outcomes = Counter(
         "OK" if reply.status < 400 else str(reply.body["type"]) for reply in batch.replies
     )
@@ -118,7 +118,7 @@ def samples_of(batch: ServedBatch) -> Iterator[Sample]:
 
 
 def _of_videos(batch: ServedBatch) -> Iterator[Sample]:
-    """What the videos add that were answered."""
+    """The samples of the videos that were answered."""
     for reply in batch.replies:
         if reply.clips:
             yield Sample("VideoPureClips", reply.clips, "count")
@@ -147,11 +147,11 @@ def _empty(name: str, unit: str, bounds: tuple[float, ...], *own: Dimension) -> 
 def _observed(
     name: str, unit: str, bounds: tuple[float, ...], values: Iterable[float], *own: Dimension
 ) -> Iterator[Sample]:
-    """What values add to a histogram; a bucket counts all that are at most its bound."""
+    """The samples of values in a histogram; a bucket counts all values up to its bound."""
     values = list(values)
     if not values:
         return
-    first = Counter(bisect_left(bounds, value) for value in values)  # that each value falls into
+    first = Counter(bisect_left(bounds, value) for value in values)  # bucket of each value
     counts = accumulate(first[place] for place in range(len(bounds) + 1))
     for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
         if count:
@@ -161,16 +161,16 @@ def _observed(
 
 
 def emit(samples: Iterable[Sample], metrics: Any) -> None:
-    """Hand samples to the metrics of TorchServe's context."""
+    """Pass samples to the metrics of TorchServe's context."""
     # Only inside a worker is there a TorchServe to import.
     from ts.metrics.dimension import Dimension
     from ts.metrics.metric_type_enum import MetricTypes
 
     for sample in samples:
         dimensions = [Dimension(*pair) for pair in sample.dimensions]
-        # TorchServe adds the model's name to what belongs to a request, and only to that.
+        # TorchServe adds the model's name only to metrics that belong to a request.
         dimensions += [Dimension("ModelName", metrics.model_name), Dimension("Level", "Model")]
-        # What is not declared is not an error, but not shown.
+        # Undeclared metrics are no error, but are not shown.
         metrics.add_metric(
             sample.name,
             sample.value,

@@ -13,11 +13,11 @@ __all__ = ["clips_that_fit"]
 
 logger = logging.getLogger(__name__)
 
-# Of free memory; what else runs on the machine may want some, and batches differ in their peaks.
+# Share of free memory; other programs may need some, and batches differ in their peaks.
 SHARE = 0.5
-# More clips than these together are no faster for each.
+# More clips than this together are no faster per clip.
 MOST = 32
-# Where Linux does not tell: the default of `max_clips_per_forward`.
+# If Linux does not tell: the default of `max_clips_per_forward`.
 UNKNOWN = 4
 
 
@@ -26,7 +26,7 @@ def clips_that_fit(one_clip: Callable[[], object], device: torch.device) -> int:
 
     Args:
         one_clip: purifies one clip; called once.
-        device: where it does so.
+        device: the device for it.
     """
     needed, free = memory_taken(one_clip, device), free_memory(device)
     if needed is None or free is None:

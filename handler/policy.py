@@ -16,16 +16,17 @@ from videopure.wire.schemas import Answer, ClipAnswer, Prediction, Suspicion
 
 __all__ = ["OperatorKey", "Share", "check_options", "denoising_steps", "share_of", "told"]
 
-# What one level of the schedule takes where every train step is visited, in steps of the others.
+# Cost of one level of the schedule if every train step is visited, in steps of the others.
 _STEPWISE = "ddpm"
 _TRAIN_STEPS = 1000
 
 
 class OperatorKey:
-    """Tells the operator's requests from those of clients.
+    """Distinguishes the operator's requests from those of clients.
 
     Args:
-        key: what such requests send in `OPERATOR_HEADER`; None where no request is the operator's.
+        key: the key that such requests send in `OPERATOR_HEADER`; None if no request is the
+            operator's.
     """
 
     def __init__(self, key: str | None = None) -> None:
@@ -53,7 +54,7 @@ class OperatorKey:
         """Whether a request is the operator's.
 
         Args:
-            headers: names in small letters; gRPC has none, so that its requests are clients'.
+            headers: names in lower case; gRPC has none, so its requests are clients'.
 
         Raises:
             ForbiddenError: for a key that is not the operator's.
@@ -63,7 +64,7 @@ class OperatorKey:
             return False
         if self._key is None:
             raise ForbiddenError(
-                f"{OPERATOR_HEADER} was sent, and this server was given no operator's key: start "
+                f"{OPERATOR_HEADER} was sent, but this server has no operator's key: start "
                 f"it with {KEY_FILE_VARIABLE}"
             )
         if not hmac.compare_digest(sent.encode(), self._key.encode()):
@@ -72,7 +73,7 @@ class OperatorKey:
 
 
 def check_options(options: Options, settings: HandlerSettings) -> None:
-    """Refuse what the operator does not let clients set.
+    """Refuse options that the operator does not let clients set.
 
     Raises:
         InvalidRequestError: naming the option.
@@ -89,7 +90,7 @@ def check_options(options: Options, settings: HandlerSettings) -> None:
 
 
 def denoising_steps(options: Options, settings: HandlerSettings) -> int:
-    """Denoising steps of a clip, at most; none where it is not purified."""
+    """The most denoising steps of a clip; 0 if it is not purified."""
     if not options.purify:
         return 0
     chosen = options.inversion_steps
@@ -104,9 +105,9 @@ class Share(NamedTuple):
     """The share of its request's limits that a video may use.
 
     Args:
-        clips: that are looked at; with a stride, the most.
+        clips: clips that are used; with a stride, the most.
         stride: see `Sampling`.
-        steps: denoising steps of each.
+        steps: denoising steps per clip.
     """
 
     clips: int
@@ -115,10 +116,10 @@ class Share(NamedTuple):
 
 
 def share_of(options: Options, settings: HandlerSettings, clips: int, work: int) -> Share:
-    """The cost of a video, added to the clips and denoising steps of others in its request.
+    """Add the cost of a video to the clips and denoising steps of its request.
 
     Raises:
-        InvalidRequestError: where it asks for more than is left.
+        InvalidRequestError: if it asks for more than is left.
     """
     wanted = settings.default_clips if options.clips is None else options.clips
     steps = denoising_steps(options, settings)
@@ -142,10 +143,10 @@ def share_of(options: Options, settings: HandlerSettings, clips: int, work: int)
 
 
 def told(answer: Answer, policy: Policy) -> Answer:
-    """The part of an answer that clients get: its keys are always the same, the rest is null.
+    """The part of an answer that clients get: the keys are always the same, the rest is null.
 
-    What is left out helps attackers who search for an adversarial clip by querying: exact scores,
-    the bare recogniser's answer, every vote, the suspicion, and what early votes do to the times.
+    The omitted parts help attackers who search for an adversarial clip with queries: exact scores,
+    the bare recogniser's answer, every vote, the suspicion, and timings that reveal early votes.
     """
     if policy.answer == "full":
         return answer

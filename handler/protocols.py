@@ -1,7 +1,7 @@
-"""What one HTTP or gRPC request holds: a single video, or several in KServe's protocols.
+"""The content of one HTTP or gRPC request: a single video, or several in KServe's protocols.
 
-TorchServe hands `/v1/models/x:predict` and `/v2/models/x/infer` to the handler as they come, so
-the body itself tells which protocol it speaks, on whichever path it was sent.
+TorchServe hands `/v1/models/x:predict` and `/v2/models/x/infer` to the handler unchanged, so the
+body itself tells which protocol it uses, whatever its path.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["Envelope", "open_envelope"]
 
 Protocol = Literal["plain", "v1", "v2"]
 _OUTPUT = "answer"
-# What is sent back to the client is bounded: a worker dies of an answer that is too large.
+# Text repeated to the client is bounded: an answer that is too large kills the worker.
 _LONGEST_ID = 256  # characters
-_MOST_SIDES = 8  # of a tensor's shape
+_MOST_SIDES = 8  # dimensions of a tensor's shape
 _V2_FIELDS = ("id", "inputs", "outputs", "parameters")
 _TENSOR_FIELDS = ("name", "shape", "datatype", "parameters", "data")
 
@@ -33,8 +33,8 @@ class Envelope:
     """The videos of a request, as rows that `parse_row` reads, and how they are answered.
 
     Args:
-        request_id: the client's own, of protocol v2.
-        shape: of protocol v2's tensor; the answer's is the same.
+        request_id: the client's own id, in protocol v2.
+        shape: shape of protocol v2's tensor; the answer has the same.
         binary: whether the answer's tensor follows its JSON as bytes.
     """
 
@@ -45,7 +45,7 @@ class Envelope:
     binary: bool = False
 
     def seal(self, replies: Sequence[Reply]) -> Reply:
-        """One reply of the rows' replies; the first error is the answer for all."""
+        """Combine the rows' replies into one; the first error is the answer for all."""
         if self.protocol == "plain":
             return replies[0]
         for number, reply in enumerate(replies):
@@ -61,7 +61,7 @@ class Envelope:
         return _in_binary(reply) if self.binary else reply
 
     def locate(self, error: RequestError, number: int) -> RequestError:
-        """The error, saying which of the videos it is about where there may be several."""
+        """The error, naming the video that it is about if there may be several."""
         return type(error)(self._located(str(error), number))
 
     def _located(self, message: str, number: int) -> str:
@@ -106,16 +106,16 @@ def open_envelope(row: Mapping[str, Any], max_videos: int) -> Envelope:
     """Find the videos of a TorchServe row.
 
     - KServe v1: `{"instances": [{"video": base64, "options": {...}}]}`
-    - open inference protocol (v2): one BYTES tensor `video` in `inputs`, of base64 strings or, as
-      `open_body` leaves a binary tensor, of bytes; options in `parameters`, for all of them
-    - anything else is one video, left as it is
+    - open inference protocol (v2): one BYTES tensor `video` in `inputs`, of base64 strings or, from
+    a binary tensor in `open_body`, of bytes; options in `parameters`, for all of them
+    - anything else is one video, unchanged
 
     Raises:
         InvalidRequestError: naming the field and its value.
     """
     body = row.get("body")
     if isinstance(body, Mapping) and "instances" in body:
-        _check_fields(body, ("instances",), "options stand in each instance")
+        _check_fields(body, ("instances",), "options belong in each instance")
         return Envelope("v1", _instances(body, max_videos))
     if isinstance(body, Mapping) and "inputs" in body:
         return _open_v2(body, max_videos)
@@ -142,7 +142,7 @@ def _instances(body: Mapping[str, Any], max_videos: int) -> list[Mapping[str, An
 
 
 def _open_v2(body: Mapping[str, Any], max_videos: int) -> Envelope:
-    _check_fields(body, _V2_FIELDS, "options stand in 'parameters'")
+    _check_fields(body, _V2_FIELDS, "options belong in 'parameters'")
     own_id = body.get("id")
     if own_id is not None and not isinstance(own_id, str):
         raise InvalidRequestError(f"field 'id' must be a string, got {shown(own_id)}")
@@ -164,7 +164,7 @@ def _open_v2(body: Mapping[str, Any], max_videos: int) -> Envelope:
 
 
 def _requested(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters of the one output that can be asked for."""
+    """The parameters of the only output that can be requested."""
     outputs = body.get("outputs") or [{"name": _OUTPUT}]
     wanted = isinstance(outputs, list) and len(outputs) == 1 and outputs[0]
     if not isinstance(wanted, Mapping) or wanted.get("name") != _OUTPUT:
@@ -189,14 +189,14 @@ def _videos(inputs: Any, max_videos: int) -> tuple[tuple[int, ...], list[Any]]:
             f"field 'inputs' must hold one tensor, 'video', got {shown(inputs)}"
         )
     tensor = inputs[0]
-    _check_fields(tensor, _TENSOR_FIELDS, "options stand in the 'parameters' beside 'inputs'")
+    _check_fields(tensor, _TENSOR_FIELDS, "options belong in the 'parameters' next to 'inputs'")
     for field, wanted in (("name", "video"), ("datatype", "BYTES")):
         if tensor.get(field) != wanted:
             raise InvalidRequestError(
                 f"{field!r} of the input tensor must be {wanted!r}, got {shown(tensor.get(field))}"
             )
     data, shape = tensor.get("data"), tensor.get("shape")
-    # A tensor of several dimensions may come flat, or as lists in lists.
+    # A tensor of several dimensions may be flat, or nested lists.
     flat = list(_flattened(data, _MOST_SIDES)) if isinstance(data, list) else data
     videos = _list({"data": flat}, "data", max_videos)
     if (

@@ -17,7 +17,7 @@ __all__ = ["Options", "Request", "decode_base64", "is_base64", "parse_row", "sho
 
 # A raw body arrives as `body`, or as `data` from some clients; in multipart the field is `video`.
 _VIDEO_FIELDS = ("video", "body", "data")
-_SHOWN = 100  # characters of a bad value that its error repeats
+_SHOWN = 100  # characters of a bad value that its error shows
 _FAULTS = 5  # bad options that one error names
 _WHITESPACE = b" \t\r\n"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -35,7 +35,7 @@ class Request:
 def parse_row(row: Mapping[str, Any], settings: HandlerSettings) -> Request:
     """Read one row: a raw body, multipart fields, or JSON `{"video": base64, "options": {}}`.
 
-    Options are checked against the archive's own limits, too.
+    Options are also checked against the archive's limits.
 
     Raises:
         InvalidRequestError: naming the field or option, its value and what is allowed.
@@ -62,7 +62,7 @@ def parse_options(options: Mapping[str, Any]) -> Options:
     try:
         return Options.model_validate(dict(options))
     except ValidationError as error:
-        # Of what may be a number or a word, the number's fault says enough.
+        # For a number or a word, the number's fault says enough.
         faults = [fault for fault in error.errors() if fault["loc"][1:] != ("literal['auto']",)]
         raise InvalidRequestError("; ".join(map(_fault, faults[:_FAULTS]))) from None
 
@@ -75,7 +75,7 @@ def _fault(fault: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value of the request for an error, at most about a hundred characters of it.
+    """A value of the request for an error message, at most about a hundred characters of it.
 
     It may be as long as the request, and an answer beyond `max_response_size` kills the worker.
     """
@@ -109,21 +109,21 @@ def _from_json(body: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
 
 
 def is_base64(data: bytes) -> bool:
-    """Whether bytes are nothing but base64, which no video is."""
+    """Whether bytes are only base64, which no video is."""
     return bool(data) and not data.translate(None, _BASE64)
 
 
 def decode_base64(text: bytes, where: str) -> bytes:
-    """Base64 as clients write it: with line ends, of the URL-safe alphabet, as a data URI.
+    """Decode base64 as clients write it: with line ends, URL-safe, or as a data URI.
 
     Raises:
-        InvalidRequestError: naming where it stood.
+        InvalidRequestError: naming where it was.
     """
     try:
         if text[:5] == b"data:":
             head, _, text = text.partition(b",")
             if not head.endswith(b";base64"):
-                raise ValueError("a data URI begins with data:TYPE;base64,")
+                raise ValueError("a data URI starts with data:TYPE;base64,")
         plain = text.translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
         return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except ValueError as error:  # binascii.Error

@@ -42,10 +42,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found of a video, for log and metrics, however much of it the client is told.
+    """The findings about a video, for log and metrics, whatever the client is told.
 
     Args:
-        adversarial: whether the alarm was raised; None where there is no threshold for it.
+        adversarial: whether the alarm was raised; None if there is no threshold for it.
         timing_ms: milliseconds by stage, and in total.
     """
 
@@ -59,11 +59,11 @@ class Reply:
     """Status, reason phrase and content of one answer.
 
     Args:
-        body: of JSON answers.
-        media: bytes that are the answer instead, and what they are; an mp4 by default.
-        headers: of the answer, beside its type.
+        body: body of JSON answers.
+        media: bytes that are the answer instead, and their type; an mp4 by default.
+        headers: headers of the answer, besides its type.
         judged: the videos of the request; none for errors.
-        clips: that were looked at.
+        clips: number of clips used.
     """
 
     status: int
@@ -77,7 +77,7 @@ class Reply:
 
     @property
     def content_type(self) -> str:
-        """Of what `content` gives."""
+        """The type of `content`."""
         return "application/json" if self.media is None else self.media_type
 
     @property
@@ -86,7 +86,7 @@ class Reply:
         return self.media is not None and self.media_type.startswith("video/")
 
     def content(self) -> str | bytes:
-        """What goes over the wire; NaN and infinity cannot occur in it."""
+        """The bytes sent over the wire; NaN and infinity cannot occur in it."""
         return json.dumps(self.body, allow_nan=False) if self.media is None else self.media
 
 
@@ -105,7 +105,7 @@ def error_reply(error: RequestError, request_id: str) -> Reply:
 
 
 def failure_reply(error: Exception, request_id: str) -> Reply:
-    """The answer to a request that failed; of faults that are not its own, the log has more."""
+    """The answer to a failed request; for faults that are not its own, the log has more."""
     if isinstance(error, RequestError):
         return error_reply(error, request_id)
     logger.error("Request %s failed", request_id, exc_info=error)
@@ -118,7 +118,7 @@ def failure_reply(error: Exception, request_id: str) -> Reply:
 
 
 class Thresholds(NamedTuple):
-    """Beyond which a score raises the alarm; None where it never does."""
+    """The threshold above which a score raises the alarm; None if it never does."""
 
     suspicion: float | None = None
     change: float | None = None
@@ -138,10 +138,10 @@ def verdict_answer(
     """The answer to a request; the first prediction is its label.
 
     Args:
-        verdicts: one for each clip of the video, in order.
+        verdicts: one per clip of the video, in order.
         clip: the frames of all of them, in order.
-        thresholds: of the alarm.
-        purification: how the clips were purified; None where they were not.
+        thresholds: thresholds of the alarm.
+        purification: how the clips were purified; None if they were not.
 
     Raises:
         InternalError: if the model's probabilities are not finite: JSON has no NaN.
@@ -169,11 +169,11 @@ def verdict_answer(
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict on a video of the verdicts on its clips.
+    """Combine the verdicts on a video's clips into one.
 
-    A single clip's verdict stands as it is: its label is the vote's. Of several, the label is the
+    A single clip's verdict is unchanged: its label is the vote's. For several, the label is the
     most probable one by the mean of the clips' probabilities; the suspicion is that of the most
-    suspicious clip, so that an attack on a part of the video does not drown in the rest.
+    suspicious clip, so that an attack on part of the video does not drown in the rest.
     """
     if len(verdicts) == 1:
         return verdicts[0]
@@ -194,7 +194,7 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _unit(value: float) -> float:
-    """Sums of float32 probabilities may exceed 1 by their rounding."""
+    """Clip to 1: sums of float32 probabilities may exceed it by rounding."""
     return min(1.0, max(0.0, value))
 
 
@@ -232,7 +232,7 @@ def _votes(verdict: Verdict, verdicts: Sequence[Verdict], labels: list[str]) -> 
 def _clips(
     verdicts: Sequence[Verdict], frame_indices: list[int], labels: list[str]
 ) -> list[ClipAnswer]:
-    """Each clip's own label and suspicion, and the frames it consists of."""
+    """Each clip's own label and suspicion, and its frames."""
     frames = len(frame_indices) // len(verdicts)
     return [
         ClipAnswer(
@@ -247,7 +247,7 @@ def _clips(
 
 
 def _unlike(verdict: Verdict, threshold: float | None) -> Iterator[str]:
-    """A warning where purification changes more than it does with clips that the purifier knows."""
+    """A warning if purification changes the clip more than clips that the purifier knows."""
     if threshold is not None and verdict.change is not None and verdict.change > threshold:
         yield (
             "the clip is unlike those the purifier was trained on, and purification may have "

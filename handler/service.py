@@ -1,4 +1,4 @@
-"""A whole TorchServe batch through the purifier, one answer or error for each request."""
+"""A whole TorchServe batch through the purifier, with one answer or error per request."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from videopure.wire.schemas import Answer, ModelNames, PurificationInfo, Similar
 
 __all__ = ["ServedBatch", "VideoPureService"]
 
-# Shares of TorchServe's responseTimeout: a video may still take `max_decode_seconds` after the
-# first, and a micro-batch as long as those before it until the second.
+# Shares of TorchServe's responseTimeout: no video starts decoding after the first, and no
+# micro-batch starts that is not expected to end by the second.
 _DECODING = 0.5
 _ANSWERING = 0.9
 
@@ -48,11 +48,11 @@ class ServedBatch:
     """The replies, in the order of the requests, and their cost.
 
     Args:
-        replies: one for each request.
+        replies: one per request.
         micro_batches: passes through the models.
         memory_splits: micro-batches that had to be halved because memory ran out.
-        decode_ms: milliseconds of decoding, of all requests.
-        sightings: what the similarity memory says of each clip, also of those that it refuses.
+        decode_ms: milliseconds of decoding, over all requests.
+        sightings: findings of the similarity memory for each clip, including refused ones.
     """
 
     replies: list[Reply]
@@ -63,16 +63,16 @@ class ServedBatch:
 
 
 class VideoPureService:
-    """Answers batches of requests; knows nothing of TorchServe's classes.
+    """Answers batches of requests, independent of TorchServe's classes.
 
     Args:
         defended: the recogniser behind its purifier.
         settings: limits and the size of micro-batches.
-        names: what the answers call the models.
+        names: names of the models in the answers.
         response_timeout: seconds after which TorchServe kills the worker and answers its whole
-            batch with an error; None where there is no such limit.
-        read: what decodes videos.
-        operator_key: which requests are the operator's; by default none are.
+            batch with an error; None if there is no such limit.
+        read: the function that decodes videos.
+        operator_key: tells which requests are the operator's; by default none are.
         calibrated: whether the threshold of suspicion belongs to the archive's own settings.
     """
 
@@ -91,7 +91,7 @@ class VideoPureService:
         self.settings = settings
         self.names = names
         chosen = settings.max_clips_per_forward
-        self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` knows better
+        self.max_clips = chosen if isinstance(chosen, int) else 1  # until `warm_up` has measured
         self.response_timeout = response_timeout
         self.intake = Intake(defended.recogniser, settings, operator_key or OperatorKey(), read)
         self.pace = Pace(settings.own_steps)
@@ -104,13 +104,13 @@ class VideoPureService:
         explain: Sequence[bool] | None = None,
         headers: Sequence[Mapping[str, str]] | None = None,
     ) -> ServedBatch:
-        """One reply for each row, in order; a request that fails spoils no other.
+        """One reply per row, in order; a failed request does not affect the others.
 
         Args:
-            rows: as TorchServe gives them.
-            request_ids: one for each row.
+            rows: the rows from TorchServe.
+            request_ids: one per row.
             explain: for each row, whether it asks for the evidence instead of the answer.
-            headers: for each row, those of its request, names in small letters.
+            headers: for each row, those of its request, names in lower case.
         """
         start = time.perf_counter()
         self.intake.sightings = []
@@ -140,10 +140,9 @@ class VideoPureService:
     def warm_up(self) -> None:
         """Purify one grey clip, so that the first request does not pay for first-time work.
 
-        It also tells the worker's pace, by which what cannot be answered in time is not begun.
-
-        With `max_clips_per_forward: auto` its memory tells how many clips fit. The first clip's
-        is taken, because later ones use again what the process has kept of it.
+        It also measures the worker's pace, so that work that cannot finish in time is not started.
+        With `max_clips_per_forward: auto` its memory tells how many clips fit. The first clip is
+        measured, because later ones reuse memory that the process has kept.
         """
         recogniser = self.defended.recogniser
         grey = torch.full((1, recogniser.num_frames, 3, *recogniser.frame_size), 0.5)
@@ -156,7 +155,7 @@ class VideoPureService:
         self.pace.learn(time.perf_counter() - start, self.settings.own_steps)
 
     def _deadlines(self) -> tuple[float | None, float | None]:
-        """Until when a batch that begins now may begin to decode a video, and must be answered."""
+        """The times by which a batch that starts now may start decoding and must be answered."""
         if self.response_timeout is None:
             return None, None
         now = time.monotonic()
@@ -170,10 +169,10 @@ class VideoPureService:
         headers: Mapping[str, str],
         decode_by: float | None,
     ) -> tuple[Envelope, list[Job]] | Reply:
-        """The videos of a request, decoded, or the error that it is answered with."""
+        """The decoded videos of a request, or the error that answers it."""
         try:
             return self.intake.open(row, request_id, explain, headers, decode_by)
-        except Exception as error:  # a bug met by one request must not fail the batch
+        except Exception as error:  # a bug in one request must not fail the batch
             return failure_reply(error, request_id)
 
     def _seal(
@@ -186,7 +185,7 @@ class VideoPureService:
         )
 
     def _bounded(self, reply: Reply, request_id: str) -> Reply:
-        """The reply, or an error where TorchServe would kill the worker for its size."""
+        """The reply, or an error if TorchServe would kill the worker for its size."""
         limits = self.settings.limits
         most = limits.max_evidence_bytes if reply.is_video else limits.max_answer_bytes
         size = len(reply.content())  # JSON is ASCII
@@ -235,7 +234,7 @@ class VideoPureService:
             return failure_reply(error, job.asked.request_id)
 
     def _purification(self, options: Options) -> PurificationInfo | None:
-        """How a request's clips are purified; what the threshold was calibrated for is the own."""
+        """How a request's clips are purified: `own` if as the threshold was calibrated for."""
         if not options.purify:
             return None
         own = self.defended.settings
@@ -253,7 +252,7 @@ class VideoPureService:
 
 
 def _similarity(sightings: Sequence[Sighting]) -> SimilarityInfo | None:
-    """Of a video: what goes for the clip with most near-duplicates."""
+    """The similarity of a video: that of the clip with most near-duplicates."""
     if not sightings:
         return None
     return SimilarityInfo(
@@ -279,5 +278,5 @@ def _verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
 
 
 def _micro_batches(outcomes: Sequence[Outcome]) -> Iterable[MicroBatch]:
-    """Those that a request had clips in, each once."""
+    """The micro-batches that a request had clips in, each once."""
     return {id(o.micro_batch): o.micro_batch for o in outcomes if o.micro_batch}.values()

@@ -1,4 +1,4 @@
-"""Where version 1.0 had a worker's settings; programs written for it still find them here."""
+"""The place of a worker's settings in version 1.0, for programs written for it."""
 
 from videopure.format.settings import HandlerSettings, Limits, ModelConfig, SettingsError
 

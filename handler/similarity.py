@@ -1,9 +1,9 @@
-"""Near-duplicates among a client's recent clips: what a search by queries leaves behind.
+"""Near-duplicates among a client's recent clips: the traces of a query attack.
 
-Stateful detection as in Blacklight (arXiv 2006.14042), with plain means in the place of hashes: two
-clips that differ by at most `d` at every pixel differ by at most `d` in every mean, so that no
-search within a budget of half the distance escapes. Searches that leave the budget on their way do,
-and so do those that adapt to the refusals (OARS, arXiv 2303.06280): docs/threat-model.md.
+Stateful detection as in Blacklight (arXiv 2006.14042), with plain means instead of hashes: two
+clips that differ by at most `d` at every pixel differ by at most `d` in every mean, so no search
+within a budget of half the distance escapes. Searches that leave the budget on the way do, and so
+do those that adapt to the refusals (OARS, arXiv 2303.06280): docs/threat-model.md.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from videopure.format.settings import Similarity
 
 __all__ = ["Sighting", "SimilarityMemory", "client_of", "describe_clip"]
 
-FRAMES, CELLS = 4, 8  # of a clip that are looked at; rows and columns of means in each
+FRAMES, CELLS = 4, 8  # sampled frames of a clip; rows and columns of means in each
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """What the memory says of a clip.
+    """The memory's finding about a clip.
 
     Args:
-        client: a digest of what names the client.
-        near: remembered clips of the client that it nearly is.
+        client: a digest of the client's name.
+        near: number of remembered near-duplicates of the same client.
         alarm: whether these are as many as `similarity.alarm_at`.
         refused: whether these are as many as `similarity.refuse_at`.
-        first: whether the client's clip before it raised no alarm.
+        first: whether the client's previous clip raised no alarm.
     """
 
     client: str
@@ -53,11 +53,11 @@ class _Client:
 class SimilarityMemory:
     """Remembers the latest clips of each client, in bounded memory and time.
 
-    A client's clips push out older ones of its own only. A client beyond `clients` pushes out the
-    one that was heard of longest ago.
+    A client's clips replace only its own older ones. A client beyond `clients` replaces the least
+    recent one.
 
     Args:
-        settings: how much, how long, and what is near.
+        settings: how much to remember, how long, and what counts as near.
         clock: seconds.
     """
 
@@ -67,9 +67,9 @@ class SimilarityMemory:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
 
     def observe(self, client: str, clips: Sequence[Tensor]) -> tuple[Sighting, ...]:
-        """Hold the clips of a video against the client's recent ones, then remember them.
+        """Compare the clips of a video with the client's recent ones, then remember them.
 
-        They are not held against each other: a still scene is like itself.
+        They are not compared with each other: a still scene resembles itself.
 
         Args:
             client: see `client_of`.
@@ -102,7 +102,7 @@ class SimilarityMemory:
             return 0
         others = np.stack([seen for _, seen in known.seen])  # [N, D]
         furthest = np.abs(others - means).max(axis=1)
-        # Both were rounded, by a half at most.
+        # Both were rounded, by at most a half.
         return int((furthest <= self.settings.distance + 1).sum())
 
 
@@ -121,11 +121,11 @@ def describe_clip(frames: Tensor) -> np.ndarray:
 
 
 def client_of(headers: Mapping[str, str], name: str | None) -> str:
-    """A digest of the header that names the client; all are one where none does.
+    """A digest of the header that names the client; without one, all clients are the same.
 
     Args:
-        headers: of a request, names in small letters; gRPC has none.
-        name: of the header.
+        headers: headers of a request, names in lower case; gRPC has none.
+        name: name of the header.
     """
     sent = "" if name is None else headers.get(name.lower(), "")
     return hashlib.sha256(sent.encode()).hexdigest()[:16]

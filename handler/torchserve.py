@@ -36,8 +36,8 @@ REQUIRED_SIGNATURE = "VIDEOPURE_REQUIRE_SIGNATURE"
 class TorchServeHandler:
     """Loads the archive once per worker and answers whole batches.
 
-    It only relies on the attributes and methods of TorchServe's context, so it imports nothing
-    of TorchServe.
+    It relies only on the attributes and methods of TorchServe's context and does not import
+    TorchServe.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class TorchServeHandler:
         self.decoder: Decoder | None = None
 
     def initialize(self, context: Any) -> None:
-        """Check, load and warm up what the archive holds, on the worker's own device."""
+        """Check, load and warm up the archive's models on the worker's own device."""
         start = time.monotonic()
         # TorchServe looks at this for each request: bodies are left to `handler.bodies`, which
         # refuses JSON that takes seconds and gigabytes.
@@ -55,7 +55,7 @@ class TorchServeHandler:
         settings = config.videopure
         properties = context.system_properties
         device = _device(properties.get("gpu_id"))
-        # First, because it loads its libraries while this process loads its own.
+        # First, because it loads its libraries while this process loads others.
         self.decoder = Decoder() if hasattr(os, "fork") else None
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
@@ -84,11 +84,11 @@ class TorchServeHandler:
         """TorchServe must have read the settings that the archive records."""
         if config != Archive(self.root, FolderFiles(self.root)).config:
             raise ManifestError(
-                f"TorchServe was told other settings than those of {CONFIG_NAME} in the archive"
+                f"TorchServe has other settings than those of {CONFIG_NAME} in the archive"
             )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[str | bytes]:
-        """One JSON text or video for each row, with its own status and content type."""
+        """One JSON text or video per row, with its own status and content type."""
         if self.service is None:
             raise RuntimeError("handle was called before initialize")
         if _asks_for_description(data, context):
@@ -111,11 +111,11 @@ class TorchServeHandler:
 
 
 def _asks_for_description(data: Sequence[Mapping[str, Any]], context: Any) -> bool:
-    """Whether it is TorchServe's management address that asks.
+    """Whether TorchServe's management address asks.
 
-    TorchServe marks such a request by a header, which clients can send with a prediction too. But
-    it comes alone, and from a GET: without a field or a body. A prediction without fields is one
-    of an empty form, which its Content-Type tells.
+    TorchServe marks such a request by a header, which clients can also send with a prediction. But
+    it comes alone, from a GET without a field or a body. A prediction without fields is an empty
+    form, as its Content-Type shows.
     """
     if len(data) != 1 or data[0] or context.get_request_header(0, "describe") != "True":
         return False
@@ -123,12 +123,12 @@ def _asks_for_description(data: Sequence[Mapping[str, Any]], context: Any) -> bo
 
 
 def _headers(sent: Mapping[Any, Any]) -> dict[str, str]:
-    """A request's headers, names in small letters; gRPC has none."""
+    """A request's headers, names in lower case; gRPC has none."""
     return {str(name).lower(): value for name, value in sent.items() if isinstance(value, str)}
 
 
 def _log(request_id: str, reply: Reply, batch_size: int, milliseconds: float) -> None:
-    """One line of JSON for each request; never headers or bodies: they hold keys and videos."""
+    """One line of JSON per request, without headers or bodies, which hold keys and videos."""
     entry: dict[str, Any] = {
         "event": "request",
         "request_id": request_id,
@@ -156,7 +156,7 @@ def load_service(
     response_timeout: float | None = None,
     public_key: Path | None = None,
 ) -> VideoPureService:
-    """Load an unpacked archive; arguments as of `VideoPureService` and `load_folder`.
+    """Load an unpacked archive; arguments as for `VideoPureService` and `load_folder`.
 
     Raises:
         ManifestError: if a file is missing or has changed since the archive was built.
@@ -192,7 +192,7 @@ def _calibrated(settings: HandlerSettings, changed: Mapping[str, Any]) -> bool:
 
 
 def _device(gpu_id: int | str | None) -> torch.device:
-    """The GPU that TorchServe assigned to the worker, else the CPU."""
+    """The GPU that TorchServe assigned to the worker, or the CPU."""
     if gpu_id is None:
         return torch.device("cpu")
     if not torch.cuda.is_available():

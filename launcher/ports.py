@@ -1,4 +1,4 @@
-"""Addresses of a TorchServe, which must not meet another one."""
+"""Addresses of a TorchServe, which must not collide with those of another one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["addresses", "free_addresses", "taken_address"]
 
-# TorchServe's own, where the properties are silent.
+# TorchServe's defaults, for missing properties.
 _HTTP = {"inference_address": 8080, "management_address": 8081, "metrics_address": 8082}
 _LAST_PORT = 65535
 _GRPC = {"grpc_inference": 7070, "grpc_management": 7071}
@@ -21,8 +21,8 @@ def addresses(host: str = "127.0.0.1", port: int | None = None) -> dict[str, str
 
     Args:
         host: IPv4 address that answers predictions, over HTTP and gRPC. Management and metrics
-            stay on 127.0.0.1, whatever it is.
-        port: of predictions; management, metrics and the two ports of gRPC are the next four. By
+            always stay on 127.0.0.1.
+        port: port of predictions; management, metrics and the two gRPC ports are the next four. By
             default TorchServe's own: 8080 to 8082, 7070 and 7071.
 
     Raises:
@@ -83,7 +83,7 @@ def taken_address(properties: Mapping[str, str]) -> str | None:
 def _is_taken(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As TorchServe itself binds: connections that linger from the last run do not matter.
+        # Like TorchServe's own bind: lingering connections of the last run do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

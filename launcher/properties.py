@@ -7,20 +7,20 @@ import re
 __all__ = ["read_properties"]
 
 
-# A name ends at the first =, : or space that no backslash stands before.
+# A name ends at the first =, : or space without a backslash before it.
 _ENTRY = re.compile(r"((?:\\.|[^\\=:\s])*)\s*[=:]?\s*(.*)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _CONTROL = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-# A line goes on in the next one where it ends in an odd number of backslashes.
+# A line continues on the next one if it ends in an odd number of backslashes.
 _CONTINUED = re.compile(r"(?<!\\)((?:\\\\)*)\\\n[ \t\f]*")
 
 
 def read_properties(text: str) -> dict[str, str]:
-    """Returns the values by name; of a name that appears twice the last one counts, as in Java.
+    """Return the values by name; of a repeated name the last value counts, as in Java.
 
     Args:
         text: as `java.util.Properties` reads it: lines of `name=value`, `name: value` or
-            `name value`; those that begin with `#` or `!` are comments.
+            `name value`; those that start with `#` or `!` are comments.
     """
     lines = (line.lstrip() for line in text.splitlines())
     spoken = "\n".join(line for line in lines if line and line[0] not in "#!")

@@ -27,7 +27,7 @@ __all__ = ["ServerError", "TorchServe"]
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 20
-# A worker that fails to load is started again and again; this often it is not chance.
+# A worker that fails to load is restarted again and again; this many times is not chance.
 _FAILED_LOADS = 2
 
 
@@ -41,14 +41,14 @@ class TorchServe:
     Args:
         archive: the `.mar` to serve, or the folder of an unpacked one.
         folder: where the server runs: it writes `key_file.json` and `logs/` there.
-        config: properties file; by default `config.properties` in `folder`, else the packaged one.
+        config: properties file; by default `config.properties` in `folder`, or the packaged one.
         overrides: properties that replace the file's, such as addresses.
-        workers: of the model; by default what the archive says.
+        workers: workers of the model; by default as the archive says.
         timeout: seconds to wait for ready workers.
-        environment: variables that the server and its workers get beside those of this process.
+        environment: variables of the server and its workers, besides those of this process.
 
-    The server is given an operator's key, which lies in `folder` while it runs (mode 600), unless
-    `VIDEOPURE_OPERATOR_KEY_FILE` names one already.
+    The server gets an operator's key, which is in `folder` while it runs (mode 600), unless
+    `VIDEOPURE_OPERATOR_KEY_FILE` already names one.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class TorchServe:
 
     @property
     def log_file(self) -> Path:
-        """What the server prints, its workers' output included."""
+        """The output of the server and its workers."""
         return self.folder / "logs" / "videopure-serve.log"
 
     @property
     def operator_key_file(self) -> Path:
-        """Where the operator's key lies."""
+        """The file of the operator's key."""
         chosen = self.environment.get(KEY_FILE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)
         return Path(chosen).resolve() if chosen else self.folder / OPERATOR_KEY_FILE
 
@@ -137,8 +137,8 @@ class TorchServe:
                 f"there is no archive {self.archive}: build it with `videopure build`"
             )
         home = java_home()
-        # TorchServe keeps its pid file in the temporary folder: with one of its own, several
-        # servers can run side by side and an orphaned pid file disturbs none of them.
+        # TorchServe keeps its pid file in the temporary folder: with separate folders, several
+        # servers can run side by side and an orphaned pid file affects none of them.
         self._scratch = tempfile.TemporaryDirectory(prefix="videopure-serve-")
         scratch = Path(self._scratch.name)
         config_file = self._write_config(scratch / "config.properties")
@@ -176,7 +176,7 @@ class TorchServe:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # a process group of its own, to be stopped as a whole
+                start_new_session=True,  # its own process group, to stop it as a whole
             )
 
     def wait_until_ready(self, tick: Callable[[], object] = lambda: None) -> None:
@@ -262,14 +262,14 @@ class TorchServe:
         """The last error of the log, and where to read more."""
         errors = re.findall(r"MODEL_LOG - (?:\w+\.)*(\w*(?:Error|Exception): .*)", self._log())
         errors += re.findall(r"(?:Caused by|Exception in).*", self._log())
-        # Where nothing is said to be an error, the last words are the reason: a missing module.
+        # Without an error line, the last line is the reason: a missing module.
         errors = errors or [line for line in self._log().splitlines() if line.strip()][-1:]
         reason = f" The log says: {errors[-1]}" if errors else ""
         return f"{reason} (whole log: {self.log_file})"
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, from its first moment on."""
+    """Write a file that only its owner can ever read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text + "\n")

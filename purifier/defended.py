@@ -66,7 +66,7 @@ class DefendedRecogniser(nn.Module):
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes frames of {recogniser.frame_size}, which "
                 f"the purifier cannot encode: height and width must be multiples of {factor}; "
-                "take a recogniser of another frame size"
+                "use a recogniser with another frame size"
             )
         if recogniser.num_frames < 2:
             raise ValueError(
@@ -83,7 +83,7 @@ class DefendedRecogniser(nn.Module):
         if most is not None and recogniser.num_frames > most:
             raise ValueError(
                 f"recogniser {recogniser.name!r} takes {recogniser.num_frames} frames, and the "
-                f"purifier at most {most}: take a recogniser of {most} frames or fewer, or a "
+                f"purifier at most {most}: use a recogniser of {most} frames or fewer, or a "
                 "diffusion model of any length, such as a UNet3DConditionModel"
             )
 

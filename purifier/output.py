@@ -1,4 +1,4 @@
-"""What the pipeline returns."""
+"""The output of the pipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains the small models: one loop with progress, checkpoints and resuming, and what runs in it.
+"""Trains the small models: one loop with progress, checkpoints and resuming, and its stages.
 
 May import evaluation, motions, archive, handler, format, purifier and wire.
 """

@@ -1,8 +1,7 @@
 """Adversarial training of a recogniser, of its purifier or of both, through all that is served.
 
-What survives exact gradients is training on the examples that they make (Madry et al., arXiv
-1706.06083), made against the whole model and not against the bare recogniser (JATP, arXiv
-2106.05453).
+Training on adversarial examples withstands exact gradients (Madry et al., arXiv 1706.06083), when
+they are made against the whole model and not against the bare recogniser (JATP, arXiv 2106.05453).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ __all__ = ["AdversarialTrainer", "HardenRecipe", "LabelledClips", "Train", "Vali
 Report = Callable[[str], object]
 Train = Literal["purifier", "recogniser", "both"]
 
-LEVEL = 1 / 255  # of a pixel, in which budgets are counted
+LEVEL = 1 / 255  # of the pixel range: the unit of budgets
 _VALIDATION_BATCH = 10
 
 
@@ -48,28 +47,28 @@ class LabelledClips(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class HardenRecipe:
-    """How hardening goes; budgets are the largest change of a pixel, in 1/255.
+    """How hardening trains; budgets are the largest change of a pixel, in 1/255.
 
     Args:
-        train: what is trained; the other is left unchanged, and attacked nevertheless.
-        bare: attack and train the recogniser as if there were no purifier before it. That is the
-            control which says what a purifier adds, and a start for training both.
-        clips: clips that are attacked in all.
-        batch: clips of a step, of all processes together.
-        learning_rate: of AdamW at its highest, after a short rise; it falls along a cosine.
-        epsilon: budget of the attack inside, at its highest.
-        first_epsilon: at the start.
+        train: what is trained; the other is left unchanged but still attacked.
+        bare: attack and train the recogniser as if there were no purifier before it: the control
+            that shows what a purifier adds, and a start for training both.
+        clips: number of clips attacked in total.
+        batch: clips per step, over all processes.
+        learning_rate: peak rate of AdamW, after a short warm-up; it falls along a cosine.
+        epsilon: largest budget of the inner attack.
+        first_epsilon: its budget at the start.
         growth: share of the run over which the budget grows.
-        attack_steps: of the PGD inside, which starts at random.
-        clean_weight: of the loss on clean clips beside that on attacked ones.
-        clean_share: share of the clips whose clean loss is computed, for their mean says enough.
+        attack_steps: steps of the inner PGD, which starts at random.
+        clean_weight: weight of the loss on clean clips, relative to that on attacked ones.
+        clean_share: share of the clips whose clean loss is computed; their mean says enough.
         fidelity: weight of the mean absolute difference between purified clips and the clips that
             were attacked, in 0..1. Without it, a purifier that is trained together with its
-            recogniser may paint what that one alone understands.
-        average: decay of the running mean of the weights, which is what is kept.
-        seed: of all that is drawn.
+            recogniser may paint what only that recogniser understands.
+        average: decay of the running mean of the weights; the mean is kept.
+        seed: seed of all random draws.
         validate_every: steps from one validation to the next.
-        validation_clips, validation_steps, validation_epsilon: of PGD at validation.
+        validation_clips, validation_steps, validation_epsilon: settings of PGD at validation.
         collapse: share of validation clips that may be lost before training returns to its best
             state; catastrophic overfitting is lost at once (arXiv 2001.03994).
     """
@@ -116,7 +115,7 @@ class HardenRecipe:
 
     @property
     def steps(self) -> int:
-        """Of the optimizer."""
+        """Optimizer steps of the run."""
         return -(-self.clips // self.batch)
 
     def budget(self, step: int) -> float:
@@ -125,7 +124,7 @@ class HardenRecipe:
         return (self.first_epsilon + grown * (self.epsilon - self.first_epsilon)) * LEVEL
 
     def rate(self, step: int) -> float:
-        """The learning rate at a step: ten steps of rise, then a cosine to a fiftieth."""
+        """The learning rate at a step: ten steps of warm-up, then a cosine to a fiftieth."""
         rise = min(1.0, (step + 1) / 10)
         fall = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
         return self.learning_rate * rise * max(0.02, fall)
@@ -133,7 +132,7 @@ class HardenRecipe:
 
 @dataclass(frozen=True)
 class Validation:
-    """Shares of the validation clips that are answered rightly, in 0..1."""
+    """Shares of the validation clips that are answered correctly, in 0..1."""
 
     attacked: float
     clean: float
@@ -165,31 +164,31 @@ class BestState:
         networks.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """The state for checkpoints."""
         found = [self.found.attacked, self.found.clean]
         return {"found": found, "step": self.step, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.found = Validation(*state["found"])
         self.step, self._weights = state["step"], state["weights"]
 
 
 class AdversarialTrainer:
-    """Takes one step after the other; its `parts` are what a checkpoint holds.
+    """Takes one step at a time; a checkpoint holds its `parts`.
 
     Args:
-        defended: recogniser and purifier, with the settings that will be served; float32. What is
-            trained is trained in place.
-        clips: to train on.
-        recipe: how.
+        defended: recogniser and purifier, with the settings that will be served; float32. Training
+            changes them in place.
+        clips: clips to train on.
+        recipe: how to train.
         state: this process among several; each attacks its share of the clips, and gradients are
             averaged.
         report: called with the outcome of each validation.
-        threads: that fetch the clips of the next steps meanwhile.
+        threads: threads that fetch the clips of the next steps meanwhile.
 
     Raises:
-        ValueError: if what is to be trained cannot be.
+        ValueError: if the chosen part cannot be trained.
     """
 
     def __init__(
@@ -204,7 +203,7 @@ class AdversarialTrainer:
         self.defended, self.recipe = defended, recipe
         self.networks = _networks(defended, recipe.train)
         self._clips, self._state = clips, state
-        # Without labels, what the recogniser said before is what it is to say.
+        # Without labels, the recogniser's earlier answers are the targets.
         self._answers = copy.deepcopy(defended.recogniser)
         self._optimizer = torch.optim.AdamW(
             self.networks.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -217,7 +216,7 @@ class AdversarialTrainer:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """All that changes."""
+        """Everything that changes during training."""
         return {
             "networks": self.networks,
             "optimizer": self._optimizer,
@@ -226,7 +225,7 @@ class AdversarialTrainer:
         }
 
     def step(self, index: int) -> dict[str, float]:
-        """One step on fresh clips: attack, descend, average; and validation where it is due."""
+        """One step on fresh clips: attack, descend, average; and validation when it is due."""
         recipe = self.recipe
         clips, labels, generator = self.ahead.take(index)
         clips = clips.to(self._state.device)
@@ -263,7 +262,7 @@ class AdversarialTrainer:
     def _attack(
         self, clips: Tensor, labels: Tensor, epsilon: float, steps: int, generator: Generator
     ) -> Tensor:
-        """PGD on all that is served; steps that together go one and a half times the budget."""
+        """PGD on all that is served; its steps add up to one and a half times the budget."""
         return pgd(
             lambda x: _vote_loss(self._votes(x), labels),
             clips,
@@ -301,7 +300,7 @@ class AdversarialTrainer:
         return float(loss.detach()), float(kept)
 
     def _review(self, step: int) -> None:
-        """Validate the running mean, and return to the best state where it collapsed."""
+        """Validate the running mean, and return to the best state if training collapsed."""
         trained = copy.deepcopy(self.networks.state_dict())
         self.networks.load_state_dict(self._mean.state_dict())
         found = self.validate()
@@ -318,7 +317,7 @@ class AdversarialTrainer:
         self.networks.load_state_dict(trained)
 
     def validate(self) -> Validation:
-        """PGD on the validation clips as things stand."""
+        """PGD on the validation clips, with the current weights."""
         recipe = self.recipe
         sums = torch.zeros(3, device=self._state.device)
         for number, (clips, labels) in enumerate(self._checked):
@@ -355,7 +354,7 @@ class AdversarialTrainer:
 
     @torch.no_grad()
     def _targets(self, clips: Tensor, labels: Tensor | None) -> Tensor:
-        """The classes to hold on to, [B]."""
+        """The target classes, [B]."""
         if labels is not None:
             return labels.to(clips.device)
         parts = clips.split(_VALIDATION_BATCH)
@@ -363,7 +362,7 @@ class AdversarialTrainer:
 
 
 def _networks(defended: DefendedRecogniser, train: Train) -> nn.ModuleDict:
-    """What is trained, by the folder that holds it in an archive."""
+    """The networks that are trained, by the folder that holds each in an archive."""
     networks: dict[str, nn.Module] = {}
     if train != "recogniser":
         networks["purifier"] = defended.pipeline.denoiser
@@ -379,9 +378,9 @@ def _networks(defended: DefendedRecogniser, train: Train) -> nn.ModuleDict:
 
 @contextmanager
 def _trainable(networks: nn.ModuleDict) -> Iterator[None]:
-    """Within, gradients reach the weights, and a recogniser learns the statistics that it keeps.
+    """A context in which gradients reach the weights and a recogniser updates its statistics.
 
-    The purifier stays in evaluation mode: it has no statistics, and its dropout is left out.
+    The purifier stays in evaluation mode: it has no statistics, and its dropout is off.
     """
     networks.requires_grad_(True)
     if "recogniser" in networks:

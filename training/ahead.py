@@ -13,14 +13,14 @@ Made = TypeVar("Made")
 
 
 class Ahead(Generic[Made]):
-    """What `make` gives for one step after the other, some steps ahead of its use.
+    """The results of `make` for each step in turn, computed some steps ahead of their use.
 
     Each step's batch depends on its number alone, so that threads and resuming change nothing.
 
     Args:
-        make: of a step's number.
-        total: steps there are.
-        threads: that make batches; none makes each when it is asked for.
+        make: makes the batch of a step, given its number.
+        total: number of steps.
+        threads: threads that make batches; with 0 each is made when it is asked for.
     """
 
     def __init__(self, make: Callable[[int], Made], total: int, threads: int = 1) -> None:
@@ -31,7 +31,7 @@ class Ahead(Generic[Made]):
         self.waited = 0.0
 
     def take(self, step: int) -> Made:
-        """The batch of a step; those of the next steps are begun."""
+        """The batch of a step; starts making those of the next steps."""
         start = time.perf_counter()
         try:
             if not self._threads:

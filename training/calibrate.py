@@ -1,4 +1,4 @@
-"""Thresholds of an archive's alarm, found on clean clips: how often it may be false."""
+"""Thresholds of an archive's alarm, found on clean clips for a chosen false-alarm rate."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ _TOGETHER = 8  # clips that are purified together
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, and what its calibration clips tell about its false alarms.
+    """A threshold, and what its calibration clips say about its false alarms.
 
     Args:
-        aim: the share of false alarms that was asked for.
+        aim: the requested share of false alarms.
         value: the score beyond which there is an alarm.
         expected: the share of false alarms among other clips of the same kind, on average over
-            what clips might have been drawn to calibrate on.
+            possible draws of calibration clips.
         low, high: where that share lies, with 95 % confidence.
-        clips: how many it was found on.
+        clips: number of clips it was found on.
     """
 
     aim: float
@@ -65,7 +65,7 @@ class Threshold:
     @classmethod
     def of(cls, scores: Tensor, aim: float) -> Threshold:
         """The threshold that a share `aim` of clean scores [N] exceeds."""
-        # Rounded up, so that what is written down and read back is not below any of the scores.
+        # Rounded up, so that the value written and read back is not below any of the scores.
         value = math.ceil(calibrate_threshold(scores, aim) * 1e6) / 1e6
         above, clips = int((scores > value).sum()), len(scores)
         low, high = false_alarm_interval(above, clips)
@@ -73,18 +73,18 @@ class Threshold:
 
     @property
     def reachable(self) -> bool:
-        """Whether there are clips enough for so few false alarms."""
+        """Whether there are enough clips for so few false alarms."""
         return self.expected <= self.aim + 1e-9
 
     @property
     def clips_needed(self) -> int:
-        """Clips with which that is so."""
+        """The number of clips that is enough."""
         return math.ceil(1 / self.aim - 1e-9) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class CleanScores:
-    """Of clean clips: suspicion [N], change [N] (see `Verdict`) and names; what was skipped."""
+    """Suspicion [N], change [N] (see `Verdict`) and names of clean clips; what was skipped."""
 
     suspicion: Tensor
     change: Tensor
@@ -94,12 +94,12 @@ class CleanScores:
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """What was found.
+    """The thresholds that were found.
 
     Args:
-        suspicion: the alarm's thresholds, by `RATES`, and the one that was asked for first.
-        change: of the warning that the purifier does not know a clip.
-        scores: that they were found on.
+        suspicion: the alarm's thresholds, the requested one first, then those of `RATES`.
+        change: threshold of the warning that the purifier does not know a clip.
+        scores: the scores that they were found on.
         written: whether the archive has them now.
     """
 
@@ -120,19 +120,19 @@ def calibrate(
     write: bool = True,
     report: Report = lambda step: None,
 ) -> Calibrated:
-    """Find the thresholds of an archive as it is set, and write them into it.
+    """Find the thresholds of an archive at its settings, and write them into it.
 
     They hold for its models and settings, and for clips of the kind that they were found on.
 
     Args:
-        archive: made by `videopure build`; its signature, if any, holds no longer afterwards.
-        clips: clean videos, see `find_videos`; labels are not looked at. Or `demo`.
+        archive: made by `videopure build`; a signature of it is no longer valid afterwards.
+        clips: clean videos, see `find_videos`; labels are ignored. Or `demo`.
         false_alarms: share of clean clips that may be called adversarial.
-        count: of clips, at most.
-        device: to compute on; a GPU where there is one.
-        workers: processes that decode; 0 decodes in this one.
+        count: at most this many clips.
+        device: device to compute on; by default a GPU where there is one.
+        workers: processes that decode; 0 decodes in this process.
         write: False leaves the archive as it is.
-        report: called with each step as it begins.
+        report: called with the name of each step as it starts.
 
     Raises:
         EvaluationError: if archive or clips cannot be used.
@@ -163,7 +163,7 @@ def calibrate(
 def _settings(
     settings: HandlerSettings, suspicion: Threshold, change: Threshold
 ) -> dict[str, object]:
-    """The changes of model-config.yaml."""
+    """The changes to model-config.yaml."""
     record = Calibration(
         clips=suspicion.clips,
         false_alarms=suspicion.aim,
@@ -192,7 +192,7 @@ def clean_clips(
 ) -> Iterator[tuple[Tensor, list[str]]]:
     """Batches of clips [B, T, 3, H, W] in 0..1 with their names, which are the files' paths.
 
-    What cannot be read is added to `skipped`. `split` is of the demo's clips.
+    Clips that cannot be read are added to `skipped`. `split` applies to the demo's clips.
 
     Raises:
         ClipError: if there are none.
@@ -233,7 +233,7 @@ def score_clips(
     batches: Iterator[tuple[Tensor, list[str]]],
     skipped: Sequence[str] = (),
 ) -> CleanScores:
-    """Purify clips as they are served, and collect what their verdicts say.
+    """Purify clips as the server does, and collect their verdicts' scores.
 
     Raises:
         ClipError: if there were none.

@@ -1,4 +1,4 @@
-"""Model cards of trained models: what they are, how they were made, and their limits."""
+"""Model cards of trained models: what they are, how they were trained, and their limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEAD = "## Hardened"
 
 
 def write_card(folder: Path, component: Component, record: Hardening) -> None:
-    """Say in a model's README.md how it was hardened; what stood there before stays."""
+    """Add to a model's README.md how it was hardened; the earlier text stays."""
     card = folder / "README.md"
     before = card.read_text(encoding="utf-8") if card.is_file() else _front(component)
     card.write_text(f"{before.rstrip()}\n\n{_section(record)}", encoding="utf-8")
@@ -41,15 +41,16 @@ def _section(record: Hardening) -> str:
     return f"""{_HEAD}
 
 Trained against attackers who have the whole archive: {what}, {through},
-by PGD of {recipe["attack_steps"]} steps inside with a budget of up to {recipe["epsilon"]:g}/255, on
-clips of `{record.clips}` with {goals}. {record.processes} process(es) on {record.device},
+with an inner PGD of {recipe["attack_steps"]} steps and a budget of up to {recipe["epsilon"]:g}/255,
+on clips of `{record.clips}` with {goals}. {record.processes} process(es) on {record.device},
 {record.seconds:.0f} s.
 
-Of the validation clips it kept {record.clean:.1%} clean and {record.attacked:.1%} under PGD of
+It kept {record.clean:.1%} of the validation clips clean and {record.attacked:.1%} under PGD of
 {recipe["validation_steps"]} steps at {recipe["validation_epsilon"]:g}/255 (step {record.step}; the
-weights are a running mean, chosen on these clips). This is no evaluation: stronger attacks fool
-more, and `videopure evaluate` makes them on clips that nothing was chosen on. Budgets beyond the
-one trained for, and other kinds of change than small ones of every pixel, were not trained against.
+weights are a running mean, chosen on these clips). This is not an evaluation: stronger
+attacks fool more, and `videopure evaluate` makes them on clips that nothing was chosen on. Budgets
+beyond the one trained for, and changes other than small ones of every pixel, were not trained
+against.
 
 | recipe | |
 |---|---|
@@ -71,16 +72,16 @@ def purifier_card(trained: Trained, recipe: UNetRecipe, licence: str | None) -> 
 # {trained.pipeline.name}
 
 A video diffusion model of {trained.parameters:,} parameters that predicts noise in clips like
-those it was trained on, for `videopure build --pipeline`. It makes no videos: it knows the noise
-levels 0..{recipe.max_timestep} of 1000 alone, which are those that purification visits.
+those it was trained on, for `videopure build --pipeline`. It does not generate videos: it
+knows only the noise levels 0..{recipe.max_timestep} of 1000, which purification visits.
 
 Trained by `videopure train` on {trained.videos} videos without labels, in {found.precision}, in
-{found.log.seconds:.0f} s. Loss on held-out videos: {last:g}. They may show the same places as the
-training videos do: only clips of other sources tell what it does to new ones. Clips of another kind
-than the training videos it does not know, and it may wipe them clean.
+{found.log.seconds:.0f} s. Loss on held-out videos: {last:g}. They may show the same places
+as the training videos: only clips from other sources show what it does to new ones. It does not
+know clips of another kind than the training videos, and may erase what they show.
 
-Held-out clips come through its codec with {trained.codec_psnr:.1f} dB, and are restored in one step
-from white noise with:
+The PSNR of held-out clips is {trained.codec_psnr:.1f} dB after its codec alone, and after restoring
+them from white noise in one step:
 
 | train step | dB |
 |---|---|

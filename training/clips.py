@@ -1,4 +1,4 @@
-"""Clips to train on: those of the motions' program without end, or video files."""
+"""Clips to train on: an endless stream from the motions' program, or video files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from videopure.purifier import Recogniser
 
 __all__ = ["ClipError", "MotionClips", "VideoClips", "open_clips"]
 
-_HELD_OUT = 10  # one file in so many is for validation
+_HELD_OUT = 10  # one file in this many is for validation
 _KEPT = 1 << 30  # bytes of decoded clips in memory
 DEFAULT_LIMITS = Limits()
 
@@ -29,9 +29,9 @@ class MotionClips:
     """Clips of the motions' program, each seen once, mirrored, turned and recoloured at random.
 
     Args:
-        recogniser: that is trained on them.
-        workers: processes that draw clips, as many threads may ask for batches; none draws them in
-            this one. The clips are the same.
+        recogniser: the recogniser that is trained on them.
+        workers: processes that draw clips, and threads that may ask for batches; 0 draws them in
+            this process. The clips are the same.
     """
 
     def __init__(self, recogniser: Recogniser, workers: int = 0) -> None:
@@ -41,7 +41,7 @@ class MotionClips:
                 "name a folder or a CSV of your own"
             )
         self._validation = Stream("validation")
-        # A process that was forked cannot use a GPU's driver after its parent.
+        # A forked process cannot use a GPU's driver once its parent has used it.
         self._pool = (
             ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,))
             if workers
@@ -69,14 +69,14 @@ class MotionClips:
 class VideoClips:
     """Video files, read as the server reads them; one in ten is held out for validation.
 
-    One that cannot be read is skipped, and another one taken in its place. Clips stay in memory
-    once they are decoded, as long as they take no more than a gibibyte.
+    A file that cannot be read is skipped, and another one is used instead. Decoded clips stay in
+    memory as long as they take no more than a gibibyte.
 
     Args:
-        files: path and class of each; None instead of a class, for all, leaves the classes to the
-            recogniser's own answers.
-        recogniser: whose frames are taken.
-        limits: of the archive; the server refuses a video beyond them, and so does this.
+        files: path and class of each; if all classes are None, the recogniser's own answers are the
+            classes.
+        recogniser: defines the frames that are taken.
+        limits: limits of the archive; a video beyond them is refused, as the server does.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class VideoClips:
         held_out = max(1, len(shuffled) // _HELD_OUT)
         self._validation, self._training = shuffled[:held_out], shuffled[held_out:]
         self._recogniser, self._limits = recogniser, limits
-        # What is wrong with each video that was skipped so far.
+        # What is wrong with each video skipped so far.
         self.skipped: dict[Path, str] = {}
         self._kept: dict[Path, Tensor] = {}  # uint8 [T, 3, H, W]
         self._free = _KEPT
@@ -109,7 +109,7 @@ class VideoClips:
         return _stack(good or [self._failed(self._validation)])
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: nothing is left open."""
 
     def _next_good(self, pick: int) -> tuple[Tensor, int | None]:
         """The first training video from `pick` on that can be read."""
@@ -153,9 +153,9 @@ def open_clips(
 
     Args:
         data: `demo`, or what `find_videos` takes.
-        recogniser: that is trained, or trained for.
-        labelled: False leaves the classes to the recogniser's own answers.
-        limits: of the archive, for videos.
+        recogniser: the recogniser that is trained, or trained for.
+        labelled: if False, the recogniser's own answers are the classes.
+        limits: the archive's limits, for videos.
         workers: processes that draw the demo's clips.
 
     Raises:

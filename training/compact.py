@@ -1,4 +1,4 @@
-"""Compact purifiers: their sizes, their codec, and how one is put together before training."""
+"""Compact purifiers: their sizes, their codec, and how one is assembled before training."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Size = Literal["S", "M", "L"]
 
 
 class UNetSize(NamedTuple):
-    """What one size of purifier is made of.
+    """The dimensions of one size of purifier.
 
     Args:
-        patch: pixels along one side of a latent pixel of its own codec.
-        channels: of the latents of its own codec.
+        patch: pixels along one side of a latent pixel of its codec.
+        channels: channels of the latents of its codec.
         widths: channels of the UNet's blocks.
-        layers: of each block.
-        heads: features of an attention head.
+        layers: layers of each block.
+        heads: features per attention head.
     """
 
     patch: int
@@ -36,7 +36,7 @@ class UNetSize(NamedTuple):
     heads: int = 4
 
 
-# With coarse latents a clip costs a fifth, and less of what is fine in it can be restored.
+# With coarse latents a clip costs a fifth, and less fine detail can be restored.
 SIZES: dict[Size, UNetSize] = {
     "S": UNetSize(8, 64, (48, 64), 1),
     "M": UNetSize(4, 16, (48, 96), 1),
@@ -49,7 +49,7 @@ def fit_codec(
 ) -> PatchCodec:
     """Principal components of the patches of images [N, 3, H, W] in -1..1.
 
-    The smaller the scaling factor, the more of the pixels each noise level covers; None makes the
+    The smaller the scaling factor, the more each noise level covers of the pixels; None makes the
     latents' standard deviation 1.
     """
     codec = PatchCodec(patch, channels, 1.0 if scaling_factor is None else scaling_factor)
@@ -65,8 +65,8 @@ def assemble(codec: Any, size: Size = "M") -> VideoPurePipeline:
     """A purifier whose UNet is still to be trained.
 
     Args:
-        codec: a `PatchCodec`, `AutoencoderKL` or `AutoencoderTiny`, which stays as it is.
-        size: of the UNet.
+        codec: a `PatchCodec`, `AutoencoderKL` or `AutoencoderTiny`, which is not changed.
+        size: size of the UNet.
 
     Raises:
         ValueError: if there is no such size.
@@ -76,7 +76,7 @@ def assemble(codec: Any, size: Size = "M") -> VideoPurePipeline:
     chosen, channels = SIZES[size], int(codec.config.latent_channels)
     blocks = len(chosen.widths)
     unet = UNet3DConditionModel(
-        sample_size=16,  # a record alone: it takes latents of any size
+        sample_size=16,  # only recorded: it takes latents of any size
         in_channels=channels,
         out_channels=channels,
         down_block_types=("DownBlock3D",) * blocks,  # attention along time, none within a frame

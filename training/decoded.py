@@ -31,7 +31,7 @@ from videopure.purifier import Framing, Recogniser
 
 __all__ = ["DecodedClips", "Decoders", "decode_videos"]
 
-_HELD_OUT = 10  # one video in so many is for validation
+_HELD_OUT = 10  # one video in this many is for validation
 _FRAMES, _DONE, _ASKED = "clips.npy", "videos.jsonl", "question.json"
 
 Pixels = NDArray[np.uint8]
@@ -39,11 +39,11 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class DecodedClips:
-    """Clips of videos, some of each, at a recogniser's size.
+    """Clips of videos, several of each, at a recogniser's size.
 
     Args:
-        frames: uint8 [N, V, T, 3, H, W]: of N videos V clips each, which show the same time in
-            other frames.
+        frames: uint8 [N, V, T, 3, H, W]: V clips of each of N videos, which show the same time in
+            different frames.
         training: numbers of the videos to train on.
         held_out: numbers of those for validation.
         skipped: what is wrong with each video that was left out.
@@ -59,7 +59,7 @@ class DecodedClips:
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Tensor | None]:
         """Clips drawn at random, [B, T, 3, H, W] in 0..1, and their classes [B] if there are any.
 
-        Half of them are mirrored. Without classes, which it may change, half run backwards.
+        Half of them are mirrored. Without classes, half run backwards (which may change a class).
         """
         drawn = self._draw(size, generator)
         clips = []
@@ -97,11 +97,11 @@ class DecodedClips:
 class Decoders:
     """Reads videos in other processes, one for each thread that asks.
 
-    They are the server's: one that a damaged video breaks or keeps too long is killed, and the
-    next video finds another.
+    They are the server's decoding processes: one that crashes on a damaged video or takes too long
+    is killed and replaced.
 
     Args:
-        separate: False reads in this process, which a damaged video may break.
+        separate: False reads in this process, which a damaged video may crash.
     """
 
     def __init__(self, separate: bool = True) -> None:
@@ -135,22 +135,22 @@ def decode_videos(
     workers: int = 1,
     shown: bool = True,
 ) -> DecodedClips:
-    """Decode every video once, in processes of their own, or go on where an earlier call stopped.
+    """Decode every video once, in separate processes, or resume where an earlier call stopped.
 
     Videos that cannot be read are left out, as are those of fewer frames than a clip or of less
-    than half its height or width: they would teach what is seldom seen.
+    than half its height or width: they would teach what rarely occurs.
 
     Args:
         files: the videos.
-        recogniser: whose frames are taken, as the server takes them.
-        folder: where the clips are kept; bytes of all of them are needed on its disk.
-        limits: that the server has, too.
-        views: clips of each video.
+        recogniser: defines the frames that are taken, as in the server.
+        folder: where the clips are kept; its disk needs room for all of them.
+        limits: limits of the server.
+        views: clips per video.
         workers: processes that decode; 0 decodes in this one.
-        shown: draw a progress bar.
+        shown: show a progress bar.
 
     Raises:
-        ClipError: if fewer than two videos are left, or the folder holds clips of others.
+        ClipError: if fewer than two videos are left, or the folder holds clips of other videos.
         EvaluationError: if the disk is full.
     """
     if views < 1:
@@ -191,7 +191,7 @@ def decode_videos(
 
 
 def _divide(file: Path, faults: dict[int, str | None]) -> DecodedClips:
-    """The good videos' clips, some of them held out."""
+    """The clips of the usable videos, some of them held out."""
     good = [number for number, fault in sorted(faults.items()) if fault is None]
     skipped = tuple(fault for _, fault in sorted(faults.items()) if fault is not None)
     if len(good) < 2:
@@ -207,7 +207,7 @@ def _divide(file: Path, faults: dict[int, str | None]) -> DecodedClips:
 
 
 def _as_views(clip: Clip, path: Path, recogniser: Recogniser, views: int) -> Pixels:
-    """uint8 [V, T, 3, H, W] of frames that were taken V times as densely as a clip's."""
+    """uint8 [V, T, 3, H, W] from frames that were sampled V times as densely as a clip's."""
     info, (height, width) = clip.info, recogniser.frame_size
     if info.frames < recogniser.num_frames:
         raise ClipError(
@@ -223,11 +223,11 @@ def _as_views(clip: Clip, path: Path, recogniser: Recogniser, views: int) -> Pix
 
 
 def _open(file: Path, shape: tuple[int, ...]) -> Pixels:
-    """The array of all clips, whose whole place on the disk is taken at once."""
+    """The array of all clips, whose whole disk space is allocated at once."""
     if not file.exists():
         part = file.with_suffix(".part.npy")
         open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):  # a full disk would end the process while it writes
+        if hasattr(os, "posix_fallocate"):  # a full disk would kill the process while it writes
             with part.open("r+b") as made:
                 os.posix_fallocate(made.fileno(), 0, part.stat().st_size)
         part.replace(file)

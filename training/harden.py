@@ -36,13 +36,13 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Hardened:
-    """What came of it.
+    """The result of hardening.
 
     Args:
-        archive: the one that was written.
+        archive: the archive that was written.
         before, after: shares of the validation clips that were kept.
-        seconds: that training took, of earlier runs too.
-        skipped: what was wrong with each video that could not be read.
+        seconds: training time, with that of earlier runs.
+        skipped: what is wrong with each video that could not be read.
     """
 
     archive: Path
@@ -65,27 +65,27 @@ def harden(
     workers: int | None = None,
     report: Report = lambda step: None,
 ) -> Hardened:
-    """Write an archive like another one, hardened.
+    """Write a hardened copy of an archive.
 
     A stopped run resumes when it is called again with the same arguments.
 
     Args:
-        archive: to be hardened; it stays as it is.
+        archive: the archive to harden; it is not changed.
         clips: `demo`, a folder or a CSV, see `open_clips`; or clips of the recogniser's size.
         out: the archive to write, ending in `.mar`.
-        recipe: how; its `train` says what.
+        recipe: how to train; its `train` says what.
         purification: settings to change, such as `{"method": "one_look"}`: training goes through
-            what is served then. Its suspicion threshold is removed, as it would be wrong.
-        labelled: False holds on to the recogniser's own answers to the clean clips.
+            what is served with them. The suspicion threshold, no longer valid, is removed.
+        labelled: if False, the targets are the recogniser's own answers to the clean clips.
         workplace: folder of the checkpoint; beside `out` by default.
         state: this process among several.
-        workers: that fetch clips while the chip computes: of the demo's clips processes, of videos
-            threads. By default half of the CPUs, up to 8, beside a GPU; none where CPUs train.
-        report: called with each step as it begins.
+        workers: processes (for the demo's clips) or threads (for videos) that fetch clips while the
+            chip computes. By default half of the CPUs, up to 8, with a GPU; none where CPUs train.
+        report: called with the name of each step as it starts.
 
     Raises:
         BuildError, ManifestError, SettingsError: if the archive cannot be used.
-        ClipError: if the clips cannot.
+        ClipError: if the clips cannot be used.
         ValueError: naming what else cannot be used.
     """
     recipe = recipe or HardenRecipe()
@@ -154,7 +154,7 @@ def harden(
 
 
 def _config(root: Path, purification: Mapping[str, Any]) -> dict[str, Any]:
-    """model-config.yaml as it will be: with other purification, and not calibrated."""
+    """The new model-config.yaml: with other purification, and not calibrated."""
     config = read_yaml((root / CONFIG_NAME).read_text(encoding="utf-8"), CONFIG_NAME) or {}
     section = dict(config.get("videopure") or {})
     section.pop("calibration", None)
@@ -188,7 +188,7 @@ def _write(
             _write_recogniser(models / "recogniser", defended, manifest.recogniser.dtype)
             write_card(models / "recogniser", manifest.recogniser, record)
 
-    # What one clip took was measured with other settings.
+    # The time per clip was measured with other settings.
     changes = {"hardening": [*manifest.hardening, record], "fit": None}
     repack(root, change, manifest.model_copy(update=changes), config, out)
 
@@ -196,7 +196,7 @@ def _write(
 def _write_recogniser(folder: Path, defended: DefendedRecogniser, dtype: str) -> None:
     recogniser = defended.recogniser
     if isinstance(recogniser, TransformersRecogniser):
-        # Its library may have renamed what old checkpoints hold, and writes what it reads.
+        # Its library may have renamed entries of old checkpoints, and writes what it reads.
         for file in folder.glob("*.safetensors*"):
             file.unlink()
         recogniser.model.to(getattr(torch, dtype.split("+")[0])).save_pretrained(folder)

@@ -11,12 +11,12 @@ def false_alarm_interval(above: int, clips: int) -> tuple[float, float]:
     """Where the share of false alarms lies with 95 % confidence, in 0..1.
 
     The threshold is one of `clips` clean scores, and `above` of them exceed it. Whatever their
-    distribution, the share of further ones that do is distributed as Beta(above + 1,
-    clips - above), which is a matter of ranks alone (S. S. Wilks, 1941).
+    distribution, the share of further ones that do is distributed as Beta(above + 1, clips -
+    above), which depends on ranks alone (S. S. Wilks, 1941).
 
     Args:
-        above: scores above the threshold.
-        clips: scores.
+        above: number of scores above the threshold.
+        clips: number of scores.
     """
     if not 0 <= above < clips:
         raise ValueError(f"above must be in 0..{clips - 1}, got {above}")
@@ -24,7 +24,7 @@ def false_alarm_interval(above: int, clips: int) -> tuple[float, float]:
 
 
 def _share_with(tail: float, above: int, clips: int) -> float:
-    """The share of alarms with which so few of the clips or fewer are above with such a chance."""
+    """The share of alarms at which at most `above` clips exceed the threshold with this chance."""
     low, high = 0.0, 1.0
     for _ in range(60):
         share = (low + high) / 2

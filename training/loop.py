@@ -27,7 +27,7 @@ _POINTS_ON_CURVE = 60
 
 @dataclass
 class StageLog:
-    """What is recorded of a stage: seconds it trained, its curve, how often it was resumed."""
+    """The record of a stage: seconds it trained, its curve, how often it was resumed."""
 
     seconds: float = 0.0
     resumed: int = 0
@@ -35,21 +35,21 @@ class StageLog:
 
 
 class Question:
-    """What a checkpoint is of, as a part of it: one of another run is refused.
+    """Identifies the run of a checkpoint, inside it: a checkpoint of another run is refused.
 
     Args:
-        asked: all on which the run depends, by name.
+        asked: everything that the run depends on, by name.
     """
 
     def __init__(self, asked: Mapping[str, Any]) -> None:
         self._asked = dict(asked)
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """The state for checkpoints."""
         return self._asked
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of a checkpoint.
+        """Compare with the state of a checkpoint.
 
         Raises:
             ValueError: naming what differs.
@@ -63,7 +63,7 @@ class Question:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """Randomness of one training step; a resumed run draws what an uninterrupted one would."""
+    """Randomness of one training step; a resumed run draws the same as an uninterrupted one."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
@@ -81,14 +81,14 @@ def train_steps(
     Args:
         name: shown beside the progress bar.
         total: number of steps.
-        step: does one step and returns what goes into the curve, such as the loss.
+        step: does one step and returns the curve's values, such as the loss.
         parts: what the checkpoint holds (anything with `state_dict` and `load_state_dict`).
-        checkpoint: file, written every minute and at the end.
-        writes: False reads the checkpoint alone and shows nothing, as do all processes of several
-            but one.
+        checkpoint: file that is written every minute and at the end.
+        writes: False only reads the checkpoint and shows nothing; with several processes only one
+            writes.
 
     Returns:
-        The stage's log, with that of earlier runs in it.
+        The stage's log, including earlier runs.
     """
     log, done = _resume(parts, checkpoint)
     log.resumed += 0 < done < total
@@ -137,7 +137,7 @@ def _save(parts: Mapping[str, Any], log: StageLog, step: int, checkpoint: Path) 
         "step": step,
     }
     part_file = checkpoint.with_suffix(".part")
-    content = io.BytesIO()  # torch by itself does not say that the disk is full
+    content = io.BytesIO()  # torch alone does not report a full disk
     torch.save(state, content)
     part_file.write_bytes(content.getbuffer())
     part_file.replace(checkpoint)

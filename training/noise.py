@@ -13,11 +13,11 @@ from videopure.purifier import VideoPurePipeline
 
 __all__ = ["NoiseDraw", "draw_noise", "latent_noise"]
 
-_FAINT = 0.1  # of noise that is encoded: a codec that is a network is linear for little alone
+_FAINT = 0.1  # scale of encoded noise: a codec network is linear only for small changes
 
 
 class NoiseDraw(NamedTuple):
-    """What is drawn for the noise on one clip; see `draw_noise`."""
+    """The random draws for the noise on one clip; see `draw_noise`."""
 
     white: Tensor  # [C, T, h, w]
     smooth: Tensor | None = None  # of pixels, [T, 3, H, W]; None for white noise alone
@@ -33,7 +33,7 @@ def draw_noise(
     """Draw the noise for one clip [T, 3, H, W] with latents [C, T, h, w].
 
     White in a share of the clips, otherwise a random mixture of white noise and of noise that is
-    smooth in space, in time or in both. Two things that purification meets are unlike white noise:
+    smooth in space, in time or in both. Purification meets two things that are unlike white noise:
     temporal inversion injects the same noise into every frame, and perturbations made by gradients
     are smooth. (Mixed noise priors are known from video diffusion, e.g. arXiv 2305.10474.)
     """
@@ -46,9 +46,9 @@ def draw_noise(
 
 @torch.no_grad()
 def latent_noise(drawn: NoiseDraw, pipeline: VideoPurePipeline) -> Tensor:
-    """The noise that was drawn, as latents [C, T, h, w] of unit mean variance.
+    """The drawn noise, as latents [C, T, h, w] of unit mean variance.
 
-    Smooth noise is what the codec makes of it on a grey clip, less what it makes of the clip.
+    Smooth noise is the difference that it makes to the encoding of a grey clip.
     """
     device = pipeline.device
     white = drawn.white.to(device)

@@ -20,7 +20,7 @@ __all__ = ["alarm_curve", "learning_curve", "purified_samples", "trade_off"]
 
 DPI = 130
 INK, BLUE, ORANGE, PALE = "#22262b", "#0b63ce", "#d55e00", "#c9ced6"
-_GAIN = 8  # a difference is shown this much stronger
+_GAIN = 8  # how much a shown difference is amplified
 
 
 def learning_curve(
@@ -36,17 +36,17 @@ def learning_curve(
         axes.plot(steps, losses, color=colour, marker=marker, markersize=3, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("step")
-    axes.set_ylabel("loss: mean square of what is left of the noise")
+    axes.set_ylabel("loss: mean square of the remaining noise")
     axes.legend(frameon=False, fontsize=8)
     return png(figure)
 
 
 def purified_samples(clips: Tensor, noisy: Tensor, purified: Tensor) -> bytes:
-    """The middle frames of clips [B, T, 3, H, W] in 0..1: as they are, noisy, and purified."""
+    """The middle frames of clips [B, T, 3, H, W] in 0..1: original, noisy, and purified."""
     middle = clips.shape[1] // 2
     shown = [part[:, middle].permute(0, 2, 3, 1) for part in (clips, noisy, purified)]
     shown.append((0.5 + _GAIN * (shown[2] - shown[0])).clamp(0, 1))
-    names = ("as it came", "with noise", "purified", f"difference x{_GAIN}")
+    names = ("original", "with noise", "purified", f"difference x{_GAIN}")
     figure = _figure(1.3 * len(clips) + 1, 5.4)
     rows = figure.subplots(len(names), len(clips), squeeze=False)
     for row, name, frames in zip(rows, names, shown, strict=True):
@@ -93,13 +93,13 @@ def trade_off(found: Sequence[Found], best: Found) -> bytes:
     axes.set_xscale("log")
     axes.set_ylim(0, 103)
     axes.set_xlabel("milliseconds a clip")
-    axes.set_ylabel("% of clips answered rightly")
+    axes.set_ylabel("% of clips answered correctly")
     axes.legend(frameon=False, fontsize=8)
     return png(figure)
 
 
 def axes_of(width: float, height: float) -> tuple[Any, Any]:
-    """A figure of inches, and its axes."""
+    """A figure of a size in inches, and its axes."""
     figure = _figure(width, height)
     axes = figure.add_subplot()
     axes.tick_params(labelsize=8, colors=INK, length=3)

@@ -1,4 +1,4 @@
-"""In what numbers training computes: bfloat16 where the chip has it, float32 everywhere else."""
+"""The precision of training: bfloat16 where the chip has it, float32 everywhere else."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def half_dtype(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """bfloat16 where it is to be computed in, or None for float32.
+    """bfloat16 where training computes in it, or None for float32.
 
-    `auto` takes bfloat16 on GPUs that have it. Most CPUs emulate it, slower than float32 and with
-    worse numbers: there it is never taken.
+    `auto` takes bfloat16 on GPUs that have it. Most CPUs emulate it, slower than float32 and less
+    accurate: there it is never used.
 
     Raises:
         ValueError: if it is asked for and the chip does not have it.
@@ -29,11 +29,11 @@ def half_dtype(precision: Precision, device: torch.device) -> torch.dtype | None
     if precision == "bfloat16" and not has:
         raise ValueError(
             f"precision bfloat16 needs a GPU that computes in it, and this {device.type} does "
-            "not: take float32"
+            "not: use float32"
         )
     return torch.bfloat16 if has and precision != "float32" else None
 
 
 def computing_in(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[object]:
-    """Within, networks compute in `dtype`, or in float32 where it is None."""
+    """A context in which networks compute in `dtype`, or in float32 where it is None."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

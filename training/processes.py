@@ -1,4 +1,4 @@
-"""What several processes that train together do as one."""
+"""Collective operations of several processes that train together."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Training of small recognisers: the demo's, and one of your own videos to try things with.
+"""Training of small recognisers: the demo's, and one on your own videos to try things with.
 
     python -m videopure.training.recogniser VIDEOS recogniser
 
-VIDEOS holds a folder of videos for each class. It is for walking through what comes after; a
-recogniser that is any good comes from a library for that, such as transformers.
+VIDEOS holds a folder of videos for each class. It is for walking through the next steps; train a
+good recogniser with a library for that, such as transformers.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ def train_recogniser(
     """Train a recogniser in place on clean and noisy clips.
 
     Args:
-        network: takes frames [B, T, 3, H, W] in 0..1, answers logits.
-        clips: to train on.
-        recipe: how.
-        checkpoint: file; a run that was stopped goes on from it.
-        name: shown beside the progress bar.
-        device: to train on.
+        network: takes frames [B, T, 3, H, W] in 0..1, returns logits.
+        clips: clips to train on.
+        recipe: how to train.
+        checkpoint: file; a stopped run resumes from it.
+        name: shown next to the progress bar.
+        device: device to train on.
         half: see `half_dtype`.
-        threads: that make batches ahead; none makes each when it is due.
+        threads: threads that make batches ahead; with 0 each is made when it is due.
     """
     network.to(device).train()
     optimizer = torch.optim.AdamW(
@@ -101,7 +101,7 @@ def train_recogniser(
         loss.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         skipped = not bool(torch.isfinite(norm))
-        if not skipped:  # bfloat16 overflows once in a while; one such step would be the last
+        if not skipped:  # bfloat16 overflows once in a while; one such step would ruin the weights
             optimizer.step()
         schedule.step()
         hits = (logits.argmax(1) == labels).float().mean()
@@ -130,18 +130,18 @@ def accuracy(
 
 
 def main(
-    videos: Annotated[Path, typer.Argument(help="Folder with a folder of videos for each class.")],
+    videos: Annotated[Path, typer.Argument(help="Folder with one folder of videos per class.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    frames: Annotated[int, typer.Option(min=2, help="Frames of a clip.")] = 16,
+    frames: Annotated[int, typer.Option(min=2, help="Frames per clip.")] = 16,
     size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 64,
     width: Annotated[int, typer.Option(help="Channels of its first layers.")] = 32,
     steps: Annotated[int, typer.Option(min=2, help="Steps of 16 clips each.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode, and threads that make batches.")
     ] = 1,
 ) -> None:
-    """Train a small recogniser of your own classes."""
+    """Train a small recogniser for your own classes."""
     files = find_videos(videos, labelled=True)
     classes = sorted({str(file.label) for file in files})
     torch.manual_seed(seed)

@@ -12,14 +12,14 @@ __all__ = ["RunningMean"]
 
 
 class RunningMean:
-    """Exponential moving average of a network's weights, short-sighted at first.
+    """Exponential moving average of a network's weights, with a shorter memory at first.
 
-    Whatever is a number of the network's state is averaged, such as the statistics of batch
-    normalisation; counters are taken as they are.
+    All floating-point state of the network is averaged, such as the statistics of batch
+    normalisation; counters are copied.
 
     Args:
-        network: to be averaged; it starts the mean.
-        decay: share of the mean that a step leaves, in 0..1.
+        network: the network to average; its weights are the first mean.
+        decay: share of the mean that a step keeps, in 0..1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -28,7 +28,7 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step, counted from 0."""
+        """Update the mean with the weights after a step, counted from 0."""
         keep = min(self.decay, (1 + step) / (10 + step))
         new = network.state_dict()
         for name, mean in self.network.state_dict().items():
@@ -38,9 +38,9 @@ class RunningMean:
                 mean.copy_(new[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """For checkpoints."""
+        """The state for checkpoints."""
         return self.network.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of a checkpoint."""
+        """Restore the state of a checkpoint."""
         self.network.load_state_dict(state)

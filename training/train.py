@@ -1,4 +1,4 @@
-"""Trains a compact purifier on unlabelled videos, for the frames that a recogniser takes."""
+"""Trains a compact purifier on unlabelled videos, for a recogniser's frame size and count."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ Report = Callable[[str], object]
 CODECS = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny, PatchCodec)}
 DEFAULT_LIMITS = Limits()
 
-_IMAGES = 1500  # that a codec of principal components is fitted to
+_IMAGES = 1500  # to fit a codec of principal components to
 _CHECKED = 40  # clips of validation
 _SHOWN = 6  # clips in the picture
-_STRIDE = 20  # train steps from one noise level that is visited to the next
+_STRIDE = 20  # train steps between visited noise levels
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of it.
+    """The result of training.
 
     Args:
         pipeline: the diffusers folder that was written.
         workplace: where log and pictures are.
-        videos: that were trained on.
+        videos: number of videos trained on.
         skipped: what is wrong with each video that was left out.
-        found: of the training; see `TrainedUNet`.
+        found: log and validation of the training; see `TrainedUNet`.
         codec_psnr: dB of held-out clips through the codec alone.
         psnr: dB of held-out clips restored in one step, by train step.
-        parameters: of the UNet.
+        parameters: number of the UNet's parameters.
     """
 
     pipeline: Path
@@ -99,25 +99,25 @@ def train(
     A stopped run resumes when it is called again with the same arguments.
 
     Args:
-        videos: see `find_videos`; labels are not looked at.
-        recogniser: whose number, size and framing of frames are taken; see `recogniser_of`.
-        out: the folder to write; one with a pipeline in it is replaced.
-        recipe: how.
-        size: of the UNet and, where no codec is given, of the codec.
+        videos: see `find_videos`; labels are ignored.
+        recogniser: defines number, size and framing of the frames; see `recogniser_of`.
+        out: the folder to write; if it holds a pipeline, it is replaced.
+        recipe: how to train.
+        size: size of the UNet and, where no codec is given, of the codec.
         codec: folder of an AutoencoderKL, AutoencoderTiny or PatchCodec, or of a pipeline with
             one; principal components of the videos' patches by default.
-        limits: that the server will have.
-        views: clips that are taken of each video.
+        limits: limits of the server.
+        views: clips taken from each video.
         precision: see `half_dtype`.
-        licence: of the trained model, for its card.
-        workers: processes that decode, and threads that make batches; 0 does both in this one.
-        workplace: folder of clips, checkpoint, log and pictures; beside `out` by default.
+        licence: licence of the trained model, for its card.
+        workers: processes that decode, and threads that make batches; 0 does both in this process.
+        workplace: folder of clips, checkpoint, log and pictures; next to `out` by default.
         state: this process among several.
-        report: called with each step as it begins.
+        report: called with the name of each step as it starts.
 
     Raises:
         ClipError: if the videos cannot be trained on.
-        EvaluationError: if what draws pictures is not installed, or the disk is full.
+        EvaluationError: if the plotting packages are not installed, or the disk is full.
         ValueError: naming what else cannot be used.
     """
     check_tools()  # for the pictures, before hours of training
@@ -126,7 +126,7 @@ def train(
     _check_out(out)
     chosen = _check_size(recogniser, size, codec)
     state = state or PartialState(cpu=not torch.cuda.is_available())
-    half_dtype(precision, state.device)  # says what the chip does not have
+    half_dtype(precision, state.device)  # fails if the chip does not have it
     place = workplace or out.with_name(f"{out.name}.training")
     files = [file.path for file in find_videos(videos, labelled=False)]
     report(f"Reading {len(files)} videos")
@@ -167,7 +167,7 @@ def recogniser_of(where: str, **given: Any) -> Recogniser:
         given: further fields of `BuildSpec`, such as `weights`.
 
     Raises:
-        BuildError: if there is none.
+        BuildError: if there is no recogniser.
     """
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "staging"
@@ -181,7 +181,7 @@ def load_codec(folder: Path) -> Any:
     """The image codec in a folder, or in that of a pipeline.
 
     Raises:
-        ValueError: if there is none of a class that is served.
+        ValueError: if there is no codec of a supported class.
     """
     place = folder / "vae" if (folder / "vae").is_dir() else folder
     try:
@@ -203,17 +203,17 @@ def _check_out(out: Path) -> None:
 
 
 def _check_size(recogniser: Recogniser, size: Size, codec: Path | None) -> Any:
-    """The given codec, if any; what cannot be purified fails before hours of training."""
+    """The given codec, if any; unusable settings fail here, before hours of training."""
     if size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     loaded = None if codec is None else load_codec(codec)
-    # With another codec the trial of the pipeline tells.
+    # With another codec, the trial of the pipeline checks this.
     patch = SIZES[size].patch if loaded is None else 1
     height, width = recogniser.frame_size
     if height % patch or width % patch:
         raise ValueError(
             f"recogniser {recogniser.name!r} takes frames of {width}x{height} pixels, and size "
-            f"{size} needs multiples of {patch}: take size M, or give a codec of your own"
+            f"{size} needs multiples of {patch}: use size M, or give your own codec"
         )
     if recogniser.num_frames < 2:
         raise ValueError(
@@ -232,7 +232,7 @@ def _judge(
     out: Path,
     place: Path,
 ) -> Trained:
-    """Measure what was trained on the held-out clips."""
+    """Measure the trained model on the held-out clips."""
     with torch.no_grad():
         decoded = pipeline.decode(pipeline.encode(held_out.to(pipeline.device))).cpu()
     levels = range(1, recipe.max_timestep + 1, _STRIDE)
@@ -255,7 +255,7 @@ def _write(
     recipe: UNetRecipe,
     licence: str | None,
 ) -> None:
-    """The pipeline, in the place of an older one, and beside it log and pictures."""
+    """Write the pipeline, replacing an older one, and the log and pictures."""
     out, place = trained.pipeline, trained.workplace
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -285,7 +285,7 @@ def _write(
 
 
 def _samples(pipeline: VideoPurePipeline, clips: Tensor) -> bytes:
-    """Clips with noise of 8/255, and what the purifier makes of them."""
+    """Clips with noise of 8/255, and their purified versions."""
     pipeline.to("cpu")
     pipeline.set_progress_bar_config(disable=True)
     signs = torch.randn(clips.shape, generator=step_generator(0, 0)).sign()
@@ -299,5 +299,5 @@ def _parameters(pipeline: VideoPurePipeline) -> int:
 
 
 def _name(clips: DecodedClips) -> str:
-    """What tells these clips from others: how many there are, and of what shape."""
+    """What distinguishes these clips from others: their number and shape."""
     return f"{len(clips.training)}+{len(clips.held_out)} of {list(clips.frames.shape[1:])}"

@@ -27,7 +27,7 @@ __all__ = ["STRENGTHS", "Choice", "Found", "Tuned", "tune"]
 Report = Callable[[str], object]
 
 STEPS = (0, 1, 2, 3, 5)
-# Times as strong as the archive's guidance.
+# Multiples of the archive's guidance strength.
 STRENGTHS = (0.25, 4.0)
 SPEEDS = ("exact", "fast")
 _TOGETHER = 8  # clips that are purified together
@@ -35,11 +35,11 @@ _TOGETHER = 8  # clips that are purified together
 
 @dataclass(frozen=True)
 class Choice:
-    """Settings that are tried: changes of the archive's purification.
+    """Settings to try: changes to the archive's purification.
 
     Args:
-        name: what the table calls them.
-        changes: by the keys of the `purification` section.
+        name: their name in the table.
+        changes: new values, by key of the `purification` section.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Found:
-    """What a choice keeps: clips that are answered rightly, of `clips`.
+    """The result of a choice: clips that are answered correctly, out of `clips`.
 
     Args:
         clean, attacked: without an attack, and under the gray-box attack.
-        milliseconds: for a clip, of the clean ones.
+        milliseconds: time per clean clip.
     """
 
     choice: Choice
@@ -74,13 +74,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was tried.
+    """The settings that were tried.
 
     Args:
-        found: in the order of trying; the first is the archive as it was.
-        best: what is recommended.
-        bare: right answers of the recogniser alone, clean and attacked.
-        labelled: whether right means the label, or the recogniser's own answer to the clean clip.
+        found: in the order of trying; the first is the unchanged archive.
+        best: the recommended settings.
+        bare: correct answers of the bare recogniser, clean and attacked.
+        labelled: whether correct means the label, or the recogniser's own answer to the clean clip.
         skipped: what is wrong with each video that was left out.
         written: whether the archive has the settings now.
     """
@@ -120,26 +120,26 @@ def tune(
     """Try settings on clips under an attacker who has the recogniser and not the purifier.
 
     First the paper's t, then the strength of the guidance, then the speed, each with the best of
-    those before. The clips are chosen on: evaluate on others afterwards.
+    the earlier ones. These clips make the choice: evaluate on others afterwards.
 
     Args:
         archive: made by `videopure build`.
         data: `demo` (its validation clips), a folder of classes or a CSV; without labels, see
             `find_videos`.
-        labelled: False takes the recogniser's own answers to the clean clips for right.
-        count: of clips, at most.
+        labelled: if False, the recogniser's own answers to the clean clips count as correct.
+        count: at most this many clips.
         epsilon: budget of PGD-10, in 1/255.
-        steps: the paper's t to try.
-        strengths: of guidance, as multiples of the archive's.
-        speeds: to try.
-        device: to compute on; a GPU where there is one.
-        workers: processes that decode; 0 decodes in this one.
-        write: put the recommended settings into the archive, whose thresholds are removed.
+        steps: values of the paper's t to try.
+        strengths: guidance strengths to try, as multiples of the archive's.
+        speeds: speeds to try.
+        device: device to compute on; by default a GPU where there is one.
+        workers: processes that decode; 0 decodes in this process.
+        write: write the recommended settings into the archive and remove its thresholds.
         report: called with each result as it is found.
 
     Raises:
         EvaluationError: if archive or clips cannot be used.
-        ValueError: if a setting cannot be.
+        ValueError: if a setting cannot be used.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = load_evaluated(archive, device)
@@ -206,7 +206,7 @@ def _of_strengths(strengths: Sequence[float]) -> _Round:
         if guided and own.guidance_reference is not None:
             frames, channels, height, width = own.guidance_reference
             for strength in strengths:
-                # The weights act the more strongly, the fewer elements they are meant for.
+                # The fewer elements the weights are meant for, the more strongly they act.
                 changed = max(1, round(channels / strength))
                 if changed != channels:
                     reference = [frames, changed, height, width]
@@ -228,7 +228,7 @@ def _of_speeds(speeds: Sequence[str]) -> _Round:
 
 def _with(best: Choice, name: str, **changes: Any) -> Choice:
     joined = name if not best.changes else f"{best.name}, {name}"
-    # A choice of the same round is taken back.
+    # This replaces an earlier choice of the same round.
     kept = {key: value for key, value in best.changes.items() if key not in changes}
     if len(kept) < len(best.changes):
         joined = ", ".join([*best.name.split(", ")[:-1], name])
@@ -259,7 +259,7 @@ def _load(
 def _attack(
     defended: DefendedRecogniser, clips: Tensor, labels: Tensor | None, epsilon: float
 ) -> _Clips:
-    """PGD-10 on the bare recogniser, clip for clip the same for every choice."""
+    """PGD-10 on the bare recogniser; each choice gets the same attacked clips."""
     recogniser, device = defended.recogniser, next(defended.parameters()).device
     attacked, right = [], []
     generator = torch.Generator().manual_seed(0)

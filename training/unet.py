@@ -31,11 +31,11 @@ class UNetRecipe:
 
     Args:
         seed: of the noise and of the order of clips.
-        steps, batch, learning_rate: as usual; `batch` is of all processes together.
-        warm_up: steps in which the learning rate rises; then it falls along a cosine.
-        max_timestep: it only learns the noise levels that purification visits, 0..max_timestep.
+        steps, batch, learning_rate: as usual; `batch` counts the clips of all processes.
+        warm_up: steps over which the learning rate rises; then it falls along a cosine.
+        max_timestep: it learns only the noise levels that purification visits, 0..max_timestep.
         white_share: share of the clips that get white noise alone; see `draw_noise`.
-        ema_decay: of the running mean of the weights, which is what is kept.
+        ema_decay: decay of the running mean of the weights; the mean is kept.
         validate_every: steps from one validation to the next.
     """
 
@@ -68,7 +68,7 @@ class Clips(Protocol):
     """Clips to train on."""
 
     def batch(self, size: int, generator: Generator) -> tuple[Tensor, Any]:
-        """Clips drawn at random, [B, T, 3, H, W] in 0..1, and what else is known of them."""
+        """Clips drawn at random, [B, T, 3, H, W] in 0..1, and whatever else is known about them."""
 
 
 class _Batch(NamedTuple):
@@ -79,13 +79,13 @@ class _Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrainedUNet:
-    """What came of it.
+    """The result of training.
 
     Args:
-        log: of all steps; see `StageLog`.
+        log: log of all steps; see `StageLog`.
         validation: by step, the loss on the validation clips of the weights that are kept.
         waiting: share of this run's time that was spent waiting for clips, in 0..1.
-        precision: that it computed in.
+        precision: the precision it computed in.
     """
 
     log: StageLog
@@ -95,18 +95,18 @@ class TrainedUNet:
 
 
 class UNetTrainer:
-    """Takes one step after the other; its `parts` are what a checkpoint holds.
+    """Takes one step at a time; a checkpoint holds its `parts`.
 
     Args:
-        pipeline: whose UNet is trained, in place, in float32.
-        clips: to train on.
-        validation: clips [N, T, 3, H, W] in 0..1 that are not trained on; may be none.
-        recipe: how.
+        pipeline: its UNet is trained, in place, in float32.
+        clips: clips to train on.
+        validation: clips [N, T, 3, H, W] in 0..1 that are not trained on; may be empty.
+        recipe: how to train.
         state: this process among several; each takes its share of a batch, and gradients are
             averaged.
         precision: see `half_dtype`.
         compiled: compile the UNet, which needs a C++ compiler and minutes to start.
-        threads: that make batches ahead.
+        threads: threads that make batches ahead.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class UNetTrainer:
         for part in (pipeline.vae, pipeline.prompt_embedding):
             part.to(state.device).requires_grad_(False)
         self.unet: Any = pipeline.unet.to(state.device).train()
-        self.unet.set_attn_processor(AttnProcessor())  # over few frames the plain one is faster
+        self.unet.set_attn_processor(AttnProcessor())  # faster over few frames
         for module in self.unet.modules():
             if isinstance(module, nn.Dropout):
-                module.p = 0.0  # the noise is new each time: there is little to regularise
+                module.p = 0.0  # the noise is new each time, so there is little to regularise
         self._predict = torch.compile(self.unet) if compiled else self.unet
         self._optimizer = torch.optim.AdamW(
             self.unet.parameters(), lr=recipe.learning_rate, weight_decay=0.01
@@ -143,7 +143,7 @@ class UNetTrainer:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """All that changes."""
+        """Everything that changes during training."""
         return {
             "unet": self.unet,
             "optimizer": self._optimizer,
@@ -152,7 +152,7 @@ class UNetTrainer:
         }
 
     def step(self, index: int) -> dict[str, float]:
-        """One step on fresh clips; and validation where it is due."""
+        """One step on fresh clips; and validation when it is due."""
         drawn = self.ahead.take(index)
         noisy, noise = self._add_noise(drawn)
         for group in self._optimizer.param_groups:
@@ -171,7 +171,7 @@ class UNetTrainer:
         return {"loss": float(loss.detach())}
 
     def _draw(self, index: int) -> _Batch:
-        """What one step is made on, from its own generator; on the CPU."""
+        """The data of one step, drawn from its own generator; on the CPU."""
         processes = self.state.num_processes
         seed = self.recipe.seed * processes + self.state.process_index
         generator = step_generator(seed, index)
@@ -202,7 +202,7 @@ class UNetTrainer:
         return predicted
 
     def _noised(self, clips: Tensor, generator: Generator) -> list[_Batch]:
-        """The validation clips with noise that stays the same in every validation."""
+        """The validation clips, with noise that is the same in every validation."""
         parts = clips.split(_CLIPS_AT_ONCE) if len(clips) else ()
         return [self._with_noise(part, generator) for part in parts]
 
@@ -221,7 +221,7 @@ class UNetTrainer:
 
 
 class _Kept:
-    """A list as a part of checkpoints."""
+    """A list that checkpoints can hold."""
 
     def __init__(self, entries: list[dict[str, float]]) -> None:
         self._entries = entries
@@ -243,10 +243,10 @@ def train_unet(
     """Train the pipeline's UNet to predict noise; the pipeline has the mean weights afterwards.
 
     Args:
-        trainer: of the pipeline.
+        trainer: trainer of the pipeline.
         checkpoint: file; a stopped run resumes from it.
-        question: what the checkpoint is of.
-        name: shown beside the progress bar.
+        question: identifies the run of the checkpoint.
+        name: shown next to the progress bar.
     """
     parts = {**({"question": question} if question else {}), **trainer.parts}
     recipe, state = trainer.recipe, trainer.state
@@ -266,7 +266,7 @@ def train_unet(
 
 
 def _seconds(checkpoint: Path) -> float:
-    """That earlier runs trained."""
+    """Seconds that earlier runs trained."""
     if not checkpoint.exists():
         return 0.0
     return float(torch.load(checkpoint, weights_only=True)["log"]["seconds"])

@@ -1,8 +1,8 @@
-"""How well an archive tells the clips that its purifier does not know.
+"""Measures how well an archive detects clips that its purifier does not know.
 
     python -m videopure.training.unknown my.mar clips/test other-videos --sources clips/sources.csv
 
-The archive must be calibrated, and nothing of it trained or calibrated on these clips.
+The archive must be calibrated, and neither trained nor calibrated on these clips.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ __all__ = ["Detected", "detect"]
 
 @dataclass(frozen=True)
 class Detected:
-    """What the change that purification makes tells; see `Verdict.change`.
+    """How well the change by purification detects unknown clips; see `Verdict.change`.
 
     Args:
         auc: the chance that an unknown clip is changed more than a known one.
-        low, high: where it lies with 95 % confidence, over recordings.
-        threshold: of the warning; None in an archive that is not calibrated.
-        known, other: clips, and those with a warning.
-        known_sources, other_sources: recordings.
-        median_known, median_other: changes.
+        low, high: its 95 % interval, over recordings.
+        threshold: threshold of the warning; None in an archive that is not calibrated.
+        known, other: number of clips, and number of those with a warning.
+        known_sources, other_sources: number of recordings.
+        median_known, median_other: median changes.
     """
 
     auc: float
@@ -64,12 +64,12 @@ def detect(
     Args:
         archive: made by `videopure build`, calibrated.
         known: videos of the kind that the purifier was trained on, which it has not seen; see
-            `find_videos`. Or `demo`, for test clips of the demo's.
+            `find_videos`. Or `demo`, for the demo's test clips.
         other: videos of another kind.
-        sources: CSV with the columns `clip` and `source`; other clips are a recording each.
-        count: of clips of each kind, at most.
-        device: to compute on; a GPU where there is one.
-        workers: processes that decode; 0 decodes in this one.
+        sources: CSV with the columns `clip` and `source`; every other clip is its own recording.
+        count: at most this many clips of each kind.
+        device: device to compute on; by default a GPU where there is one.
+        workers: processes that decode; 0 decodes in this process.
 
     Raises:
         EvaluationError: if archive or clips cannot be used.
@@ -119,7 +119,7 @@ def main(
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print how well an archive tells the clips that its purifier does not know."""
+    """Print how well an archive detects clips that its purifier does not know."""
     try:
         found = detect(archive, known, other, sources=sources, count=clips, workers=workers)
     except EvaluationError as error:

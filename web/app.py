@@ -39,7 +39,7 @@ __all__ = ["make_app"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_BYTES = 64 * 1024 * 1024  # where the server does not say
+_MOST_BYTES = 64 * 1024 * 1024  # if the server does not say
 _UPLOAD_SECONDS = 120.0
 _TOGETHER = 4  # requests whose videos are in memory at a time
 _MOST_EPSILON, _MOST_STEPS = 32.0, 200
@@ -51,12 +51,12 @@ class _StoppedError(Exception):
 
 
 class Page:
-    """What answers the requests.
+    """Answers the requests.
 
     Args:
         asker: asks the served model.
-        attacker: attacks clips; None where the page was started without an archive.
-        token: as of `Guard`.
+        attacker: attacks clips; None if the page was started without an archive.
+        token: as for `Guard`.
     """
 
     def __init__(self, asker: Asker, attacker: Attacker | None, token: str | None) -> None:
@@ -75,7 +75,7 @@ class Page:
         return Response(self._files[name], media_type=kind)
 
     async def login(self, request: Request) -> Response:
-        """Keep in the browser that it knows the token, which `Guard` has checked."""
+        """Let the browser remember that it knows the token, which `Guard` has checked."""
         answer = Response(status_code=204)
         if self._token:
             answer.set_cookie(
@@ -127,7 +127,7 @@ class Page:
         return StreamingResponse(_progress(run, steps), media_type="application/x-ndjson")
 
     async def _video(self, request: Request) -> bytes:
-        """The body, as far as it may be long."""
+        """The body, up to its allowed length."""
         if request.headers.get("content-type") != _VIDEO:
             raise HTTPException(415, f"Send the video as {_VIDEO}.")
         most, parts, size = self._asker.max_bytes or _MOST_BYTES, [], 0
@@ -153,7 +153,7 @@ async def _progress(run: Callable[..., Attacked], steps: int) -> AsyncGenerator[
     loop, gone = asyncio.get_running_loop(), threading.Event()
 
     def tell(line: dict[str, Any] | None) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it who reads
+        with suppress(RuntimeError):  # the loop has ended, and with it the reader
             loop.call_soon_threadsafe(lines.put_nowait, line)
 
     def on_step(done: int) -> None:
@@ -233,7 +233,7 @@ def make_app(
     Args:
         asker: asks the served model.
         attacker: attacks clips; None offers no attack.
-        token, local: as of `Guard`.
+        token, local: as for `Guard`.
     """
     page = Page(asker, attacker, token)
 

@@ -1,4 +1,4 @@
-"""Asks the served model about a clip, and puts together what the page shows of it."""
+"""Asks the served model about a clip, and assembles what the page shows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TOP = 5  # classes with a bar
 
 @dataclass(frozen=True)
 class Report:
-    """What the server answers about a clip.
+    """The server's answers about a clip.
 
     Args:
-        answer: with the archive's own settings or those that were asked for.
-        bare: the recogniser alone; None where the server does not tell it.
-        votes: every vote, the ones that were not needed included; None where not told.
-        evidence: an mp4 of the three panels; None where the server does not send it.
+        answer: with the archive's own settings or the requested ones.
+        bare: the recogniser alone; None if the server does not tell it.
+        votes: every vote, including those that were not needed; None if not told.
+        evidence: an mp4 of the three panels; None if the server does not send it.
     """
 
     answer: Answer
@@ -35,7 +35,7 @@ class Report:
     evidence: bytes | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What the page gets."""
+        """The JSON for the page."""
         return {
             "answer": self.answer.model_dump(mode="json"),
             "bare": self.bare and self.bare.model_dump(mode="json")["predictions"],
@@ -45,10 +45,10 @@ class Report:
 
 
 class Asker:
-    """Asks a running server in the operator's name, where the operator's key is there.
+    """Asks a running server, as the operator if the operator's key is available.
 
     Args:
-        client: of the server. May be shared by threads.
+        client: client of the server. May be shared by threads.
     """
 
     def __init__(self, client: VideoPureClient) -> None:
@@ -58,11 +58,11 @@ class Asker:
 
     @property
     def is_operator(self) -> bool:
-        """Whether there is an operator's key, without which the server says less."""
+        """Whether there is an operator's key, without which the server tells less."""
         return self.client.operator_key_file.is_file()
 
     def description(self) -> dict[str, Any]:
-        """The model's description, asked for once.
+        """The model's description, requested once.
 
         Raises:
             ClientError: if the server does not give one.
@@ -73,7 +73,7 @@ class Asker:
             return self._description
 
     def forget(self) -> None:
-        """Ask for the description again, of a server that may be another one."""
+        """Ask for the description again, as the server may be another one."""
         with self._lock:
             self._description = None
 
@@ -110,7 +110,7 @@ class Asker:
 
     @property
     def max_bytes(self) -> int | None:
-        """Largest video that the server reads, where it is known."""
+        """Size of the largest video that the server reads, if known."""
         limits = (self._description or {}).get("limits", {})
         return limits.get("max_bytes")
 
@@ -118,8 +118,8 @@ class Asker:
         """Ask about a clip: the evidence, the bare recogniser, and the votes that were not needed.
 
         Args:
-            video: the file, which is handed on as it is.
-            options: of the request, such as `method`.
+            video: the file, which is passed on unchanged.
+            options: options of the request, such as `method`.
 
         Raises:
             ClientError: with the server's reason.
@@ -137,7 +137,7 @@ class Asker:
 
 
 def explained(error: ClientError, model: str) -> str:
-    """A client's error in words for the page."""
+    """A client's error in the page's words."""
     if isinstance(error, ModelNotFoundError):
         return f"The server has no model {model!r}. Start the page with --model NAME."
     if isinstance(error, RequestFailedError):

@@ -34,7 +34,7 @@ class Attacked:
     """A clip after the attack.
 
     Args:
-        video: an mp4 without loss, of the frames that the recogniser takes.
+        video: a lossless mp4 of the frames that the recogniser takes.
         before, after: label and score of the attacked model on the clean and the attacked clip.
         largest: largest change of a pixel, in 1/255.
     """
@@ -72,10 +72,10 @@ class Attacker:
         self._decoder.close()
 
     def refusal(self, description: dict[str, Any] | None) -> str | None:
-        """Why a clip attacked here would say nothing about the server; None where it would.
+        """Why a clip attacked here would say nothing about the server; None if it would.
 
         Args:
-            description: of the served model; None where the server gives none.
+            description: description of the served model; None if the server gives none.
         """
         if description is None:
             return None
@@ -104,14 +104,14 @@ class Attacker:
         """Move a clip away from its own label.
 
         Args:
-            video: the file; it is decoded in a process of its own.
+            video: the file; it is decoded in a separate process.
             epsilon: largest change of a pixel (L-inf), in 1/255.
-            steps: of PGD, at most: it ends when a wrong class leads clearly.
-            knows: whose gradient it follows, that of the bare recogniser or of all votes.
+            steps: most steps of PGD, which ends when a wrong class leads clearly.
+            knows: which gradient it follows, that of the bare recogniser or of all votes.
             on_step: called with the number of each step done; may raise to stop.
 
         Raises:
-            RequestError: for a video that cannot be read, as of the server.
+            RequestError: for a video that cannot be read, as in the server.
         """
         defended, settings = self._loaded.defended, self._loaded.settings
         recogniser = defended.recogniser
@@ -165,11 +165,11 @@ def _told(
 
 
 def as_sent(frames: Tensor, framing: Framing) -> Tensor:
-    """Frames with a border, so that the server's scaling and cropping give them back unchanged.
+    """Frames with a border, so that the server's scaling and cropping return them unchanged.
 
     Args:
         frames: [T, 3, H, W] of `framing.size`.
-        framing: of the recogniser.
+        framing: framing of the recogniser.
 
     Returns:
         [T, 3, H', W'], the frames in the middle and their edges repeated around them.
@@ -183,7 +183,7 @@ def as_sent(frames: Tensor, framing: Framing) -> Tensor:
 
 
 def _encode(frames: Tensor, rate: float) -> bytes:
-    """An mp4 without loss of frames [T, 3, H, W] in 0..255."""
+    """A lossless mp4 of frames [T, 3, H, W] in 0..255."""
     pixels = frames.byte().permute(0, 2, 3, 1).numpy()  # [T, H, W, 3]
     fps = round(min(_FASTEST, max(_SLOWEST, rate)))
     with tempfile.TemporaryDirectory(prefix="videopure-web-") as folder:

@@ -33,30 +33,30 @@ _HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Whether an address can be reached only from this machine."""
     return host.strip("[]").lower() in _LOOPBACK
 
 
 def cookie_value(token: str) -> str:
-    """What the browser keeps in place of the token, which it never stores."""
+    """The value that the browser keeps instead of the token, which it never stores."""
     return hmac.new(token.encode(), b"videopure page", hashlib.sha256).hexdigest()
 
 
 class Guard:
-    """Refuses what the page itself would not send, and adds the security headers.
+    """Refuses requests that the page itself would not send, and adds security headers.
 
     Args:
-        app: behind it.
-        token: that addresses below /api ask for; None asks for none.
-        local: whether the page is for this machine alone, whatever name a request gives it: other
-            names are those of pages elsewhere that point at this machine (DNS rebinding).
+        app: the application behind it.
+        token: token that addresses below /api require; None requires none.
+        local: whether the page is only for this machine. Requests under other host names are
+            refused: they come from pages elsewhere that point at this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, token: str | None, local: bool) -> None:
         self._app, self._token, self._local = app, token, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As of ASGI."""
+        """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,7 +85,7 @@ class Guard:
         assert self._token is not None
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")
         kept = request.cookies.get(COOKIE, "")
-        # Both are compared, in the same time whatever they are.
+        # Both are compared, in constant time.
         by_token = hmac.compare_digest(sent.encode(), self._token.encode())
         by_cookie = hmac.compare_digest(kept.encode(), cookie_value(self._token).encode())
         return by_token or by_cookie

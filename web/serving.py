@@ -11,7 +11,7 @@ __all__ = ["listen", "make_server", "run"]
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address; port 0 takes a free one.
+    """A socket at an address; port 0 picks a free one.
 
     Raises:
         OSError: if there is no such address, or the port is taken.
@@ -26,13 +26,13 @@ def run(app: Starlette, listening: socket.socket) -> None:
 
 
 def make_server(app: Starlette) -> uvicorn.Server:
-    """The server of a page: HTTP alone, one process, no log of requests."""
+    """The server of a page: only HTTP, one process, no request log."""
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # headers that say where a request comes from are not trusted
+        proxy_headers=False,  # headers about a request's origin are not trusted
         ws="none",
         limit_concurrency=64,
         timeout_keep_alive=5,

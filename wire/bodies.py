@@ -1,4 +1,4 @@
-"""Bodies beside the answer itself: what requests hold in each protocol, and TorchServe's own words.
+"""Bodies other than the answer: requests in each protocol, and TorchServe's own answers.
 
 They describe the wire for `videopure.wire.openapi`; the server reads requests by hand, because its
 errors say more.
@@ -106,7 +106,7 @@ class ServerError(_Told):
 
 
 class Healthy(_Told):
-    """TorchServe's `/ping`, which is no readiness: it says Healthy while no worker can answer."""
+    """TorchServe's `/ping`, not a readiness check: it says Healthy while no worker can answer."""
 
     status: str
 
@@ -118,7 +118,7 @@ class Live(_Told):
 
 
 class Ready(_Told):
-    """The open inference protocol's readiness, which does not ask for workers either."""
+    """The open inference protocol's readiness, which does not check for workers either."""
 
     ready: bool
 
@@ -128,7 +128,7 @@ class ServerMetadata(_Told):
 
     name: str
     version: str
-    extenstion: list[str] = Field(description="so spelt by TorchServe 0.12")
+    extenstion: list[str] = Field(description="TorchServe 0.12's spelling")
 
 
 class ServerStatus(_Told):
@@ -141,7 +141,7 @@ class WorkerDescription(_Told):
     """A worker, as TorchServe describes it."""
 
     id: str
-    status: str = Field(description="READY where it can answer")
+    status: str = Field(description="READY if it can answer")
     pid: int
     gpu: bool
     memoryUsage: int = Field(description="bytes")
@@ -158,11 +158,12 @@ class ModelDescription(_Told):
     maxBatchDelay: int = Field(description="milliseconds")
     workers: list[WorkerDescription]
     customizedMetadata: Any = Field(
-        None, description="with customized=true: the model's own words, an object or its JSON text"
+        None,
+        description="with customized=true: the model's description, an object or its JSON text",
     )
 
 
 class ModelList(_Told):
-    """The models that are served."""
+    """The served models."""
 
     models: list[dict[str, Any]]

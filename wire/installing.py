@@ -1,7 +1,7 @@
-"""How to install what is missing: one text for every error, hint and page.
+"""How to install missing packages: one text for every error, hint and page.
 
-VideoPure is on no package index, and a package of that name there would be somebody else's. What
-works is an extra of the checkout, or of the wheel that `make dist` builds.
+VideoPure is on no package index, and a package of that name there would be somebody else's. Install
+an extra from the checkout, or from the wheel that `make dist` builds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def install_command(extra: str, python: str | None = None) -> str:
 
     Args:
         extra: one of `EXTRAS`.
-        python: whose packages it adds to; by default the interpreter that runs this.
+        python: interpreter to install into; by default the running one.
 
     Raises:
         ValueError: if there is no such extra.
@@ -35,5 +35,5 @@ def install_command(extra: str, python: str | None = None) -> str:
 
 
 def install_hint(extra: str) -> str:
-    """What an error says: where to run the command, and the command."""
+    """The hint in errors: where to run the command, and the command."""
     return f"in the folder of your VideoPure checkout, run: {install_command(extra)}"

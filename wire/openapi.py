@@ -1,4 +1,4 @@
-"""OpenAPI 3.1 of every address, made of the pydantic schemas.
+"""OpenAPI 3.1 of every address, made from the pydantic schemas.
 
 `python -m videopure.wire.openapi` prints it; docs/openapi.json holds it. TorchServe describes its
 own addresses only in part, and the model's answers not at all.
@@ -26,12 +26,12 @@ _MODELS: tuple[tuple[type[BaseModel], Literal["validation", "serialization"]], .
     *((getattr(bodies, name), "validation") for name in bodies.__all__),
 )
 _PORTS = {"inference": 8080, "management": 8081, "metrics": 8082}
-# Status and what it means; who says it: the model, TorchServe, or both.
+# Status and its meaning; who answers it: the model, TorchServe, or both.
 _ERRORS = {
     400: ("An unknown option, a bad value, no video; TorchServe: no valid key.", "both"),
     403: ("The operator's evidence without the operator's key, or a wrong one.", "model"),
     404: ("No such model.", "server"),
-    413: ("More than the archive's limits; empty where it exceeds max_request_size.", "model"),
+    413: ("More than the archive's limits; empty if it exceeds max_request_size.", "model"),
     415: ("Not a video of a supported container.", "model"),
     422: ("An empty, encrypted or tiny video, or one with too much missing.", "model"),
     429: ("A near-duplicate of too many recent clips of the same client.", "model"),
@@ -52,7 +52,7 @@ def openapi() -> Json:
             "version": "1.0",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             "description": "Clips are purified before a video recogniser sees them. TorchServe "
-            "listens on three ports; each path says on which it is by default.",
+            "listens on three ports; each path names its default one.",
         },
         "security": [{"key": []}],
         "paths": {**_model_paths(), **_server_paths(), **_management_paths(), **_metrics_path()},
@@ -74,7 +74,7 @@ def _security() -> Json:
             "type": "apiKey",
             "in": "header",
             "name": OPERATOR_HEADER,
-            "description": "Lets every option be set and everything be told.",
+            "description": "Allows every option and full answers.",
         },
     }
 
@@ -87,9 +87,9 @@ def _model_paths() -> Json:
         "the answer is its `comment`.",
         "content": {"video/mp4": {}},
     }
-    predict = _asks("predict", "Which action a video shows.", _one_video(), answered)
+    predict = _asks("predict", "The action in a video.", _one_video(), answered)
     versioned = _asks(
-        "predict_version", "The same of one version of the model.", _one_video(), answered
+        "predict_version", "The same for one version of the model.", _one_video(), answered
     )
     explain = _asks("explain", "What purification changed, as a video.", _one_video(), evidence)
     v1 = _asks("predict_v1", "KServe's protocol v1.", _in_json("Instances"), _told("Predictions"))
@@ -111,10 +111,10 @@ def _model_paths() -> Json:
 def _server_paths() -> Json:
     """What TorchServe answers itself at the inference address."""
     asked = {
-        "/ping": ("ping", "Whether the process is there; no readiness.", "Healthy"),
+        "/ping": ("ping", "Whether the process is running; not readiness.", "Healthy"),
         "/v2": ("server_metadata", "The open inference protocol's metadata.", "ServerMetadata"),
-        "/v2/health/live": ("live", "Whether the process is there.", "Live"),
-        "/v2/health/ready": ("ready", "As /ping; no readiness.", "Ready"),
+        "/v2/health/live": ("live", "Whether the process is running.", "Live"),
+        "/v2/health/ready": ("ready", "Like /ping; not readiness.", "Ready"),
     }
     return {
         path: {"servers": _servers("inference"), "get": _gets(name, summary, _told(schema))}
@@ -132,7 +132,7 @@ def _management_paths() -> Json:
     describe = _gets("describe", "The model and its workers; ready: all READY.", described, 404)
     describe["parameters"] = [_query("customized", {"type": "boolean"})]
     scale = _gets("scale", "Change the number of workers.", _told("ServerStatus"), 404)
-    scale["responses"]["202"] = _json("Begun; with synchronous=false.", "ServerStatus")
+    scale["responses"]["202"] = _json("Started; with synchronous=false.", "ServerStatus")
     number: Json = {"type": "integer", "minimum": 0}
     scale["parameters"] = [
         _query("min_worker", number),
@@ -141,7 +141,7 @@ def _management_paths() -> Json:
     ]
     renew = _gets(
         "renew_key",
-        "Make another key, with the API key; it is in key_file.json and not in the answer.",
+        "Make a new key, with the API key; it is in key_file.json, not in the answer.",
         {"description": "Renewed."},
     )
     kinds: Json = {"type": "string", "enum": ["inference", "management"]}
@@ -150,7 +150,7 @@ def _management_paths() -> Json:
     return {
         "/models": {
             "servers": servers,
-            "get": _gets("list_models", "The models that are served.", _told("ModelList")),
+            "get": _gets("list_models", "The served models.", _told("ModelList")),
         },
         "/models/{model}": _path("management", get=describe, put=scale),
         "/token": {"servers": servers, "get": renew},
@@ -196,7 +196,7 @@ def _asks(name: str, summary: str, body: Json, answer: Json) -> Json:
 
 
 def _gets(name: str, summary: str, answer: Json, *errors: int) -> Json:
-    """An operation of TorchServe's own."""
+    """An operation of TorchServe itself."""
     refused = _errors(400, *errors, by="server")
     return {"operationId": name, "summary": summary, "responses": {"200": answer, **refused}}
 
@@ -215,7 +215,7 @@ def _errors(*codes: int, by: str | None = None) -> Json:
 
 
 def _one_video() -> Json:
-    """A video as it is, with options in fields, or in JSON."""
+    """A raw video, a form with options in fields, or JSON."""
     file: Json = {"type": "string", "contentMediaType": "video/*", "description": "the file"}
     fields = {
         "type": "object",

@@ -9,13 +9,13 @@ from pydantic_core import PydanticCustomError
 
 __all__ = ["Method", "Options", "RequestOptions", "VotesMode"]
 
-# Those of the purifier, which clients need not have; a test compares them.
+# The purifier's values, which clients need not have installed; a test compares them.
 Method = Literal["videopure", "one_look", "ddim_inversion", "ddim", "ddpm"]
 VotesMode = Literal["early", "full"]
 
 
 class RequestOptions(TypedDict, total=False):
-    """The options of a request, for type checkers; what is left out is the archive's."""
+    """The options of a request, for type checkers; the archive's settings replace missing ones."""
 
     top_k: int
     inversion_steps: int
@@ -34,16 +34,18 @@ class Options(BaseModel):
     top_k: int = Field(5, ge=1, description="predictions in the answer")
     inversion_steps: int | None = Field(None, ge=0, description="the paper's t")
     votes: VotesMode | None = Field(None, description="count all votes, or enough")
-    seed: int | None = Field(None, ge=0, lt=2**63, description="of the methods that draw noise")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="seed of the methods that draw noise"
+    )
     method: Method | None = Field(None, description="how to purify")
-    purify: bool = Field(True, description="false asks the bare recogniser alone")
+    purify: bool = Field(True, description="false asks only the bare recogniser")
     clips: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
-        None, description="equal parts of the video, each looked at as a clip; auto: by length"
+        None, description="number of equal parts of the video, each used as a clip; auto: by length"
     )
 
     @field_validator("top_k", "inversion_steps", "seed", "clips", mode="before")
     @classmethod
     def _refuse_truth(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # which pydantic takes for 0 or 1
+        if isinstance(value, bool):  # which pydantic reads as 0 or 1
             raise PydanticCustomError("number", "Input should be a number")
         return value

@@ -1,4 +1,4 @@
-"""The answers' shape: what goes over the wire, and the JSON schema that is published of it.
+"""The answers' shape on the wire, and their published JSON schema.
 
 `python -m videopure.wire.schemas` prints the schema; docs/answer.schema.json holds it.
 """
@@ -35,7 +35,7 @@ class _Part(BaseModel):
 
 
 class ModelNames(_Part):
-    """What answers say about who answered."""
+    """The model that answered."""
 
     name: str = Field(description="the model's name in TorchServe")
     version: str
@@ -48,23 +48,23 @@ class Prediction(_Part):
 
     label: str
     label_id: int = Field(ge=0, description="its place among the recogniser's labels")
-    score: float | None = Field(ge=0, le=1, description="null where labels alone are told")
+    score: float | None = Field(ge=0, le=1, description="null if only labels are told")
 
 
 class VoteStep(_Part):
     """The vote of one purified candidate."""
 
     clip: int = Field(ge=0, description="which clip of the video")
-    timestep: int = Field(ge=0, description="of the diffusion schedule; 0: the final latents")
+    timestep: int = Field(ge=0, description="step of the diffusion schedule; 0: the final latents")
     label: str
     score: float = Probability
 
 
 class Votes(_Part):
-    """How the vote went."""
+    """The result of the vote."""
 
     counted: int = Field(ge=1, description="counting stops once the label is settled")
-    of: int = Field(ge=1, description="votes that a full count has")
+    of: int = Field(ge=1, description="votes in a full count")
     agreement: float = Field(ge=0, le=1, description="share of the counted votes for the answer")
     by_step: list[VoteStep]
 
@@ -76,10 +76,10 @@ class Suspicion(_Part):
         ge=0,
         le=1,
         description="mean total variation distance between the bare answer and the votes; null "
-        "where it is not told",
+        "if it is not told",
     )
     adversarial: bool | None = Field(
-        description="whether the score exceeds the threshold; null where the settings used are not "
+        description="whether the score exceeds the threshold; null if the settings are not "
         "those that it was calibrated for"
     )
 
@@ -89,11 +89,11 @@ class PurificationInfo(_Part):
 
     method: str
     inversion_steps: int | None = Field(
-        ge=0, description="the paper's t; null where it was drawn for each clip"
+        ge=0, description="the paper's t; null if it was drawn for each clip"
     )
     speed: str
     calibrated: bool = Field(
-        description="whether the archive has a threshold of suspicion for these settings"
+        description="whether the archive has a suspicion threshold for these settings"
     )
 
 
@@ -101,15 +101,15 @@ class SimilarityInfo(_Part):
     """What the server remembers of the client's recent clips."""
 
     near_duplicates: int = Field(
-        ge=0, description="of the clip that has most, among those that are remembered"
+        ge=0, description="near-duplicates of the clip that has most, among the remembered ones"
     )
     alarm: bool = Field(description="whether these are as many as similarity.alarm_at")
 
 
 class ClipAnswer(Prediction):
-    """One clip of a video that was looked at in several."""
+    """One clip of a video that was cut into several."""
 
-    suspicion: float | None = Field(ge=0, le=1, description="null where not purified or not told")
+    suspicion: float | None = Field(ge=0, le=1, description="null if not purified or not told")
     frame_indices: list[int]
 
 
@@ -121,12 +121,12 @@ class VideoInfo(_Part):
     duration_s: float | None
     width: int = Field(ge=1, description="pixels, upright")
     height: int = Field(ge=1, description="pixels, upright")
-    frame_indices: list[int] = Field(description="the frames that were looked at")
+    frame_indices: list[int] = Field(description="the frames that were used")
     sampling_phase: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="where in its share of the video each frame was taken, where that was drawn",
+        description="position of each frame in its share of the video, if that was drawn",
     )
 
 
@@ -139,18 +139,18 @@ class Answer(_Part):
         "full", description="how much the server's policy tells this client; the rest is null"
     )
     purification: PurificationInfo | None = Field(
-        None, description="null where the video was not purified"
+        None, description="null if the video was not purified"
     )
     predictions: list[Prediction] = Field(
         min_length=1, description="the answered label, then the others by their mean probability"
     )
-    votes: Votes | None = Field(description="null where the video was not purified, or not told")
+    votes: Votes | None = Field(description="null if the video was not purified, or not told")
     undefended: Prediction | None = Field(
-        description="the bare recogniser's answer; null where it is not told"
+        description="the bare recogniser's answer; null if it is not told"
     )
-    suspicion: Suspicion | None = Field(description="null where the video was not purified")
+    suspicion: Suspicion | None = Field(description="null if the video was not purified")
     similarity: SimilarityInfo | None = Field(
-        None, description="null where it is not told, and where nothing is remembered"
+        None, description="null if it is not told, or if nothing is remembered"
     )
     clips: list[ClipAnswer] = Field(min_length=1)
     video: VideoInfo
@@ -168,7 +168,7 @@ class ErrorAnswer(_Part):
 
 
 def answer_schema() -> dict[str, Any]:
-    """JSON schema (draft 2020-12) of every JSON body that the model answers with."""
+    """JSON schema (draft 2020-12) of every JSON answer of the model."""
     answer = Answer.model_json_schema(mode="serialization")
     error = ErrorAnswer.model_json_schema(mode="serialization")
     definitions = {**answer.pop("$defs"), "Answer": answer, "ErrorAnswer": error}

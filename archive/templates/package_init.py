@@ -6,9 +6,8 @@ from importlib.util import cache_from_source
 
 __version__ = "VERSION"
 
-# Nothing may lie in the archive that its manifest does not record, and compiled code is what a
-# worker would run in the place of its source. Python has just written some for this file and the
-# entry file; it writes no more.
+# The archive may hold only what its manifest records, and a worker would run compiled code instead
+# of its source. Python has just written some for this file and the entry file; it writes no more.
 sys.dont_write_bytecode = True
 _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 for _source in (os.path.join(_root, "videopure_handler.py"), os.path.abspath(__file__)):
@@ -16,5 +15,5 @@ for _source in (os.path.join(_root, "videopure_handler.py"), os.path.abspath(__f
     try:
         os.remove(_compiled)
         os.rmdir(os.path.dirname(_compiled))
-    except OSError:  # not there, or another worker was faster; what is left fails verification
+    except OSError:  # not there, or another worker was faster; leftovers fail verification
         pass

@@ -1,1 +1,1 @@
-"""Attacks, one file each, and the registry of them that threat models are made of."""
+"""Attacks, one file each, and and the registry from which threat models are made."""

@@ -1,11 +1,11 @@
-"""Adaptive attacks: on a defence that the attacker has in full (after arXiv 2002.08347).
+"""Adaptive attacks: on a defence that the attacker has completely (after arXiv 2002.08347).
 
-Where the defence draws at random, every gradient is the mean over fresh draws.
+If the defence is randomised, every gradient is the mean over fresh draws.
 
-An attack goes on no longer than needed: a clip is done when the defence, asked as it is served,
-gives a wrong answer to the clip as it will be stored; a defence that draws must do so in `CHECKS`
-fresh draws in a row, and `label and suspicion` goes on until the answer is also not called
-adversarial. What is reported is the answer to the result, with other seeds.
+An attack runs no longer than needed: a clip is done when the defence, run as it is served, gives a
+wrong answer to the clip as it will be stored; a randomised defence must do so in `CHECKS` fresh
+draws in a row, and `label and suspicion` continues until the answer is also not called adversarial.
+The report shows the answer to the result, with other seeds.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task, Thr
 __all__ = ["ATTACKS", "eot_loss", "soft_loss", "unbounded"]
 
 STEPS = 20
-# Fresh draws that must all be fooled before a clip is done; one where nothing is drawn.
+# Fresh draws that must all be fooled before a clip is done; one if nothing is random.
 CHECKS = 4
 
 
 def _bpda(task: Task, steps: int, draws: int) -> Tensor:
-    """PGD with the purifier taken for the identity."""
+    """PGD with the purifier treated as the identity."""
     return _descend(task, _bpda_loss(task, draws), steps)
 
 
@@ -83,7 +83,7 @@ ATTACKS = (
 
 
 def unbounded(steps: int = STEPS) -> Threat:
-    """Any pixel may become anything: a defence that survives this hides its gradient."""
+    """Any pixel may take any value: a defence that survives this hides its gradient."""
 
     def attack(task: Task) -> Tensor:
         alone = task.one_by_one()
@@ -95,7 +95,7 @@ def unbounded(steps: int = STEPS) -> Threat:
 def _descend(task: Task, loss: Loss, steps: int) -> Tensor:
     """PGD from the gray-box result, with steps of a quarter of the budget.
 
-    The best clips on the way are kept where the loss is the same at every call.
+    The best clips on the way are kept if the loss is deterministic.
     """
     return pgd(
         loss,
@@ -119,7 +119,7 @@ def soft_loss(task: Task, draws: int, kind: LossKind = cross_entropy) -> Loss:
 
 
 def _bpda_loss(task: Task, draws: int) -> Loss:
-    """The mean loss over the votes, the purifier taken for the identity, as in the paper."""
+    """The mean loss over the votes, with the purifier treated as the identity, as in the paper."""
 
     def value(clips: Tensor, ballots: Sequence[Tensor]) -> Tensor:
         pairs = zip(ballots, task.labels, strict=True)

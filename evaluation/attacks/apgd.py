@@ -1,4 +1,4 @@
-"""APGD: PGD that finds its step size by itself (Croce and Hein, arXiv 2003.01690)."""
+"""APGD: PGD that adapts its step size (Croce and Hein, arXiv 2003.01690)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from videopure.evaluation.attacks.threat_models import Attack, Task
 
 __all__ = ["ATTACKS", "apgd"]
 
-STEPS = 25  # of the suites
+STEPS = 25  # used by the suites
 
 _MOMENTUM = 0.75
 _PROGRESS = 0.75  # share of steps that must raise the loss
@@ -29,18 +29,18 @@ def apgd(
     start: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Raise the loss with momentum and a step that is halved where progress stalls.
+    """Raise the loss with momentum and a step that is halved when progress stalls.
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
         epsilon: largest change of a pixel (L-inf), in 0..1.
         steps: gradient steps.
-        start: attacked clips to go on from; drawn at random when None.
-        generator: of the random start.
+        start: attacked clips to continue from; drawn at random when None.
+        generator: generator of the random start.
 
     Returns:
-        The clips of the highest loss on the way, like `clips`.
+        The clips with the highest loss on the way, like `clips`.
     """
     return _APGD(
         loss, clips, epsilon=epsilon, steps=steps, warm_start=start, generator=generator
@@ -48,10 +48,10 @@ def apgd(
 
 
 class _APGD(GradientAttack):
-    """Where the search of each clip of a batch stands."""
+    """The state of the search for each clip of a batch."""
 
-    # From the first step on: the clips now and a step before, with the loss and gradient of now,
-    # how often a step has raised the loss since the last review, and the best loss at that time.
+    # From the first step on: the current and previous clips, the current loss and gradient, how
+    # often a step has raised the loss since the last review, and the best loss at that time.
     _now: Tensor
     _before: Tensor
     _values: Tensor
@@ -74,7 +74,7 @@ class _APGD(GradientAttack):
         return better
 
     def step(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
-        """One step with momentum, after a review where one is due; the first has no momentum."""
+        """One step with momentum, after a review if one is due; the first has no momentum."""
         if self._taken == 0:
             self._before, self._kept_at_review = attacked, self.kept_values
             self._raised = torch.zeros_like(values)
@@ -93,13 +93,13 @@ class _APGD(GradientAttack):
         return project(moved, self.clips, self.epsilon)
 
     def finish(self, attacked: Tensor) -> None:
-        """The last clips are looked at as all others were."""
+        """Evaluate the last clips, as all others were."""
         self.keep(attacked, *gradient(self.loss, attacked))
 
     def _review(self, since: int) -> None:
-        """Halve the step and go back to the best where the last steps brought too little."""
+        """Halve the step and go back to the best clips if the last steps gained too little."""
         few = self._raised < _PROGRESS * since
-        # A step that has just been halved gets another chance.
+        # A step that was just halved gets another chance.
         stuck = ~self._halved & (self.kept_values <= self._kept_at_review)
         halve = few | stuck
         self._size = torch.where(halve[:, None, None, None, None], self._size / 2, self._size)

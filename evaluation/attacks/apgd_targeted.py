@@ -1,4 +1,4 @@
-"""APGD-T: APGD towards one wrong class after the other (Croce and Hein, arXiv 2003.01690)."""
+"""APGD-T: APGD towards one wrong class after another (Croce and Hein, arXiv 2003.01690)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from videopure.evaluation.attacks.threat_models import AdaptiveAttack, Task
 
 __all__ = ["ATTACKS", "targeted_dlr"]
 
-TARGETS = 9  # classes that are tried, the likeliest first: all wrong ones of ten
+TARGETS = 9  # classes to try, the likeliest first: all wrong ones of ten
 
 
 def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """The targeted difference of logits ratio, [B]; above 0 where the target leads.
 
-    How far a target trails the true class, by the distance of the first from the middle of the
-    third and fourth logits: neither scale nor shift of the logits changes it. Fewer than four
-    classes have no such distance, and the difference alone is taken.
+    How far a target trails the true class, divided by the distance from the first logit to the mean
+    of the third and fourth: invariant to scale and shift of the logits. With fewer than four
+    classes it is the difference alone.
 
     Args:
         logits: [B, classes].
@@ -37,7 +37,7 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def _exact(task: Task, steps: int, draws: int) -> Tensor:
-    """APGD with the true gradient towards the likeliest wrong classes, until one is answered."""
+    """APGD with the true gradient towards the likeliest wrong classes, until one succeeds."""
     with torch.no_grad():
         ranked = task.target.logits(task.clips, [0] * len(task.clips))
     ranked = ranked.scatter(1, task.labels[:, None], -torch.inf)

@@ -1,8 +1,8 @@
-"""The loop that attacks with gradients share: where they start, how they step, what they keep.
+"""The loop that gradient attacks share: where they start, how they step, what they keep.
 
-An attack is a function of a loss and clips; behind it stands a `GradientAttack` that overrides the
-hooks in which it differs from PGD. All take clips [B, T, 3, H, W] in 0..1 and return attacked ones,
-like them, within `epsilon` of them (L-inf, in 0..1) and in 0..1.
+An attack is a function of a loss and clips; it runs a `GradientAttack` that overrides the hooks in
+which it differs from PGD. All take clips [B, T, 3, H, W] in 0..1 and return attacked ones, like
+them, within `epsilon` of them (L-inf, in 0..1) and in 0..1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OnStep = Callable[[], object]
 
 
 class Budget(TypedDict, total=False):
-    """What any attack may spend; arguments as of `GradientAttack`."""
+    """The budget of any attack; arguments as for `GradientAttack`."""
 
     epsilon: Required[float]
     steps: int
@@ -43,25 +43,25 @@ def random_start(clips: Tensor, epsilon: float, generator: Generator | None) -> 
 
 
 def choose(rows: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Clips of `first` where `rows` [B] is true, else of `second`."""
+    """Clips of `first` where `rows` [B] is true, otherwise of `second`."""
     return torch.where(rows[:, None, None, None, None], first, second)
 
 
 class GradientAttack:
-    """One run of a search on a batch; as it stands, projected gradient descent.
+    """One run of a search on a batch; by default projected gradient descent.
 
     Subclasses override `start`, `direction`, `step` or `finish`. A clip of infinite loss is done
-    (see `EOTLoss`): it is kept as it is, and where all are, no step follows.
+    (see `EOTLoss`): it is not changed any more, and when all are done, the search ends.
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
         epsilon: largest change of a pixel (L-inf), in 0..1.
         steps: gradient steps.
         step_size: change of a pixel in one step, in 0..1.
-        warm_start: attacked clips to go on from; drawn at random when None.
-        keep_best: return the clips of the highest loss on the way, and not the last ones.
-        generator: of the random start.
+        warm_start: attacked clips to continue from; drawn at random when None.
+        keep_best: return the clips with the highest loss on the way instead of the last ones.
+        generator: generator of the random start.
         on_step: called after every step, for progress.
     """
 
@@ -86,7 +86,7 @@ class GradientAttack:
         self.kept_values = clips.new_full((len(clips),), -torch.inf)
 
     def run(self) -> Tensor:
-        """Start, then look at the loss, keep, and step, until all clips are done."""
+        """Start, then compute the loss, keep, and step, until all clips are done."""
         attacked = self.kept = self.start()
         for _ in range(self.steps):
             values, grad = gradient(self.loss, attacked)
@@ -113,16 +113,16 @@ class GradientAttack:
         return project(begin, self.clips, self.epsilon)
 
     def direction(self, grad: Tensor) -> Tensor:
-        """Hook: where a step goes, like the clips."""
+        """Hook: the direction of a step, like the clips."""
         return grad.sign()
 
     def step(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
-        """Hook: the next attacked clips; `values` [B] and `grad` are the loss of those so far."""
+        """Hook: the next attacked clips; `values` [B] and `grad` are the current loss."""
         moved = attacked + self.step_size * self.direction(grad)
         return project(moved, self.clips, self.epsilon)
 
     def keep(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
-        """Hook: keep what is better, or what is later; returns which clips are newly kept, [B]."""
+        """Hook: keep the better clips, or the later ones; returns which are newly kept, [B]."""
         better = values > self.kept_values if self.keep_best else ~self.done
         self.kept = choose(better, attacked, self.kept)
         self.kept_values = torch.where(better, values.to(self.kept_values), self.kept_values)

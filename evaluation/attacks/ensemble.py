@@ -1,6 +1,6 @@
-"""All exact-gradient attacks, each on the clips that those before it left (arXiv 2003.01690).
+"""All exact-gradient attacks, each on the clips that the earlier ones left (arXiv 2003.01690).
 
-One record for each clip says whether it survives them all: the worst case, for less than the sum.
+One record per clip says whether it survives them all: the worst case, at less than the summed cost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORDER = ("exact", "exact low frequency", "exact momentum", "exact APGD-CE", "exa
 
 
 def _every(task: Task, steps: int, draws: int) -> Tensor:
-    """One attack after the other, until one succeeds."""
+    """One attack after another, until one succeeds."""
     files = (adaptive, low_frequency, mi_fgsm, apgd_targeted)
     attacks = {attack.name: attack for attack in chain(*(file.ATTACKS for file in files))}
 

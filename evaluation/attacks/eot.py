@@ -1,4 +1,4 @@
-"""Expectation over transformation: the loss of a defence that draws (EOT, arXiv 1707.07397)."""
+"""Expectation over transformation: the loss of a randomised defence (EOT, arXiv 1707.07397)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["EOTLoss"]
 
 
 class EOTLoss:
-    """The loss of a whole defence, over all that it draws, until the attack has got there.
+    """The loss of a whole defence, averaged over its randomness, until the attack succeeds.
 
     The mean over `draws` of the defence's randomness, drawn again at every call (expectation over
     transformation, EOT: arXiv 1707.07397). Where the counted votes of all these draws are wrong,
-    `reached` is asked about the clips, and the loss of those for which it agrees is infinite.
+    `reached` checks the clips, and the loss of those that pass is infinite.
 
     Args:
-        votes: of the defence under attack.
-        value: clips and their votes -> what is raised, [B].
+        votes: the votes of the defence under attack.
+        value: clips and their votes -> the value to raise, [B].
         labels: true classes, [B].
-        draws: how many; one is enough where nothing is drawn.
-        generator: of the draws.
-        reached: clips and their rows in the batch, [N, T, 3, H, W] and [N] -> whether nothing is
-            left to gain, [N]; None continues as long as the attack does.
+        draws: number of draws; one is enough if nothing is random.
+        generator: generator of the draws.
+        reached: clips and their rows in the batch, [N, T, 3, H, W] and [N] -> whether the clips are
+            done, [N]; None never ends the attack early.
     """
 
     def __init__(

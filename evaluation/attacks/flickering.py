@@ -1,4 +1,4 @@
-"""Flickering: one change of colour for the whole of each frame (Pony et al., arXiv 2002.05123)."""
+"""Flickering: one change of colour for each whole frame (Pony et al., arXiv 2002.05123)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from videopure.evaluation.attacks.threat_models import Attack, Task
 
 __all__ = ["ATTACKS", "flickering"]
 
-STEPS = 25  # of the suites
+STEPS = 25  # used by the suites
 
 
 def flickering(loss: Loss, clips: Tensor, **budget: Unpack[Budget]) -> Tensor:
-    """Steps of an offset for each channel of each frame, from a random one.
+    """Optimise an offset for each channel of each frame, from a random one.
 
-    The published attack weighs visibility against the label; here `epsilon` bounds it, as it
-    bounds the others, and nothing else does.
+    The published attack weighs visibility against the label; here only `epsilon` bounds it, as for
+    the other attacks.
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
         budget: see `GradientAttack`; a step changes an offset by `step_size`, 1/255 by default.
     """

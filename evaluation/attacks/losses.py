@@ -1,8 +1,8 @@
-"""What attacks raise: losses of clips, through any defence and any randomness.
+"""The losses that attacks raise, through any defence and any randomness.
 
 A `Loss` takes clips [B, T, 3, H, W] in 0..1 and returns one number for each, [B], differentiable.
-Infinity says that a clip is done: attacks keep it as it is, and stop when all are (see `EOTLoss` in
-`eot.py`).
+Infinity means that a clip is done: attacks leave it unchanged, and stop when all are done (see
+`EOTLoss` in `eot.py`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Votes = Callable[[Tensor, Sequence[int]], Sequence[Tensor]]
 def soft_vote(votes: Sequence[Tensor]) -> Tensor:
     """Log of the votes' mean probabilities: logits [V, classes] of each clip -> [B, classes].
 
-    The hard vote counts labels and has no gradient. Of the mean probability, votes that are lost
-    already have next to none, so that the gradient works on those still to be turned.
+    The hard vote counts labels and has no gradient. Votes that are already lost hardly contribute
+    to the mean probability, so the gradient works on those still to be turned.
     """
     means = [ballot.log_softmax(dim=1).logsumexp(dim=0) - log(len(ballot)) for ballot in votes]
     return torch.stack(means)
@@ -72,7 +72,7 @@ def lead(logits: Tensor, labels: Tensor) -> Tensor:
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The margin loss [B] (Carlini and Wagner, arXiv 1608.04644): how far the true class trails.
 
-    Unlike cross-entropy it does not vanish where the model is sure.
+    Unlike cross-entropy it does not vanish where the model is confident.
     """
     return -lead(logits, labels)
 
@@ -80,17 +80,17 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def evasion(
     bare: Tensor, votes: Sequence[Tensor], labels: Tensor, *, confidence: float = 1.0
 ) -> Tensor:
-    """A wrong label first, a low suspicion then, [B].
+    """A wrong label first, then a low suspicion, [B].
 
-    Where the soft vote trails by less than `confidence` (in log probability), that counts; beyond
-    it only the suspicion does, the mean total variation distance between the bare answer and the
-    votes (`videopure.purifier.suspicion`).
+    While the true class trails in the soft vote by less than `confidence` (in log probability), the
+    margin counts; beyond it only the suspicion does, the mean total variation distance between the
+    bare answer and the votes (`videopure.purifier.suspicion`).
 
     Args:
         bare: the bare recogniser's logits, [B, classes].
         votes: logits of the votes of each clip, [V, classes].
         labels: true classes, [B].
-        confidence: the lead of a wrong class that is enough.
+        confidence: the lead that is enough for a wrong class.
     """
     missing = F.relu(lead(soft_vote(votes), labels) + confidence)
     pairs = zip(bare.softmax(1), votes, strict=True)
@@ -108,7 +108,7 @@ def bpda(
     candidates: Callable[[Tensor, Sequence[int]], Sequence[Tensor]],
     logits: Callable[[Tensor], Tensor],
 ) -> Votes:
-    """Votes whose gradient takes the purifier for the identity (BPDA, arXiv 1802.00420).
+    """Votes whose gradient treats the purifier as the identity (BPDA, arXiv 1802.00420).
 
     Args:
         candidates: clips and seeds -> the purified candidates of each clip, [V, T, 3, H, W].
@@ -118,7 +118,7 @@ def bpda(
     def votes(clips: Tensor, seeds: Sequence[int]) -> list[Tensor]:
         with torch.no_grad():
             purified = candidates(clips, seeds)
-        # The value of the candidate, the gradient of the clip.
+        # The value of the candidate with the gradient of the clip.
         return [
             logits(clip + (shown - clip).detach())
             for clip, shown in zip(clips, purified, strict=True)

@@ -1,6 +1,6 @@
-"""Low frequencies alone: perturbations that filters, codecs and purifiers let pass.
+"""Low frequencies only: perturbations that filters, codecs and purifiers let through.
 
-A purifier takes fine noise for noise and smooth changes for content (arXiv 1809.08758, 1903.00073).
+A purifier treats fine noise as noise and smooth changes as content (arXiv 1809.08758, 1903.00073).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def low_frequency(
     """PGD on a coarse grid of changes, which is interpolated to the clip.
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
         cells: frames, rows and columns of the clip for each number of the grid.
         budget: see `GradientAttack`; a step changes a number of the grid by `step_size`.
@@ -55,7 +55,7 @@ class _LowFrequency(GradientAttack):
         return self._changed()
 
     def step(self, attacked: Tensor, values: Tensor, grad: Tensor) -> Tensor:
-        """Along the sign of the gradient of the grid's numbers."""
+        """Along the sign of the gradient with respect to the grid."""
         with torch.enable_grad():
             grid = self._grid.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self._smooth(grid), grid, grad)
@@ -64,7 +64,7 @@ class _LowFrequency(GradientAttack):
         return self._changed()
 
     def _smooth(self, grid: Tensor) -> Tensor:
-        """The grid interpolated, like the clips; no number grows by it."""
+        """The interpolated grid, like the clips; interpolation enlarges no value."""
         frames, _, height, width = self.clips.shape[1:]
         smooth = F.interpolate(grid, (frames, height, width), mode="trilinear")
         return smooth.transpose(1, 2)  # [B, T, 3, H, W]

@@ -1,4 +1,4 @@
-"""MI-FGSM: iterated gradient signs with momentum (Dong et al., arXiv 1710.06081)."""
+"""MI-FGSM: iterative gradient signs with momentum (Dong et al., arXiv 1710.06081)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def mi_fgsm(
 ) -> Tensor:
     """Steps along the sign of all gradients so far, from the clean clips.
 
-    The published step is `epsilon / steps`, which only just reaches the budget and fools fewer
-    clips than PGD does; here it is as long as PGD's.
+    The published step is `epsilon / steps`, which barely reaches the budget and fools fewer clips
+    than PGD; here the step is as long as PGD's.
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
         epsilon: largest change of a pixel (L-inf), in 0..1.
         steps: gradient steps.
         step_size: change of a pixel in one step, in 0..1.
-        decay: of the momentum; 0 forgets all gradients but the last.
+        decay: decay of the momentum; 0 forgets all gradients but the last.
         start: attacked clips to continue from; the clean clips when None.
-        keep_best: return the clips of the highest loss on the way, and not the last ones.
+        keep_best: return the clips with the highest loss on the way instead of the last ones.
     """
     return _MIFGSM(
         loss,

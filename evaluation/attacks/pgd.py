@@ -25,18 +25,18 @@ def pgd(
 ) -> Tensor:
     """Steps along the sign of the gradient, each followed by a projection.
 
-    A clip of infinite loss is done: it is returned as it is, and where all are, no step follows.
+    A clip of infinite loss is done: it is not changed any more, and when all are done, PGD ends.
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
         epsilon: largest change of a pixel (L-inf), in 0..1.
         steps: gradient steps.
         step_size: change of a pixel in one step, in 0..1.
-        start: attacked clips to go on from (a warm start); drawn at random when None.
-        keep_best: return the clips of the highest loss on the way, for one more evaluation of
-            the loss, and not the last ones.
-        generator: of the random start.
+        start: attacked clips to continue from (a warm start); drawn at random when None.
+        keep_best: return the clips with the highest loss on the way instead of the last ones, at
+            the cost of one more evaluation of the loss.
+        generator: generator of the random start.
         on_step: called after every step, for progress.
     """
     return GradientAttack(

@@ -1,4 +1,4 @@
-"""What an attack that follows gradients starts from: whether there is any gradient to follow."""
+"""Measures where a gradient attack starts: whether there is a gradient to follow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def probe(task: Task) -> list[dict[str, float]]:
     """The exact gradient of the soft vote on each clean clip.
 
     Returns:
-        For each clip its cross-entropy (`loss`), the share of numbers whose gradient is zero or
-        not finite (`zero`), and the largest size of a gradient's number (`largest`).
+        For each clip its cross-entropy (`loss`), the share of values whose gradient is zero or not
+        finite (`zero`), and the largest magnitude in the gradient (`largest`).
     """
     found = []
     for clip, label in zip(task.clips.split(1), task.labels.split(1), strict=True):

@@ -1,6 +1,7 @@
-"""Attacks that only query: through the answers as they are served.
+"""Attacks that only query the served answers.
 
-Scores are followed by Square; of labels alone RayS finds how far a direction has to be gone.
+Square uses scores; RayS uses labels alone and searches for the direction with the nearest change of
+label.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def queries(epsilon: int, count: int = QUERIES) -> dict[Detail, Threat]:
 
     Args:
         epsilon: largest change of a pixel, in 1/255.
-        count: queries for each clip, at most.
+        count: at most this many queries per clip.
     """
     names = {
         "label": f"RayS-{count} by labels",
@@ -74,7 +75,7 @@ def _attack(task: Task, level: Detail, count: int) -> Tensor:
 def served_lead(answer: dict[str, Any], truth: int) -> float:
     """How far the true class leads by the scores of an answer; negative where it is not the label.
 
-    Rounded scores may tie, and the vote may name another class than the best score.
+    Rounded scores may tie, and the vote may name a class other than that of the best score.
     """
     scores = {p["label_id"]: p["score"] for p in answer["predictions"]}
     true = scores.pop(truth)

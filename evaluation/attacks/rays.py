@@ -1,4 +1,4 @@
-"""RayS: an attack by labels alone (Chen and Gu, arXiv 2006.12792)."""
+"""RayS: an attack that uses labels alone (Chen and Gu, arXiv 2006.12792)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 __all__ = ["rays"]
 
-TOLERANCE = 1e-3  # of the radius; the published one
+TOLERANCE = 1e-3  # of the radius, as published
 
 # Clips and their rows in the batch -> whether the answer is wrong, [N].
 Wrong = Callable[[Tensor, Tensor], Tensor]
@@ -26,20 +26,20 @@ def rays(
 ) -> Tensor:
     """Find the direction of signs in which the label flips nearest to the clip.
 
-    A block of signs is flipped at a time, the whole clip first, then its halves, quarters and so
-    on; where the clip is still misanswered at the best radius so far, that is narrowed down by
-    bisection. As published, but for the first direction, which is drawn for each channel of each
-    frame instead of being white. A clip is done when its radius is at most `epsilon`.
+    One block of signs is flipped at a time, the whole clip first, then its halves, quarters and so
+    on; if the answer is still wrong at the best radius so far, bisection narrows the radius down.
+    As published, except for the first direction, which is drawn for each channel of each frame
+    instead of being all positive. A clip is done when its radius is at most `epsilon`.
 
     Args:
         wrong: the model under attack.
         clips: [B, T, 3, H, W] in 0..1.
-        epsilon: largest change of a pixel (L-inf), in 0..1. Queries on the way change more.
-        queries: for each clip, at most.
-        generator: of the first directions.
+        epsilon: largest change of a pixel (L-inf), in 0..1. Queries on the way may change more.
+        queries: at most this many queries per clip.
+        generator: generator of the first directions.
 
     Returns:
-        Attacked clips, like `clips`, within `epsilon` also where no label was flipped there.
+        Attacked clips, like `clips`, within `epsilon` even if no label flipped there.
     """
     signs = 2.0 * torch.randint(2, (*clips.shape[:3], 1, 1), generator=generator) - 1
     searches = [
@@ -61,15 +61,15 @@ class _Ray:
 
     Args:
         clip: [T, 3, H, W].
-        direction: of signs, like it.
-        epsilon: radius at which it is done.
+        direction: direction of signs, like the clip.
+        epsilon: radius at which the search is done.
     """
 
     def __init__(self, clip: Tensor, direction: Tensor, epsilon: float) -> None:
         self._clip, self._epsilon = clip, epsilon
         self._best, self._radius = direction, 1.0  # at 1 every pixel is black or white
         self._tried = direction
-        self._low: float | None = None  # of the bisection, where one is going on
+        self._low: float | None = None  # lower end of a running bisection
         self._high = 1.0
         self._blocks, self._block = 1, 0
 
@@ -79,13 +79,13 @@ class _Ray:
         return self._radius <= self._epsilon
 
     def ask(self) -> Tensor:
-        """The next clip to ask about."""
+        """The next clip to query."""
         if self._low is None:
             return self._at(self._tried, self._radius)
         return self._at(self._tried, self._middle())
 
     def tell(self, wrong: bool) -> None:
-        """The answer to it."""
+        """Take the answer to it."""
         if self._low is None:
             if not wrong:
                 return self._turn()
@@ -100,7 +100,7 @@ class _Ray:
         return None
 
     def found(self) -> Tensor:
-        """The clip within the budget."""
+        """The attacked clip within the budget."""
         return self._at(self._best, min(self._radius, self._epsilon))
 
     def _middle(self) -> float:
@@ -110,7 +110,7 @@ class _Ray:
         return (self._clip + radius * direction).clamp(0, 1)
 
     def _turn(self) -> None:
-        """Flip the next block of the best direction; all of the clip first, then ever less."""
+        """Flip the next block of the best direction; the whole clip first, then smaller parts."""
         size = -(-self._clip.numel() // self._blocks)
         flipped = self._best.flatten().clone()
         start = self._block * size

@@ -10,7 +10,7 @@ from videopure.evaluation.attacks.threat_models import EOT_DRAWS, AdaptiveAttack
 
 __all__ = ["FILES", "adaptive", "registered", "static"]
 
-# Files of this folder, each with its `ATTACKS`. A new one is a line here; tables keep the order.
+# Files of this folder, each with its `ATTACKS`. A new one adds a line here; tables keep the order.
 FILES = (
     "pgd",
     "apgd",
@@ -28,7 +28,7 @@ FILES = (
 
 
 def registered() -> dict[str, Attack | AdaptiveAttack]:
-    """All attacks, by what tables call them.
+    """All attacks, by their name in tables.
 
     Raises:
         ValueError: if two have the same name.
@@ -55,12 +55,12 @@ def static(epsilon: int) -> dict[str, Threat]:
 
 
 def adaptive(epsilon: int, steps: int = STEPS, draws: int = EOT_DRAWS) -> dict[str, Threat]:
-    """Attacks that have all of the defence, by family.
+    """Attacks that have the whole defence, by family.
 
     Args:
         epsilon: largest change of a pixel, in 1/255.
         steps: gradient steps.
-        draws: of the defence's randomness for each gradient.
+        draws: draws of the defence's randomness for each gradient.
     """
     attacks = registered().values()
     threats = (a.at(epsilon, steps, draws) for a in attacks if isinstance(a, AdaptiveAttack))

@@ -1,4 +1,6 @@
-"""The same search from several starts: what one start misses (arXiv 1902.06705, section 4.6)."""
+"""The same search from several starts, as one start may miss some clips (arXiv 1902.06705, section
+4.6).
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,17 @@ __all__ = ["ATTACKS", "Attempt", "strongest"]
 
 STARTS = (2, 5)
 
-# A task of some of the clips, and their rows in the whole batch [N] -> attacked clips.
+# A task with some of the clips, and their rows in the whole batch [N] -> attacked clips.
 Attempt = Callable[[Task, Tensor], Tensor]
 
 
 def strongest(task: Task, draws: int, attempts: Iterable[Attempt]) -> Tensor:
-    """For each clip the attempt of the highest loss; each attempt on what those before it left.
+    """For each clip the attempt with the highest loss; each attempt gets what earlier ones left.
 
     Args:
         task: all clips.
-        draws: for each value of the loss, of a defence that draws.
-        attempts: in their order; a clip whose loss is infinite is done (see `EOTLoss`).
+        draws: draws for each value of the loss, for a randomised defence.
+        attempts: in order; a clip whose loss is infinite is done (see `EOTLoss`).
     """
     kept = task.clips.clone()
     values = torch.full((len(kept),), -torch.inf, device=kept.device)

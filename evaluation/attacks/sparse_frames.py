@@ -1,4 +1,4 @@
-"""Sparse frames: PGD on a few frames alone (after Wei et al., arXiv 1803.02536)."""
+"""Sparse frames: PGD on only a few frames (after Wei et al., arXiv 1803.02536)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from videopure.evaluation.attacks.threat_models import Attack, Task
 
 __all__ = ["ATTACKS", "sparse_frames"]
 
-STEPS = 25  # of the suites
+STEPS = 25  # used by the suites
 
 
 def sparse_frames(loss: Loss, clips: Tensor, frames: int = 4, **budget: Unpack[Budget]) -> Tensor:
-    """PGD on those frames on which the clean clip's loss depends most (L1 norm of its gradient).
+    """PGD on the frames that the clean clip's loss depends on most (L1 norm of its gradient).
 
     Args:
-        loss: to be raised.
+        loss: the loss to raise.
         clips: [B, T, 3, H, W] in 0..1.
-        frames: how many frames of each clip are changed, 1..T.
+        frames: number of frames to change in each clip, 1..T.
         budget: see `GradientAttack`.
 
     Raises:

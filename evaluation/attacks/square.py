@@ -1,4 +1,4 @@
-"""Square Attack for clips: random search with the model's answers alone (arXiv 1912.00049)."""
+"""Square Attack for clips: random search that uses only the model's answers (arXiv 1912.00049)."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def square(
 ) -> Tensor:
     """Lower the true class's lead by repainting boxes, keeping what helps.
 
-    As published for images, but what changes in a step is a box of neighbouring frames, rows and
-    columns. Clips that are misclassified already are left alone.
+    As published for images, but a step changes a box of neighbouring frames, rows and columns.
+    Clips that are already misclassified are left unchanged.
 
     Args:
         logits: the model under attack, clips -> [B, classes].
         clips: [B, T, 3, H, W] in 0..1.
         labels: true classes, [B].
         epsilon: largest change of a pixel (L-inf), in 0..1.
-        queries: calls of the model for each clip, at most.
+        queries: at most this many calls of the model per clip.
         initial_share: share of the clip that the first boxes cover.
-        generator: of all random choices.
+        generator: generator of all random choices.
 
     Returns:
         Attacked clips, like `clips`.
@@ -64,12 +64,12 @@ def search(
     generator: torch.Generator | None = None,
     ties: bool = False,
 ) -> Tensor:
-    """See `square`, of which this is the search.
+    """The search of `square`.
 
     Args:
         leads: clips [N, T, 3, H, W] and their rows in the batch, [N] -> how far the true class
             leads in the answer, [N]; negative where it is not the answer.
-        ties: go on with what changes nothing: rounded answers have plateaus.
+        ties: also accept steps that change nothing, because rounded answers have plateaus.
     """
     everyone = torch.arange(len(clips), device=clips.device)
     stripes = torch.randint(2, (*clips.shape[:3], 1, clips.shape[4]), generator=generator)
@@ -123,7 +123,7 @@ def _on_recogniser(task: Task) -> Tensor:
 
 
 def _on_defence(task: Task, steps: int, draws: int) -> Tensor:
-    """Search with the soft vote of the whole defence; `steps` are its queries."""
+    """Search with the soft vote of the whole defence; `steps` is the number of queries."""
 
     def logits(clips: Tensor) -> Tensor:
         seeds = torch.randint(2**62, (len(clips),), generator=task.generator).tolist()

@@ -1,4 +1,4 @@
-"""Threat models: what an attacker knows, and how much he may change."""
+"""Threat models: what an attacker knows, and how much they may change."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Task:
     Args:
         clips: [B, T, 3, H, W] in 0..1.
         labels: true classes [B].
-        recogniser: the one behind the defences.
+        recogniser: the recogniser behind the defences.
         epsilon: largest change of a pixel, in 0..1.
-        generator: of all that the attack draws.
-        transfer: another recogniser of the same classes.
-        defence: the one under attack, for adaptive threats.
-        together: adaptive attacks take all clips at once, as a GPU wants it, and draw for all of
-            them together; else each by itself, with randomness of its own.
+        generator: generator of all random draws of the attack.
+        transfer: another recogniser with the same classes.
+        defence: the defence under attack, for adaptive threats.
+        together: adaptive attacks take all clips at once, which suits a GPU, and draw for all of
+            them together; otherwise each clip is attacked alone, with its own randomness.
     """
 
     clips: Tensor
@@ -56,11 +56,11 @@ class Task:
         return label_loss(self.recogniser.logits, self.labels, kind)
 
     def rows(self, rows: Tensor) -> Task:
-        """The task of some of the clips, by their numbers [N]."""
+        """The task with some of the clips, given their numbers [N]."""
         return replace(self, clips=self.clips[rows], labels=self.labels[rows])
 
     def one_by_one(self) -> list[Task]:
-        """A task for each clip, with randomness of its own."""
+        """A task for each clip, with its own randomness."""
         seeds = torch.randint(2**62, (len(self.clips),), generator=self.generator).tolist()
         return [
             replace(
@@ -75,15 +75,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Threat:
-    """An attack at one budget, with this knowledge.
+    """An attack at one budget, with the attacker's knowledge.
 
     Args:
         family: the attack, such as "PGD-10".
-        knowledge: what the attacker has. Adaptive ones attack the defence they are evaluated on,
-            and so do those who query what is served.
+        knowledge: what the attacker has. Adaptive and query attacks attack the defence that they
+            are evaluated on.
         epsilon: in 1/255; 0 changes nothing and 255 everything.
         attack: task -> attacked clips.
-        answers: how often a defence that draws is asked about the attacked clips.
+        answers: how often a randomised defence answers the attacked clips.
     """
 
     family: str
@@ -101,7 +101,7 @@ class Threat:
 
     @property
     def targeted(self) -> bool:
-        """Whether each defence is attacked by itself."""
+        """Whether each defence is attacked separately."""
         return self.knowledge in ("adaptive", "queries")
 
     def __call__(self, task: Task) -> Tensor:
@@ -119,11 +119,11 @@ CLEAN = Threat("clean", "clean", 0, lambda task: task.clips)
 
 @dataclass(frozen=True)
 class Attack:
-    """A static attack: on the bare recogniser, by an attacker who does not know the defence.
+    """A static attack on the bare recogniser, by an attacker who does not know the defence.
 
     Args:
-        name: what tables call it, such as "PGD-10".
-        knowledge: gray-box has the recogniser's gradients, black-box has not.
+        name: its name in tables, such as "PGD-10".
+        knowledge: gray-box has the recogniser's gradients, black-box does not.
         run: task -> attacked clips.
     """
 
@@ -141,7 +141,7 @@ class AdaptiveAttack:
     """An attack on a defence by an attacker who has all of it.
 
     Args:
-        name: what tables call it, with the steps: "exact" is "exact-20".
+        name: its name in tables without the steps: "exact" becomes "exact-20".
         run: a task, gradient steps, and draws of the defence's randomness for each
             gradient -> the attacked clips.
     """

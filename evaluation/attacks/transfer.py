@@ -1,4 +1,4 @@
-"""Transfer: PGD on another recogniser of the same classes (Papernot et al., arXiv 1605.07277)."""
+"""Transfer: PGD on another recogniser with the same classes (Papernot et al., arXiv 1605.07277)."""
 
 from __future__ import annotations
 

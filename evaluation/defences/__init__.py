@@ -1,1 +1,1 @@
-"""Defences behind one interface, and the registry of those an evaluation compares."""
+"""Defences behind one interface, and the registry of those that an evaluation compares."""

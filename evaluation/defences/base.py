@@ -16,20 +16,20 @@ from videopure.purifier.recognisers import Recogniser
 __all__ = ["Cleaned", "Defence", "DefenceAnswer", "LastVotes", "OneCandidate", "Purified"]
 
 # Checkpointing costs a third more time. One clip of 16 frames of 64x64 pixels keeps about 400 MB of
-# activations with the demo's networks, which is no reason for it; anything larger is checkpointed.
+# activations with the demo's networks, which does not need it; anything larger is checkpointed.
 CHECKPOINTED = 16 * 3 * 64 * 64
 _BYTES_KEPT = 400_000_000 / CHECKPOINTED  # for each number of a clip
 
 
 @dataclass(frozen=True)
 class DefenceAnswer:
-    """What a defence says to one clip.
+    """The answer of a defence to one clip.
 
     Args:
         label_id: the answered class.
         votes: the class that each counted vote named.
         timesteps: the train step of each vote; 0 is the final latents.
-        suspicion: where the defence has such a score.
+        suspicion: the suspicion score, if the defence has one.
     """
 
     label_id: int
@@ -39,14 +39,14 @@ class DefenceAnswer:
 
 
 class Defence(ABC):
-    """A recogniser behind something that is to protect it.
+    """A recogniser with something that protects it.
 
     Args:
-        name: what tables call it.
+        name: its name in tables.
         recogniser: the recogniser behind it.
-        randomised: whether it draws, so that attacks must average over draws (EOT) and seeds
+        randomised: whether it is random, so that attacks must average over draws (EOT) and seeds
             matter.
-        exact: whether `votes` has the true gradient; where it has none of use (JPEG), `bpda` does.
+        exact: whether `votes` has the true gradient; where it has no useful one (JPEG), use `bpda`.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Defence(ABC):
 
     @abstractmethod
     def candidates(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
-        """What the recogniser votes on: [V, T, 3, H, W] for each clip; differentiable if `exact`.
+        """The candidates to vote on: [V, T, 3, H, W] for each clip; differentiable if `exact`.
 
         Args:
             clips: [B, T, 3, H, W] in 0..1.
-            seeds: one for each clip, of all that is drawn.
+            seeds: one for each clip, for all random draws.
         """
 
     def votes(self, clips: Tensor, seeds: Sequence[int]) -> Sequence[Tensor]:
@@ -75,7 +75,7 @@ class Defence(ABC):
         return [self.recogniser.logits(shown) for shown in self.candidates(clips, seeds)]
 
     def bpda(self) -> Votes:
-        """The same votes; their gradient takes the defence for the identity."""
+        """The same votes; their gradient treats the defence as the identity."""
         return bpda(self.candidates, self.recogniser.logits)
 
     def logits(self, clips: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -94,14 +94,16 @@ class Defence(ABC):
 
 
 def _fits(device: torch.device) -> float:
-    """Numbers in the clips whose activations are kept; those of a quarter of a GPU's memory."""
+    """How many values of clips may keep their activations; those that fit a quarter of a GPU's
+    memory.
+    """
     if device.type != "cuda":
         return CHECKPOINTED
     return torch.cuda.get_device_properties(device).total_memory / 4 / _BYTES_KEPT
 
 
 class LastVotes:
-    """The votes on the clips that were asked about last, for defences that count few of them."""
+    """The votes on the most recent clips, shared by defences that count few of them."""
 
     def __init__(self, defended: DefendedRecogniser) -> None:
         self._defended = defended
@@ -117,10 +119,10 @@ class LastVotes:
 
 
 class Purified(Defence):
-    """A `DefendedRecogniser`, answering exactly as it is served.
+    """A `DefendedRecogniser` that answers exactly as it is served.
 
     Args:
-        name: what tables call it.
+        name: its name in tables.
         defended: recogniser, purifier and settings.
     """
 
@@ -165,13 +167,13 @@ class Purified(Defence):
 
 
 class OneCandidate(Purified):
-    """A `DefendedRecogniser` without the vote: one of its candidates alone answers.
+    """A `DefendedRecogniser` without the vote: only one of its candidates answers.
 
     Args:
-        name: what tables call it.
-        defended: recogniser, purifier and settings, which must draw nothing.
-        position: of the candidate, as in a list: 0 is the first, -1 the last.
-        last_votes: shared with others that look at other candidates of the same clips.
+        name: its name in tables.
+        defended: recogniser, purifier and settings, which must not be random.
+        position: index of the candidate, as in a list: 0 is the first, -1 the last.
+        last_votes: shared with defences that use other candidates of the same clips.
     """
 
     def __init__(
@@ -179,7 +181,7 @@ class OneCandidate(Purified):
     ) -> None:
         super().__init__(name, defended)
         if self.randomised:
-            raise ValueError(f"{name} needs a purifier that draws nothing")
+            raise ValueError(f"{name} needs a purifier that is not random")
         self._position = position
         self._last_votes = last_votes
 
@@ -199,10 +201,10 @@ class OneCandidate(Purified):
 
 
 class Cleaned(Defence):
-    """A recogniser that sees clips after something was done to their pixels.
+    """A recogniser that sees clips after a change to their pixels.
 
     Args:
-        name: what tables call it.
+        name: its name in tables.
         recogniser: the recogniser behind it.
         clean: clips [B, T, 3, H, W] and their seeds -> the same, or [B, V, T, 3, H, W] for V
             votes; None for no defence.

@@ -1,4 +1,4 @@
-"""No defence, and simple filters that might remove an attack too: what purification has to beat."""
+"""No defence, and simple filters that might also remove attacks: purification must beat them."""
 
 from __future__ import annotations
 
@@ -52,10 +52,9 @@ def jpeg(clips: Tensor, quality: int = 20) -> Tensor:
 def h264(clips: Tensor, crf: int = 35) -> Tensor:
     """Clips [B, T, 3, H, W] in 0..1 through an H.264 file of constant quality `crf` and back.
 
-    The same clips give the same pixels again, on any number of cores. x264's code for AVX-512
-    does not (its macroblock tree depends on what lies behind a row in memory), other instruction
-    sets round otherwise, and its stream depends on how many threads make it: so it runs in plain C
-    on one thread.
+    The result is reproducible on any number of cores. x264's code for AVX-512 is not (its
+    macroblock tree depends on the memory behind a row), other instruction sets round differently,
+    and its stream depends on the number of threads: so it runs in plain C on one thread.
     """
     if not 0 <= crf <= 51:
         raise ValueError(f"crf must be in 0..51, got {crf}")
@@ -134,7 +133,7 @@ def defences(defended: DefendedRecogniser) -> Iterator[Defence]:
 
 
 def _shuffle(clips: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Every clip in an order of its own."""
+    """Every clip in its own order."""
     pairs = zip(clips.split(1), seeds, strict=True)
     return torch.cat([temporal_shuffle(clip, seed=seed) for clip, seed in pairs])
 

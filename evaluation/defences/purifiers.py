@@ -1,4 +1,4 @@
-"""VideoPure as it is served, its parts taken away, and the other purifiers of its pipeline."""
+"""VideoPure as it is served, without some of its parts, and other purifiers of its pipeline."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ UNGUIDED = f"{VIDEOPURE} without guidance"
 FIRST = f"{VIDEOPURE} without vote, first candidate"
 LAST = f"{VIDEOPURE} without vote, last candidate"
 ALL_FRAMES = f"{VIDEOPURE} with all-frame inversion"
-FORM = f"{VIDEOPURE}, "  # with what is drawn: a randomised form
-FASTER = f"{VIDEOPURE} fast"  # fast mode, and with a colon one shortcut alone
-MORE_STEPS = " at t="  # a method at more steps than the archive's
+FORM = f"{VIDEOPURE}, "  # followed by what is random: a randomised form
+FASTER = f"{VIDEOPURE} fast"  # fast mode; with a colon, one shortcut alone
+MORE_STEPS = " at t="  # a method with more steps than the archive's
 
 
 class WithoutGuidance(VideoPure):
@@ -68,7 +68,7 @@ class AllFrameInversion(VideoPure):
 
 
 def served_name(settings: PurifySettings) -> str:
-    """The row of the tables that is what an archive of these settings serves."""
+    """The row of the tables for what an archive with these settings serves."""
     look = GUIDED_LOOK if settings.one_look.guided else ONE_LOOK
     names: dict[Method, str] = {
         "videopure": VIDEOPURE,
@@ -81,7 +81,7 @@ def served_name(settings: PurifySettings) -> str:
 
 
 def randomised_forms(settings: PurifySettings) -> dict[str, Randomisation]:
-    """The forms of VideoPure that draw, by name."""
+    """The randomised forms of VideoPure, by name."""
     low = max(0, settings.inversion_steps - 1)
     steps = (low, settings.inversion_steps + 2)
     shared = Randomisation(fresh_noise=True, eta=1.0)
@@ -128,8 +128,8 @@ def defences(defended: DefendedRecogniser) -> Iterator[Defence]:
             name, DefendedRecogniser(defended.pipeline, recogniser, changed, purification)
         )
 
-    # VideoPure calls the UNet 2 (t + 1) times, and so does plain inversion; DDIM calls it t + 1
-    # times, and as often as VideoPure at 2 t + 1; DDPM 20 t + 1 times.
+    # VideoPure and plain inversion call the UNet 2 (t + 1) times; DDIM calls it t + 1 times, and as
+    # often as VideoPure at 2 t + 1 steps; DDPM 20 t + 1 times.
     more = 2 * settings.inversion_steps + 1
     yield purified(DDPM, method="ddpm")
     yield purified(f"{DDPM}{MORE_STEPS}{more}", method="ddpm", inversion_steps=more)

@@ -10,7 +10,7 @@ from videopure.purifier.defended import DefendedRecogniser
 
 __all__ = ["FILES", "make_defences"]
 
-# Files of this folder, each with its `defences`. A new one is a line here; tables keep the order.
+# Files of this folder, each with its `defences`. A new one adds a line here; tables keep the order.
 FILES = (
     "filters",
     "purifiers",

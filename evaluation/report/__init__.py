@@ -1,1 +1,1 @@
-"""What an evaluation found: summary, tables, figures, examples and one HTML page."""
+"""The results of an evaluation: summary, tables, figures, examples and one HTML page."""

@@ -24,16 +24,16 @@ class Cells:
                 self.defences.append(record.defence)
 
     def get(self, defence: str, threat: str) -> dict[int, Record]:
-        """Clip -> record; empty where this was not evaluated."""
+        """Clip -> record; empty if this was not evaluated."""
         return self._cells.get((defence, threat), {})
 
     def right(self, defence: str, threat: str, clips: Iterable[int] | None = None) -> list[bool]:
-        """Whether each clip was answered rightly, in the order of the clips."""
+        """Whether each clip was answered correctly, in the order of the clips."""
         cell = self.get(defence, threat)
         return [cell[clip].right for clip in (sorted(cell) if clips is None else clips)]
 
     def of(self, defence: str, **wanted: Any) -> list[str]:
-        """Threats that a defence met, with these values of their fields."""
+        """Threats that were run on a defence, with these values of their fields."""
         return [
             name
             for name, record in self.threats.items()

@@ -1,4 +1,4 @@
-"""Signs that attacks are as strong as they say, and that gradients are not masked."""
+"""Signs that attacks are as strong as they claim, and that gradients are not masked."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from videopure.evaluation.report.cells import Cells
 
 __all__ = ["Check", "sanity_checks"]
 
-CONVERGED = 200  # steps after which more of them should change nothing
-LARGE = 32  # in 1/255; a clip that survives it says that the attack is weak
+CONVERGED = 200  # steps after which more should change nothing
+LARGE = 32  # in 1/255; a clip that survives it shows that the attack is weak
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ def sanity_checks(cells: Cells) -> list[Check]:
 
 
 def _steps(family: str) -> int:
-    """Of an adaptive attack, such as 20 of "exact-20"; 0 where its name has none."""
+    """The steps of an adaptive attack, such as 20 of "exact-20"; 0 if its name has none."""
     last = family.rpartition("-")[2]
     return int(last) if last.isdigit() else 0
 
 
 def _shorter(cells: Cells, family: str) -> list[str]:
-    """The families that are the same adaptive attack in fewer steps."""
+    """The families of the same adaptive attack with fewer steps."""
     stem = family.rpartition("-")[0]
     if not stem.startswith("exact"):
         return []
@@ -86,13 +86,13 @@ def _shorter(cells: Cells, family: str) -> list[str]:
 
 
 def _queries(cells: Cells) -> list[str]:
-    """The families that ask the whole defence and have no gradient."""
+    """The families that query the whole defence without a gradient."""
     families = dict.fromkeys(record.family for record in cells.threats.values())
     return [family for family in families if family.startswith("Square through")]
 
 
 def _gradient_checks(cells: Cells, defence: str) -> list[Check]:
-    """Whether there was a gradient to follow on every clip, threat by threat."""
+    """Whether there was a gradient to follow on every clip, for each threat."""
     checks = []
     for threat in cells.of(defence, knowledge="adaptive"):
         found = [r.gradient for r in cells.get(defence, threat).values() if r.gradient]
@@ -103,7 +103,7 @@ def _gradient_checks(cells: Cells, defence: str) -> list[Check]:
         zero = max(g["zero"] for g in found)
         detail = (
             f"{defence}, {threat}: of {len(found)} clips {dead} have no gradient and {saturated} a "
-            f"loss below {SATURATED:g}; {zero:.1%} of the numbers of a gradient are zero at most"
+            f"loss below {SATURATED:g}; at most {zero:.1%} of a gradient's values are zero"
         )
         name = "gradients are neither zero nor saturated"
         checks.append(Check(name, dead == 0 and saturated == 0, detail))
@@ -111,7 +111,7 @@ def _gradient_checks(cells: Cells, defence: str) -> list[Check]:
 
 
 def _budget_checks(cells: Cells, defence: str, kinds: tuple[str, ...]) -> list[Check]:
-    """Whether a family of attacks, of these kinds or any, does better with a larger budget."""
+    """Whether a family of attacks, of these kinds or any, is stronger with a larger budget."""
     checks = []
     known = [r for r in cells.threats.values() if not kinds or r.knowledge in kinds]
     for family in dict.fromkeys(record.family for record in known):

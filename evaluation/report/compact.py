@@ -1,4 +1,4 @@
-"""Wide tables cut down to what fits a laptop: an attack in each row, few defences side by side."""
+"""Wide tables cut down to fit a laptop: one attack per row, few defences side by side."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from videopure.evaluation.report.tables import Table
 
 __all__ = ["WIDEST", "compact"]
 
-WIDEST = 6  # columns of a table that is shown as it is
+WIDEST = 6  # columns of a table that is shown unchanged
 _DEFENCES = 4
 _DECIDES = "knows everything"
 
 
 def compact(table: Table, served: str) -> Table | None:
-    """The table on its side: what the archive serves first, then the recogniser alone, then others.
+    """The transposed table: what the archive serves first, then the recogniser alone, then others.
 
     Args:
-        table: with a defence in each row.
+        table: a table with one defence per row.
         served: the row that the archive serves.
 
     Returns:
-        The defences with the most filled cells, `_DEFENCES` at most; None where the table itself
-        is narrow enough.
+        The defences with the most filled cells, at most `_DEFENCES`; None if the table itself is
+        narrow enough.
     """
     if len(table.columns) <= WIDEST:
         return None

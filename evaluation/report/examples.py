@@ -16,19 +16,19 @@ __all__ = ["Example", "load_examples", "save_example"]
 
 FOLDER = "examples"
 SHOWN_FRAMES = 4
-PER_THREAT = 2  # of each outcome
+PER_THREAT = 2  # examples of each outcome
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One clip under one threat, and what was said to it.
+    """One clip under one threat, and the answers to it.
 
     Args:
         threat: name of the threat.
         clip: number of the clip.
         truth, bare, label: the true class, the bare recogniser's and the served answer.
-        frames: the clip clean, attacked and purified, [3, T, 3, H, W] in 0..1; a few frames
-            of each where it was stored.
+        frames: the clip clean, attacked and purified, [3, T, 3, H, W] in 0..1; a few frames of each
+            if it was stored.
     """
 
     threat: str
@@ -59,7 +59,7 @@ def save_example(store: Store, example: Example) -> None:
 
 
 def load_examples(store: Store) -> dict[str, list[Example]]:
-    """By threat, the first successes and the first failures."""
+    """The first successes and the first failures, by threat."""
     found: dict[str, list[Example]] = {}
     for path in sorted((store.folder / FOLDER).glob("*.npz")):
         with np.load(path) as stored:

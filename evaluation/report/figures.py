@@ -24,14 +24,14 @@ Summary = dict[str, Any]
 DPI = 130
 INK, PALE = "#22262b", "#c9ced6"
 FIXED = {NONE: "#8a9099", VIDEOPURE: "#0b63ce"}
-# Told apart by most colour-blind readers too (Okabe and Ito, 2008).
+# Most colour-blind readers can tell these apart (Okabe and Ito, 2008).
 OTHERS = ("#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7a5c00", "#000000")
 MOST_LINES = 8
 ROWS = ("original", "attacked", "difference", "purified")
 
 
 def overview(summary: Summary) -> bytes | None:
-    """For every defence clean accuracy, and the least under each kind of attack at each budget."""
+    """Clean accuracy of every defence, and its lowest under each kind of attack and budget."""
     kinds = [
         ("clean", "clean", 0, "o", INK),
         ("knows the recogniser, {}/255", "gray-box", 4, "s", "#56b4e9"),
@@ -69,13 +69,13 @@ def overview(summary: Summary) -> bytes | None:
     axes.set_xlim(-3, 103)
     axes.set_xlabel("% of clips recognised, with 95 % intervals")
     axes.grid(axis="x", color=PALE, linewidth=0.5)
-    if axes.get_legend_handles_labels()[0]:  # none where only other budgets were tried
+    if axes.get_legend_handles_labels()[0]:  # none if only other budgets were tried
         figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _png(figure)
 
 
 def accuracy_curves(summary: Summary) -> bytes | None:
-    """Accuracy against the budget, a panel for each family of attacks that has several."""
+    """Accuracy against the budget, one panel per family of attacks with several budgets."""
     families = [f for f in _families(summary) if len(_curve_budgets(summary, f)) > 1]
     if not families:
         return None
@@ -84,7 +84,7 @@ def accuracy_curves(summary: Summary) -> bytes | None:
     figure = _figure(4.0 * columns, 3.1 * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     looks = {name: (colour, "-") for name, colour in FIXED.items()}
-    # Colours come back dashed: there are more defences than colours to be told apart.
+    # Colours repeat dashed: there are more defences than distinguishable colours.
     others = [(colour, dashes) for dashes in ("-", "--", ":") for colour in OTHERS]
     seen: dict[str, Any] = {}
     for axes, family in zip(panels, families, strict=False):
@@ -119,7 +119,7 @@ def accuracy_curves(summary: Summary) -> bytes | None:
 
 
 def roc_curves(records: Sequence[Record], served: str = VIDEOPURE) -> bytes | None:
-    """True against false alarms of the served suspicion, for the attacks it sees worst."""
+    """True against false alarms of the served suspicion, for the attacks it detects worst."""
     scores: dict[str, list[float]] = {}
     for record in records:
         if record.defence == served and record.suspicion is not None:
@@ -178,7 +178,7 @@ def votes_by_timestep(summary: Summary) -> bytes | None:
 
 
 def example_frames(example: Example) -> bytes:
-    """Rows of frames: as the clip came, attacked, their difference amplified, and purified."""
+    """Rows of frames: clean, attacked, their difference amplified, and purified."""
     clean, attacked, purified = example.frames  # each [T, 3, H, W]
     change = attacked - clean
     factor = amplification(example)
@@ -199,7 +199,7 @@ def example_frames(example: Example) -> bytes:
 
 
 def amplification(example: Example) -> float:
-    """By what differences are multiplied, for the largest to span half the range of a pixel."""
+    """The factor by which the largest difference spans half the range of a pixel."""
     largest = float((example.frames[1] - example.frames[0]).abs().max())
     return 0.5 / largest if largest else 1.0
 
@@ -236,7 +236,7 @@ def _curve_budgets(summary: Summary, family: str) -> list[int]:
 
 
 def _curves(summary: Summary, family: str) -> dict[str, list[tuple[int, dict[str, float]]]]:
-    """By defence, (budget, share) from clean clips on: those of most budgets, the best of them."""
+    """By defence, (budget, share) from clean clips on, for the best with the most budgets."""
     curves: dict[str, list[tuple[int, dict[str, float]]]] = {}
     for defence, row in summary["accuracy"].items():
         points = [
@@ -270,7 +270,7 @@ def _dress(axes: Any) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text as it stands: matplotlib takes dollars for mathematics."""
+    """Text with dollars escaped, which matplotlib reads as mathematics."""
     return text.replace("$", r"\$")
 
 

@@ -27,21 +27,21 @@ class Found(NamedTuple):
 
     @property
     def counted(self) -> str:
-        """Clips still recognised, of how many."""
+        """Clips still recognised, out of how many."""
         return f"{self.share['right']:.0f} of {self.share['clips']:.0f}"
 
     @property
     def lost(self) -> str:
-        """Clips that it fools, of how many."""
+        """Clips that it fools, out of how many."""
         fooled = self.share["clips"] - self.share["right"]
         return f"{fooled:.0f} of {self.share['clips']:.0f}"
 
 
 def headline(summary: Summary, served: str) -> list[str]:
-    """Three sentences on what the archive serves; none where it was not evaluated.
+    """Three sentences on what the archive serves; none if it was not evaluated.
 
     Args:
-        summary: of the evaluation.
+        summary: summary of the evaluation.
         served: the defence that the archive serves.
     """
     if served not in summary["accuracy"]:
@@ -63,7 +63,7 @@ def headline(summary: Summary, served: str) -> list[str]:
 
 
 def _strongest(met: list[Found]) -> Found | None:
-    """The attack that leaves least; among equals the one of the attacker who knows most."""
+    """The attack that leaves fewest clips; among equals that of the attacker who knows most."""
     return min(reversed(met), key=lambda found: found.share["share"], default=None)
 
 
@@ -74,10 +74,10 @@ def _who(through: list[Found], strongest: Found | None, met: list[Found]) -> str
         return f"Nobody attacked it.{unknown}"
     if strongest.share["share"] == 1:
         most = max(found.epsilon for found in met)
-        return f"No attacker who was tried fools a clip, at up to {most}/255.{unknown}"
+        return f"No attacker that was tried fools a clip, at up to {most}/255.{unknown}"
     if not through:
         return (
-            f"The strongest attack that was tried, {strongest.threat} by an attacker who "
+            f"The strongest attack tried, {strongest.threat} by an attacker who "
             f"{strongest.attacker}, fools {strongest.lost} clips.{unknown}"
         )
     said = "; ".join(

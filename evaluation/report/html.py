@@ -1,4 +1,4 @@
-"""One HTML file with everything that an evaluation found; it refers to nothing outside itself."""
+"""One self-contained HTML file with all results of an evaluation."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ SECTIONS = (
 CAPTIONS = {
     "overview": "Clips recognised: clean, and under the strongest attack of each kind and budget",
     "curves": "Accuracy against the largest change of a pixel; 0 is clean clips. Bands are 95 % "
-    "intervals; of many defences those that were tried at most budgets and keep most are drawn",
+    "intervals; of many defences, those tried at the most budgets that keep most are drawn",
     "roc": "Alarms of {served} on attacked against clean clips, over all thresholds: the "
-    "attacks that it sees worst",
+    "attacks that it detects worst",
     "votes": "Right votes of {served}, of those that were counted, by timestep",
 }
 EXAMPLES = "Frames"
-EACH = 1  # success and failure shown of each attack
+EACH = 1  # successes and failures shown per attack
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Picture:
 
 
 def check_tools() -> None:
-    """Say what the report needs before anything is computed.
+    """Check for the report's packages before anything is computed.
 
     Raises:
-        EvaluationError: if it is not installed.
+        EvaluationError: if one is not installed.
     """
     try:
         import jinja2  # noqa: F401
@@ -81,9 +81,9 @@ def write_report(
     """Write `report.html`, and its pictures as files into `figures/`; returns the report's path.
 
     Args:
-        store: where it goes, and the examples are.
+        store: where it is written, and where the examples are.
         summary: see `videopure.evaluation.report.output.write_tables`.
-        records: the answers that the summary is of.
+        records: the answers behind the summary.
         served: the defence that the archive serves.
         about: what was evaluated, by name and value: models, versions, the date.
     """
@@ -153,7 +153,7 @@ def _pictures(summary: Summary, records: Sequence[Record]) -> dict[str, bytes]:
 def _example_sections(
     examples: dict[str, list[Example]], summary: Summary
 ) -> Iterable[dict[str, Any]]:
-    """Of each attack of the suite a clip that is answered rightly and one that is not."""
+    """For each attack of the suite, a clip that is answered correctly and one that is not."""
     from videopure.evaluation.report.figures import example_frames
 
     labels = summary["labels"]
@@ -182,7 +182,7 @@ def _example_sections(
 
 
 def _warnings(summary: Summary) -> list[str]:
-    """What a reader must know before any number."""
+    """Warnings that a reader must see before any number."""
     found = []
     failed = [c for c in summary["sanity"] if c["holds"] is False]
     if failed:
@@ -209,19 +209,19 @@ def _facts(store: Store) -> dict[str, str]:
     """The question that the stored results answer."""
     question = json.loads((store.folder / "question.json").read_text(encoding="utf-8"))
     return {
-        "command": "videopure evaluate; clips.csv, summary.json and tables.md lie beside this file",
+        "command": "videopure evaluate; clips.csv, summary.json and tables.md are beside this file",
         **{name: _short(value) for name, value in question.items()},
     }
 
 
 def _first(table: Table, served: str) -> Table:
-    """The table with what is served in its first row, and the recogniser alone in the second."""
+    """The table with the served defence in the first row and the recogniser alone in the second."""
     order = {served: 0, NONE: 1}
     return replace(table, rows=tuple(sorted(table.rows, key=lambda row: order.get(row[0], 2))))
 
 
 def _parts(cell: str) -> tuple[str, str]:
-    """What counts in a cell, and the rest: a share, and its interval and attack."""
+    """The main part of a cell and the rest: a share, and its interval and attack."""
     first, bracket, rest = cell.partition(" (")
     return (first, f"({rest}") if bracket else (cell, "")
 

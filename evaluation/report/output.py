@@ -1,4 +1,4 @@
-"""An evaluation in words and numbers: in Markdown, CSV and JSON."""
+"""The results of an evaluation as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def write_tables(
     """Write `clips.csv`, `tables.md` and `summary.json`; returns the summary.
 
     Args:
-        store: the results, perhaps of other suites too.
-        suite: whose results are wanted.
+        store: the results, perhaps including other suites.
+        suite: the suite whose results are written.
         labels: the class names.
-        thresholds: of the suspicion score, by what they are called; the first is served.
-        others: answers of other archives, to stand in the same tables.
+        thresholds: thresholds of the suspicion score, by name; the first is served.
+        others: answers of other archives, for the same tables.
         served: the defence that the archive serves.
     """
     own = suite.records(store)

@@ -24,9 +24,9 @@ def summarise(
     """All figures, ready for JSON.
 
     Args:
-        records: what was answered.
-        thresholds: of the suspicion score, by what they are called; the first is served. Empty
-            where none was calibrated.
+        records: the answers.
+        thresholds: thresholds of the suspicion score, by name; the first is served. Empty if none
+            was calibrated.
         served: the defence that the archive serves, which others are compared with.
     """
     cells = Cells(records)
@@ -66,10 +66,10 @@ def _share(right: Sequence[bool]) -> dict[str, float]:
 
 
 def _worst_cases(cells: Cells, defence: str) -> dict[str, Any]:
-    """By budget: clips that are right under every attack of at most that budget.
+    """By budget: clips answered correctly under every attack of at most that budget.
 
-    The clips are those that met the attacks that were run on most; one that was run on fewer, such
-    as a check, takes away what it fools of them.
+    The clips are those of the attacks that were run on the most clips; an attack that was run on
+    fewer, such as a check, removes those that it fools.
     """
     worst = {}
     for epsilon in sorted({r.epsilon for r in cells.threats.values()} - {0, 255}):
@@ -90,9 +90,9 @@ def _worst_cases(cells: Cells, defence: str) -> dict[str, Any]:
 
 
 def _most(cells: Cells, defence: str, met: Sequence[str], epsilon: int) -> int:
-    """Clips that the attacks of a budget were run on at most, and its adaptive ones.
+    """The clips of the largest runs at a budget, and of its adaptive attacks.
 
-    Where it has no adaptive ones, those of smaller budgets count.
+    If it has no adaptive ones, those of smaller budgets count.
     """
     at_budget = [t for t in met if cells.threats[t].epsilon == epsilon]
     of_less = [t for t in met if cells.threats[t].knowledge == "adaptive"]
@@ -102,7 +102,7 @@ def _most(cells: Cells, defence: str, met: Sequence[str], epsilon: int) -> int:
 
 
 def _drawn(cells: Cells, defence: str) -> dict[str, Any]:
-    """By threat, of a defence that was asked several times: right at first, and every time."""
+    """By threat, for a defence that answered several times: right at first, and every time."""
     return {
         threat: {
             "first": _share(cells.right(defence, threat)),
@@ -115,7 +115,7 @@ def _drawn(cells: Cells, defence: str) -> dict[str, Any]:
 
 
 def _paired(cells: Cells, defence: str, served: str) -> dict[str, Any]:
-    """By threat: clips that only the served defence, and only this one got right; McNemar's p."""
+    """By threat: clips that only the served defence or only this one got right; McNemar's p."""
     pairs = {}
     for threat in cells.of(defence):
         clips = cells.common((served, threat), (defence, threat))
@@ -127,7 +127,7 @@ def _paired(cells: Cells, defence: str, served: str) -> dict[str, Any]:
 
 
 def _suspicion(cells: Cells, defence: str, threshold: float | None) -> dict[str, Any]:
-    """By threat: how well the score tells attacked clips from clean ones."""
+    """By threat: how well the score separates attacked clips from clean ones."""
     clean = _scores(cells, defence, CLEAN.name)
     if not len(clean):
         return {}
@@ -153,7 +153,7 @@ def _suspicion(cells: Cells, defence: str, threshold: float | None) -> dict[str,
 def _alarms(
     cells: Cells, defence: str, thresholds: dict[str, float]
 ) -> dict[str, dict[str, float]]:
-    """By threat, clean clips too: shares of clips that are called adversarial."""
+    """By threat, and for clean clips: shares of clips that are called adversarial."""
     scores = {threat: _scores(cells, defence, threat) for threat in cells.of(defence)}
     return {
         threat: {
@@ -182,20 +182,20 @@ def _votes(cells: Cells, defence: str, threat: str) -> dict[str, dict[str, int]]
 
 
 def _fidelity(cells: Cells, defence: str) -> dict[str, float]:
-    """Means over clean clips of what purification does to them."""
+    """How much purification changes clean clips, as means over clips."""
     measured = [r.fidelity for r in cells.get(defence, CLEAN.name).values() if r.fidelity]
     return {key: round(mean(m[key] for m in measured), 4) for key in (measured or [{}])[0]}
 
 
 def _seconds(cells: Cells, defence: str) -> float:
-    """Median of a clip; the last candidate's votes were computed when the first's were asked."""
+    """Median per clip; the last candidate's votes were computed together with the first's."""
     timed = FIRST if defence == LAST and FIRST in cells.defences else defence
     values = [r.seconds for t in cells.of(timed) for r in cells.get(timed, t).values()]
     return round(median(values), 4)
 
 
 def _attack_seconds(cells: Cells) -> dict[str, dict[str, float]]:
-    """By threat, and by the defence attacked where it is adaptive: median seconds for a clip."""
+    """By threat, and by the defence attacked where it is adaptive: median seconds per clip."""
     spent: dict[str, dict[str, float]] = {}
     for threat, example in cells.threats.items():
         for defence in cells.defences:

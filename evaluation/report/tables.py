@@ -1,4 +1,4 @@
-"""What an evaluation says, as tables of text: the same ones are printed and stand in the report."""
+"""The results of an evaluation as tables of text, for the terminal and for the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Table:
     Args:
         key: names it in links.
         title: what it shows.
-        columns, rows: of text.
+        columns, rows: text of the cells.
         note: how to read it.
     """
 
@@ -31,14 +31,14 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        """The table in Markdown, a line for each row."""
+        """The table in Markdown, one line per row."""
         lines = ([cell.replace("|", r"\|") for cell in row] for row in (self.columns, *self.rows))
         first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
         return "\n".join((first, "|" + " --- |" * len(self.columns), *others))
 
 
 def make_tables(summary: Summary) -> list[Table]:
-    """All tables that have something to say, what matters most first."""
+    """All tables with content, the most important first."""
     makers = (_strongest, _worst, _paper, _accuracy, _queries, _adaptive, _drawn, _paired)
     more = (_suspicion, _alarms, _votes, _fidelity, _seconds, _cost, _sanity, _missing)
     return [table for make in (*makers, *more) if (table := make(summary)).rows]
@@ -72,7 +72,7 @@ def _lowest(summary: Summary, defence: str, epsilon: int, *knowledge: str) -> st
 
 
 def _strongest(summary: Summary) -> Table:
-    """One line for each defence: clean clips, and the strongest attack of each kind."""
+    """One line per defence: clean clips, and the strongest attack of each kind."""
     kinds = [
         (f"{name} {epsilon}/255", epsilon, knowledge)
         for epsilon in (4, 8)
@@ -99,7 +99,7 @@ def _strongest(summary: Summary) -> Table:
         rows,
         "Share of clips that are still recognised, with its 95 % Wilson interval, the number of "
         "clips and the attack. An empty cell was not evaluated, which is not the same as safe: "
-        "“knows everything” is what a defence has to be judged by.",
+        "judge a defence by “knows everything”.",
     )
 
 
@@ -118,8 +118,8 @@ def _accuracy(summary: Summary) -> Table:
         "accuracy",
         "Attackers who do not know the defence",
         _threats(summary, "clean", "gray-box", "black-box"),
-        "Gray-box attackers have the gradients of the recogniser; Square has its answers alone and "
-        "transfer another recogniser. Every defence gets the very same attacked clips.",
+        "Gray-box attackers have the recogniser's gradients; Square has only its answers, and "
+        "transfer another recogniser. Every defence gets the same attacked clips.",
     )
 
 
@@ -129,7 +129,7 @@ def _queries(summary: Summary) -> Table:
         "queries",
         "Attackers who ask the server",
         _threats(summary, "queries"),
-        "Each defence is queried by itself, that many times for each clip, through the answers "
+        "Each defence is queried separately, that many times per clip, through the answers "
         "that its server gives clients at that level of `policy.answer`. Scores have two decimals.",
     )
 
@@ -140,15 +140,15 @@ def _adaptive(summary: Summary) -> Table:
         "adaptive",
         "Attackers who know everything",
         _threats(summary, "adaptive"),
-        "Each defence is attacked by itself: “exact” with the true gradient through all of it; "
+        "Each defence is attacked separately: “exact” with the true gradient through all of it; "
         "BPDA with the purifier replaced by the identity, as in the paper; “label and suspicion” "
         "until the answer is wrong and raises no alarm; “unbounded” may change every pixel at "
-        "will, and must leave nothing.",
+        "will, and must leave no clip.",
     )
 
 
 def _paper(summary: Summary) -> Table:
-    """The layout of the paper's tables; only of the suite that is made for it."""
+    """The layout of the paper's tables; only for the suite made for it."""
     title, key = "As in the paper (arXiv 2501.14999)", "paper"
     if summary.get("suite") != "paper":
         return Table(key, title, (), ())
@@ -237,8 +237,7 @@ def _paired(summary: Summary) -> Table:
             (d, *(cell(pairs.get(t)) for t in threats)) for d, pairs in summary["paired"].items()
         ),
         "Clips that only what is served (+) and that only the other (−) got right, and the "
-        "two-sided p of McNemar's exact test. No correction is made for how many pairs are looked "
-        "at.",
+        "two-sided p of McNemar's exact test. It is not corrected for the number of pairs.",
     )
 
 
@@ -268,7 +267,7 @@ def _suspicion(summary: Summary) -> Table:
 
 
 def _alarms(summary: Summary) -> Table:
-    """Shares of clips whose suspicion exceeds the calibrated thresholds."""
+    """The shares of clips whose suspicion exceeds the calibrated thresholds."""
     alarms = summary["alarms"].get(summary["served"], {})
     rows = tuple(
         (name, *(f"{alarms[threat][name]:.1%}" for threat in alarms))
@@ -304,7 +303,7 @@ def _votes(summary: Summary) -> Table:
         ("attack", *(f"timestep {s}" if s else "final latents" for s in steps)),
         rows,
         "Share of right votes among those that were counted. Counting stops when the label is "
-        "settled, so that late votes are only of clips on which the first ones disagreed.",
+        "settled, so late votes come only from clips whose first votes disagreed.",
     )
 
 
@@ -318,10 +317,10 @@ def _fidelity(summary: Summary) -> Table:
     return Table(
         "fidelity",
         "What purification does to clean clips",
-        ("purified by", "PSNR in dB", "SSIM", "warping error as it came", "and purified"),
+        ("purified by", "PSNR in dB", "SSIM", "warping error before", "and after"),
         rows,
         "Means over clips. The warping error is the mean difference between a frame and the next "
-        "one warped back along the motion, 0 to 1: the lower the more consistent in time.",
+        "one warped back along the motion, 0 to 1: lower is more consistent in time.",
     )
 
 
@@ -347,7 +346,7 @@ def _cost(summary: Summary) -> Table:
         "Seconds of the attack",
         ("attack", "on", "s/clip"),
         rows,
-        "What one clip costs the attacker, median. Attacks on a defence stop when they succeed.",
+        "Median cost of one clip for the attacker. Attacks on a defence stop when they succeed.",
     )
 
 
@@ -378,5 +377,5 @@ def _missing(summary: Summary) -> Table:
         "Planned and not computed",
         ("attack", "clips answered of those planned"),
         tuple((threat, counts(row)) for threat, row in missing.items()),
-        "Nothing is known about these. The same command continues with them.",
+        "These were not measured. The same command continues with them.",
     )

@@ -1,4 +1,4 @@
-"""What an evaluation comes to: a few sentences, and one table that fits a terminal."""
+"""The verdict of an evaluation: a few sentences, and one table that fits a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Summary = dict[str, Any]
 
 _SERVED = (VIDEOPURE, ONE_LOOK, GUIDED_LOOK)  # what an archive may serve
 _PARTIAL = ("gray-box", "black-box")
-# What an attacker has: in a sentence, in a heading, and as the threats have it.
+# What an attacker has: in a sentence, in a heading, and by the threats' name for it.
 ATTACKERS = (
     ("knows the recogniser and not the purifier", "knows the recogniser", _PARTIAL),
     ("can only ask the server", "asks the server", ("queries",)),
@@ -43,19 +43,19 @@ def verdict(summary: Summary) -> list[str]:
             for epsilon in budgets(summary, ("adaptive",))
         ):
             said.append(
-                f"No attack here knows {defence}: what it keeps of an attacker who has the archive "
-                "was not measured."
+                f"No attack here knows {defence}: its accuracy under an attacker who "
+                "has the archive was not measured."
             )
     if summary.get("missing"):
-        said.append("The suite is not finished: these figures are of the answers so far.")
+        said.append("The suite is not finished: these figures cover the answers so far.")
     return said
 
 
 def short_table(summary: Summary) -> Table:
-    """Percentages that are left for each defence, under the strongest attack of each kind."""
+    """The accuracy of each defence in percent, under the strongest attack of each kind."""
     kinds = [
         (f"{heading} {epsilon}/255", epsilon, knowledge)
-        for _, heading, knowledge in reversed(ATTACKERS)  # what decides comes first
+        for _, heading, knowledge in reversed(ATTACKERS)  # the decisive one first
         for epsilon in budgets(summary, knowledge)
     ]
     rows = []
@@ -74,7 +74,7 @@ def short_table(summary: Summary) -> Table:
 def strongest(
     summary: Summary, defence: str, epsilon: int, knowledge: tuple[str, ...]
 ) -> tuple[str, dict[str, float]] | None:
-    """The attack of a kind and budget under which a defence keeps least, and the share kept."""
+    """The attack of a kind and budget that leaves a defence least, and the share left."""
     threats = summary["threats"]
     met = {
         threat: share
@@ -96,7 +96,7 @@ def _silent(summary: Summary, defence: str, threat: str) -> dict[str, float] | N
 
 
 def budgets(summary: Summary, knowledge: tuple[str, ...]) -> list[int]:
-    """The budgets of attacks of a kind, in 1/255; without none and any."""
+    """The budgets of a kind of attack, in 1/255; without zero and unbounded ones."""
     known = summary["threats"].values()
     return sorted({t["epsilon"] for t in known if t["knowledge"] in knowledge} - {0, 255})
 

@@ -1,4 +1,4 @@
-"""From a video in memory to the frames that a recogniser takes."""
+"""Decodes a video in memory to the frames that a recogniser takes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ _SMALLEST_SIDE = 8
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are looked at.
+    """Which frames of a video are used.
 
     Args:
-        frames: of a clip.
-        clips: equal parts of the video that are each looked at. Frames spread evenly over the
-            whole video, cut into runs of equal length, are what each part would give by itself.
-        stride: seconds of the video that a part may have; as many parts are made as that takes,
-            `clips` at most.
-        phase: where in its share of the video each frame is taken, from 0 to 1; None: where the
-            framing says.
+        frames: frames per clip.
+        clips: number of equal parts of the video, one clip each. Frames spread evenly over the
+            whole video, cut into runs of equal length, are the frames of each part alone.
+        stride: most seconds of video per part; determines the number of parts, at most `clips`.
+        phase: position of each frame in its share of the video, from 0 to 1; None: as the framing
+            says.
     """
 
     frames: int
@@ -44,13 +43,13 @@ class Sampling:
     phase: float | None = None
 
     def parts(self, seconds: float) -> int:
-        """Clips of a video that lasts so long."""
+        """The number of clips of a video of this length."""
         if self.stride is None:
             return self.clips
         return max(1, min(self.clips, self._wanted(seconds)))
 
     def warnings(self, seconds: float) -> list[str]:
-        """What to say where the parts are longer than the stride."""
+        """Warnings if the parts are longer than the stride."""
         if self.stride is None or self._wanted(seconds) <= self.clips:
             return []
         return [
@@ -59,7 +58,7 @@ class Sampling:
         ]
 
     def _wanted(self, seconds: float) -> int:
-        # Times are sums: a thousandth of a second more is no part of its own.
+        # Times are sums: a thousandth of a second more does not add a part.
         return 1 if self.stride is None else math.ceil((seconds - 1e-3) / self.stride)
 
 
@@ -75,7 +74,7 @@ class Clip:
 
 @dataclass
 class _Look:
-    """What one pass of decoding found: when every frame begins, and the wanted ones prepared."""
+    """The result of one decoding pass: when every frame starts, and the wanted frames."""
 
     begins: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -84,7 +83,7 @@ class _Look:
     warnings: list[str] = field(default_factory=list)
 
     def nearest(self, index: int) -> Tensor:
-        """The kept frame at an index; damaged files may decode otherwise from time to time."""
+        """The kept frame at an index; damaged files may not always decode alike."""
         return self.kept[min(self.kept, key=lambda kept: abs(kept - index))]
 
 
@@ -93,16 +92,15 @@ def read_clip(
 ) -> Clip:
     """Decode a video and keep frames that are spread evenly over it.
 
-    The packets tell how many frames to expect, so that one pass of decoding is enough where each
-    packet is a frame; else a second pass takes the right ones. Frames are scaled and cropped as
-    they are decoded, so that memory does not grow with the video's size. Nothing outside `data`
-    is opened.
+    The packets tell how many frames to expect, so one decoding pass is enough if each packet is a
+    frame; otherwise a second pass takes the right ones. Frames are scaled and cropped as they are
+    decoded, so that memory does not grow with the video's size. Nothing outside `data` is opened.
 
     Args:
         data: the file.
-        sampling: which frames to keep; a number is that of frames in one clip.
-        framing: of the clip, or its (height, width); see `prepare_clip`.
-        limits: refused beyond them, from the header where it tells.
+        sampling: which frames to keep; a number means that many frames in one clip.
+        framing: framing of the clip, or its (height, width); see `prepare_clip`.
+        limits: a video beyond them is refused, by its header if possible.
 
     Raises:
         NotAVideoError, UnusableVideoError, TooLargeError: saying why.
@@ -158,7 +156,7 @@ def _refuse_still(video: OpenVideo, frames: int) -> None:
 
 
 def _sample(begins: list[float], seconds: float, sampling: Sampling, framing: Framing) -> list[int]:
-    """Indices of the frames to look at; by number, or those shown at evenly spread times."""
+    """Indices of the frames to use; by number, or those shown at evenly spread times."""
     if not begins:
         return []
     total, count = len(begins), sampling.frames * sampling.parts(seconds)
@@ -189,7 +187,7 @@ def _look(data: bytes, survey: Survey, wanted: set[int], framing: Framing, budge
 
 def _prepare(frame: Any, framing: Framing) -> tuple[Tensor, tuple[int, int]]:
     """One frame upright, scaled and cropped, [3, H, W] in 0..1, and its own (width, height)."""
-    # By default each conversion starts threads of its own, which takes longer than small frames.
+    # By default each conversion starts its own threads, which takes longer than small frames.
     pixels = upright(frame.to_ndarray(format="rgb24", threads=1), orientation_of(frame))
     height, width = pixels.shape[:2]
     if min(height, width) < _SMALLEST_SIDE:

@@ -1,4 +1,4 @@
-"""When the frames of a video begin and how long it lasts, by the frames' own times."""
+"""When the frames of a video start and how long it lasts, by the frames' own times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fractions import Fraction
 
 __all__ = ["Clock"]
 
-# A gap that long is no pause but another clock, as FFmpeg sees it (`-dts_delta_threshold` for
+# A gap this long is not a pause but another clock, in FFmpeg's view (`-dts_delta_threshold` for
 # containers that may be joined, `-dts_error_threshold` for the others), in seconds.
 _JUMP_WHERE_JOINABLE = 10
 _JUMP = 30 * 3600
@@ -17,12 +17,12 @@ _DEFAULT_TICK = Fraction(1, 90_000)
 class Clock:
     """Seconds from the first frame, whatever the stream's own clock does.
 
-    Where two streams were joined, the clock begins again or jumps; some files have no times at
-    all. There a frame lasts as long as it says itself, or else as the others do on average.
+    Where two streams were joined, the clock restarts or jumps; some files have no times at all.
+    Then a frame lasts as long as it says itself, or as the others do on average.
 
     Args:
-        time_base: seconds in a tick of the stream's clock; None where it has none.
-        rate: frames a second by the header, for files without times.
+        time_base: seconds per tick of the stream's clock; None if it has none.
+        rate: frames per second by the header, for files without times.
         joinable: see `Container`.
     """
 
@@ -31,22 +31,22 @@ class Clock:
     ) -> None:
         tick = time_base or _DEFAULT_TICK
         self._tick = float(tick)
-        self._fallback = float(1 / (rate or _DEFAULT_RATE) / tick)  # ticks of a frame
+        self._fallback = float(1 / (rate or _DEFAULT_RATE) / tick)  # ticks per frame
         self._joinable = joinable
         self._jump = (_JUMP_WHERE_JOINABLE if joinable else _JUMP) / self._tick
-        self._last: int | None = None  # when the last frame begins by the stream's clock
-        self._own = 0  # and how long it says that it is shown
+        self._last: int | None = None  # start of the last frame by the stream's clock
+        self._own = 0  # and its own duration
         self._now: float = 0  # ticks since the first frame
         self._gaps, self._in_gaps = 0, 0  # gaps between frames, and ticks in them
-        self._told, self._true = 0, 0  # ticks that frames say they are shown, and really are
+        self._told, self._true = 0, 0  # ticks that frames claim to last, and really last
         self.frames = 0
 
     def begin(self, ticks: int | None, duration: int | None) -> float:
-        """Seconds at which the next frame begins; frames come in the order they are shown in.
+        """Seconds at which the next frame starts; frames come in display order.
 
         Args:
             ticks: the frame's time by the stream's clock, if it has one.
-            duration: how many ticks it is shown, if it says so.
+            duration: the ticks it lasts, if it says so.
         """
         if self.frames:
             self._now += self._gap(ticks)
@@ -56,7 +56,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """How long the frames so far last, the last one included."""
+        """How long the frames so far last, including the last one."""
         return (self._now + self._usual()) * self._tick if self.frames else 0.0
 
     def _gap(self, ticks: int | None) -> float:
@@ -72,9 +72,9 @@ class Clock:
         return gap
 
     def _usual(self) -> float:
-        """Ticks that the last frame is shown where the next one does not tell."""
+        """Ticks that the last frame lasts if the next one does not tell."""
         if 0 < self._own <= self._jump:
-            # Broadcast video often says how long a field is shown, which is half of a frame.
+            # Broadcast video often gives the duration of a field, which is half a frame.
             scaled = self._joinable and self._told
             return self._own * self._true / self._told if scaled else self._own
         return self._in_gaps / self._gaps if self._gaps else self._fallback

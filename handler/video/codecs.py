@@ -1,7 +1,7 @@
 """Which codecs are decoded: a list, as FFmpeg has hundreds that are rarely used.
 
-`CODECS` is the one list: docs/videos.md shows it. What lies beside the video, such as sound, is
-not decoded at all.
+`CODECS` is the one list: docs/videos.md shows it. Other streams, such as sound, are not decoded at
+all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from videopure.handler.errors import NotAVideoError
 
 __all__ = ["CODECS", "check_codec", "decoders"]
 
-# FFmpeg's names, by what people call them.
+# FFmpeg's names, by their common names.
 CODECS = {
     "H.264, H.265": ("h264", "hevc"),
     "AV1, VP9, VP8": ("av1", "vp9", "vp8"),
@@ -37,7 +37,7 @@ def check_codec(name: str) -> None:
     """Raise NotAVideoError for a codec that is not on the list.
 
     Args:
-        name: FFmpeg's of the codec, which may have several decoders.
+        name: FFmpeg's name of the codec, which may have several decoders.
     """
     if name not in _NAMES:
         raise NotAVideoError(

@@ -1,6 +1,6 @@
 """Which files are read as videos, and the errors for those that are not.
 
-`CONTAINERS` is the one list: the reader opens these and nothing else, and docs/videos.md shows it.
+`CONTAINERS` is the one list: the reader opens only these, and docs/videos.md shows it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Container:
     """A kind of file.
 
     Args:
-        name: what people call it.
-        demuxers: FFmpeg's names for it; all of one demuxer.
-        endings: of its files' names.
-        joinable: made for broadcast: it may begin anywhere and be joined to another, so that its
-            first packets need no decoding and its clock may jump.
+        name: its common name.
+        demuxers: FFmpeg's names for it, all of the same demuxer.
+        endings: endings of its file names.
+        joinable: made for broadcast: it may start anywhere and be joined to another, so its first
+            packets may be undecodable and its clock may jump.
     """
 
     name: str
@@ -72,7 +72,7 @@ CONTAINERS = (
     Container("AV1, no container", "obu", ".obu", joinable=True),
 )
 
-# (offset, bytes) that mark a video file; one that cannot be opened all the same is damaged.
+# (offset, bytes) that mark a video file; if it cannot be opened, it is damaged.
 _SIGNATURES = (
     (4, b"ftyp"),
     (4, b"moov"),
@@ -88,10 +88,10 @@ _SIGNATURES = (
     (0, b"YUV4MPEG2"),
     (0, b"DKIF"),
 )
-# (offset, bytes, what it is) of what people send instead of a video.
+# (offset, bytes, description) of files that people send instead of a video.
 _OTHERS = (
     (8, b"WAVE", "a WAV file, which is sound alone"),
-    (8, b"WEBP", "a WebP picture, and animated ones are not read either"),
+    (8, b"WEBP", "a WebP picture; animated ones are not read either"),
     (0, b"\xff\xd8\xff", "a JPEG picture"),
     (0, b"\x89PNG", "a PNG picture that is not animated"),
     (0, b"BM", "a BMP picture"),
@@ -101,20 +101,20 @@ _OTHERS = (
     (0, b"\xff\xfb", "an MP3 file, which is sound alone"),
     (0, b"fLaC", "a FLAC file, which is sound alone"),
     (0, b"PK\3\4", "a ZIP archive: unpack it"),
-    (0, b"\x1f\x8b", "compressed by gzip: unpack it, or say so by Content-Encoding: gzip"),
+    (0, b"\x1f\x8b", "compressed by gzip: unpack it, or send Content-Encoding: gzip"),
     (0, b"%PDF", "a PDF document"),
-    (0, b"#EXTM3U", "a playlist, which names files and holds none"),
-    (0, b"ffconcat", "a playlist, which names files and holds none"),
+    (0, b"#EXTM3U", "a playlist, which names files but holds none"),
+    (0, b"ffconcat", "a playlist, which names files but holds none"),
     (0, b"<", "HTML or XML"),
 )
-# What only an encrypted file has: a protected sample entry, WebM's encoding "encryption", the
+# Marks of encrypted files only: a protected sample entry, WebM's encoding "encryption", the
 # object that Windows Media's protection adds.
 _ENCRYPTED = re.compile(
     rb"stsd.{12}encv|\x50\x33\x81\x01|\xfb\xb3\x11\x22\x23\xbd\xd2\x11\xb4\xb7\x00\xa0\xc9\x55\xfc\x6e",
     re.DOTALL,
 )
-# QuickTime's compressed movie header, which nobody writes any more: it may unpack to gigabytes.
-# The size of a box stands before its name, or in 64 bits after it.
+# QuickTime's compressed movie header, long obsolete, may unpack to gigabytes.
+# The size of a box is before its name, or in 64 bits after it.
 _PACKED_HEADER = re.compile(rb"cmov(?:.{8})?.{4}dcom", re.DOTALL)
 
 
@@ -124,12 +124,12 @@ def demuxers() -> str:
 
 
 def joinable(demuxer: str) -> bool:
-    """Whether a container that FFmpeg calls so may begin anywhere and be joined to others."""
+    """Whether a container with this FFmpeg name may start anywhere and be joined to others."""
     return any(demuxer == kind.demuxers and kind.joinable for kind in CONTAINERS)
 
 
 def check_header(data: Source) -> None:
-    """Raise NotAVideoError for files that FFmpeg is never given."""
+    """Raise NotAVideoError for files that must not reach FFmpeg."""
     if _PACKED_HEADER.search(data):
         raise NotAVideoError("the file is a QuickTime movie with a compressed header")
 
@@ -139,7 +139,7 @@ def refusal(data: Source, reason: str) -> RequestError:
 
     Args:
         data: the file.
-        reason: FFmpeg's words.
+        reason: FFmpeg's message.
     """
     if _marked(data, _SIGNATURES):
         return encryption(data) or damaged(reason)
@@ -153,12 +153,12 @@ def refusal(data: Source, reason: str) -> RequestError:
 
 
 def damaged(reason: str) -> UnusableVideoError:
-    """The error of a file that FFmpeg gives up; `reason` are its words."""
+    """The error for a file that FFmpeg gives up on; `reason` is its message."""
     return UnusableVideoError(f"the video is damaged or cut short and cannot be decoded ({reason})")
 
 
 def encryption(data: Source) -> RequestError | None:
-    """The error of an encrypted file, which looks like a damaged one; None for others."""
+    """The error for an encrypted file, which looks like a damaged one; None for others."""
     if not _ENCRYPTED.search(data):
         return None
     return UnusableVideoError("the video is encrypted (DRM): send it without encryption")

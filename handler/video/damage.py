@@ -19,19 +19,19 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MXF_HEADER = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02.\x00", re.DOTALL
 )
-_HEAD = 64 * 1024  # bytes in which headers are looked for
+_HEAD = 64 * 1024  # bytes to search for headers
 
 
 @dataclass
 class Damage:
-    """What is missing of a video, counted in packets of its stream.
+    """What is missing from a video, counted in packets of its stream.
 
     Args:
-        whole: packets that the file holds whole and that are shown.
-        lacking: packets that the file announces and does not hold whole.
-        undecodable: whole ones that the decoder refused.
+        whole: complete packets in the file that are shown.
+        lacking: packets that the file announces but does not hold completely.
+        undecodable: complete packets that the decoder refused.
         imperfect: frames that the decoder itself calls damaged; they are used anyway.
-        breaks_off: the file ends before its end, and does not tell how much it lacks.
+        breaks_off: the file ends too early, and does not tell how much is missing.
     """
 
     whole: int = 0
@@ -42,11 +42,11 @@ class Damage:
 
     @property
     def share(self) -> float:
-        """Of the frames, how much is missing: 0 to 1."""
+        """The share of frames that is missing, in 0..1."""
         return (self.lacking + self.undecodable) / max(1, self.whole + self.lacking)
 
     def warnings(self, frames: int) -> list[str]:
-        """What to say about a video of which `frames` frames could be decoded.
+        """Warnings about a video of which `frames` frames could be decoded.
 
         Raises:
             UnusableVideoError: if more than `MOST_MISSING` is missing, or everything.
@@ -65,17 +65,17 @@ class Damage:
         if self.share > 0:
             told.append(f"{expected - frames} of {expected} frames could not be decoded")
         if self.breaks_off:
-            told.append("the file breaks off; it does not tell how much is missing")
+            told.append("the file ends too early; it does not tell how much is missing")
         if self.imperfect:
-            told.append(f"{self.imperfect} of {frames} frames are damaged in part")
+            told.append(f"{self.imperfect} of {frames} frames are partly damaged")
         return told
 
 
 def announced_size(data: Source) -> int | None:
-    """Bytes that a file's own header says it has, where it does.
+    """The length in bytes that a file's own header states, if it does.
 
-    Matroska, AVI, Flash video, Windows Media and MXF do; MP4's index tells more than that. Streams
-    and unfinished recordings do not.
+    Matroska, AVI, Flash video, Windows Media and MXF do; MP4's index tells more. Streams and
+    unfinished recordings do not.
     """
     for at, mark, size_of in _SIZES:
         if data[at : at + len(mark)] == mark:
@@ -86,7 +86,7 @@ def announced_size(data: Source) -> int | None:
                 IndexError,
                 ValueError,
                 OverflowError,
-            ):  # a header that is damaged itself
+            ):  # a damaged header
                 return None
     return None
 
@@ -107,7 +107,7 @@ def _matroska(data: Source) -> int | None:
 
 
 def _variable_int(data: Source, at: int) -> tuple[int | None, int]:
-    """An EBML length and where it ends; None where all its bits are set: unknown."""
+    """An EBML length and where it ends; None if all its bits are set: unknown."""
     width = 9 - data[at].bit_length()
     value = int.from_bytes(data[at : at + width], "big") & (1 << 7 * width) - 1
     return (None if value == (1 << 7 * width) - 1 else value), at + width
@@ -127,7 +127,7 @@ def _flv(data: Source) -> int | None:
 
 
 def _mxf(data: Source) -> int | None:
-    """The place of the footer partition, which comes after all frames: SMPTE 377."""
+    """The offset of the footer partition, which comes after all frames: SMPTE 377."""
     found = _MXF_HEADER.search(data[:_HEAD])
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Frames set upright, as their display matrix says: turned, mirrored, or both."""
+"""Turns frames upright by their display matrix: rotated, mirrored, or both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Orientation", "orientation_of", "upright"]
 
 
 class Orientation(NamedTuple):
-    """One of the eight ways a frame can lie; what to do to it, in this order."""
+    """One of the eight orientations of a frame: the operations to apply, in this order."""
 
     transpose: bool = False
     flip_rows: bool = False
@@ -21,7 +21,7 @@ class Orientation(NamedTuple):
 
 
 def orientation_of(frame: Any) -> Orientation:
-    """What the display matrix of an `av.VideoFrame` asks for."""
+    """The orientation that the display matrix of an `av.VideoFrame` asks for."""
     data = frame.side_data.get(Type.DISPLAYMATRIX)
     return Orientation() if data is None else from_matrix(struct.unpack("=9i", bytes(data)))
 

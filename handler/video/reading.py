@@ -1,4 +1,4 @@
-"""An open video: which of its streams is looked at, and its frames as a player shows them."""
+"""An open video: which of its streams is read, and its frames as a player shows them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ __all__ = ["Budget", "OpenVideo", "Shown", "Survey", "open_video"]
 _OPEN_OPTIONS = {
     "format_whitelist": demuxers(),
     "protocol_whitelist": "none",
-    "codec_whitelist": decoders(),  # opening decodes a little where headers do not tell enough
+    "codec_whitelist": decoders(),  # opening decodes a little if headers do not tell enough
 }
 # A frame may take two packets: interlaced H.264 has one for each field, and VP8 hidden frames.
 _PACKETS_A_FRAME = 2
 
 
 class Budget:
-    """The limits of one video, and when its time is over."""
+    """The limits of one video, and its deadline."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -63,10 +63,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the packets tell before anything is decoded; decoding may tell otherwise.
+    """What the packets tell before decoding, which may find something else.
 
     Args:
-        begins: seconds at which each frame begins.
+        begins: seconds at which each frame starts.
         seconds: how long all of them last.
         damage: what the file lacks.
         keyed: whether there is a key frame.
@@ -79,7 +79,7 @@ class Survey:
 
 
 class Shown(NamedTuple):
-    """A frame (`av.VideoFrame`) and the second at which it begins."""
+    """A frame (`av.VideoFrame`) and the second at which it starts."""
 
     frame: Any
     begins: float
@@ -95,7 +95,7 @@ class OpenVideo:
     budget: Budget
     warnings: list[str]
     damage: Damage = field(default_factory=Damage)
-    seconds: float = 0.0  # how long the frames last that `frames` gave
+    seconds: float = 0.0  # duration of the frames that `frames` gave
     _broke_off: bool = False
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ class OpenVideo:
         self._joinable = joinable(self._kind)
 
     def survey(self) -> Survey:
-        """Look at the stream's packets without decoding them.
+        """Read the stream's packets without decoding them.
 
         Raises:
             TooLargeError, UnusableVideoError: saying why.
@@ -121,7 +121,7 @@ class OpenVideo:
                 if first_key is None and packet.is_keyframe:
                     first_key = len(times)
                 times.append((self._ticks(packet), packet.duration))
-        del times[: first_key or 0]  # what comes before it cannot be decoded
+        del times[: first_key or 0]  # packets before it cannot be decoded
         self.damage.whole = len(times)
         clock = self._clock()
         known = all(ticks is not None for ticks, _ in times)
@@ -131,7 +131,7 @@ class OpenVideo:
             raise encryption(self.data) or UnusableVideoError(
                 "the video is empty: its video stream holds no frames"
             )
-        # Headers may be silent, or say less than the frames' own times.
+        # Headers may say nothing, or less than the frames' own times.
         self.budget.check("seconds", clock.seconds, limits.max_seconds)
         return Survey(begins, clock.seconds, self.damage, first_key is not None)
 
@@ -139,7 +139,7 @@ class OpenVideo:
         """Every frame that a decoder shows, in order; `damage` counts what cannot be decoded.
 
         Args:
-            survey: of the same video.
+            survey: survey of the same video.
 
         Raises:
             TooLargeError: beyond the limits.
@@ -167,7 +167,7 @@ class OpenVideo:
         return [*self.warnings, *self.damage.warnings(frames)]
 
     def _decoded(self, has_key: bool) -> Iterator[Any]:
-        """What the decoder gives; a packet that it refuses costs that packet alone."""
+        """The decoder's frames; a packet that it refuses loses only that packet."""
         unsized = self.stream.codec_context.width == 0
         keyed = clean = False
         for packet in self._packets(flush=True):
@@ -191,11 +191,11 @@ class OpenVideo:
                 yield frame
 
     def _packets(self, *, flush: bool = False) -> Iterator[Any]:
-        """The stream's packets with something in them, and None at the end for the decoder."""
+        """The stream's non-empty packets, and None at the end for the decoder."""
         try:
             for packet in self.container.demux(self.stream):
                 self.budget.check_time()
-                # Empty ones say "as before", or are PyAV's own last one.
+                # Empty ones mean "as before", or are PyAV's own last one.
                 if packet.size > 0:
                     yield packet
         except av.error.FFmpegError as error:
@@ -206,7 +206,7 @@ class OpenVideo:
             yield None
 
     def _is_cut(self, packet: Any) -> bool:
-        """Whether the file ends within the packet. Of a broadcast it only means a gap before."""
+        """Whether the file ends within the packet. In a broadcast it only means a gap before."""
         return packet.is_corrupt and not self._joinable
 
     def _ticks(self, timed: Any) -> int | None:
@@ -225,7 +225,7 @@ class OpenVideo:
         )
 
     def _find_lacking(self, packets: int, seconds: float) -> None:
-        """Count what the file announces and lacks: by its index, or by its length."""
+        """Count what the file announces but lacks: by its index, or by its length."""
         damage, whole = self.damage, self.damage.whole
         if self._kind.startswith("mov"):
             damage.lacking += max(0, len(self.stream.index_entries) - packets)
@@ -247,9 +247,9 @@ class OpenVideo:
         damage.lacking = max(damage.lacking, lost)
 
     def _announced_seconds(self) -> float | None:
-        """How long the video is by its header; of the file where the stream's is not told."""
+        """The video's length by its header; the file's if the stream's is not given."""
         if self._kind in ("avi", "ivf") and self.stream.frames:
-            # FFmpeg's duration is that of what there is; these count in frames, empty ones too.
+            # FFmpeg's duration covers what is present; these count in frames, including empty ones.
             return float(self.stream.frames * self.stream.time_base)
         if self.stream.duration is not None:
             return float(self.stream.duration * self.stream.time_base)
@@ -257,7 +257,7 @@ class OpenVideo:
         return None if duration is None else duration / av.time_base
 
     def _refuse_size(self, error: Exception) -> None:
-        # The decoder refused the first frame, in opening as well: so the size stayed unknown.
+        # The decoder refused the first frame also while opening, so the size is unknown.
         raise TooLargeError(
             f"the video has more pixels a frame than the {self.budget.limits.max_pixels} allowed"
         ) from error
@@ -273,13 +273,13 @@ def open_video(data: Source, budget: Budget) -> Iterator[OpenVideo]:
         NotAVideoError, UnusableVideoError, TooLargeError: saying why.
     """
     check_header(data)
-    # Opening decodes a frame where the header does not tell what it is like.
+    # Opening decodes a frame if the header does not describe it.
     options = {**_OPEN_OPTIONS, "max_pixels": str(budget.limits.max_pixels)}
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     file.seek(0)
     opened = False
     try:
-        # Old cameras write titles in other encodings than UTF-8: `metadata_errors` reads them all.
+        # Old cameras write titles in encodings other than UTF-8: `metadata_errors` reads them all.
         with av.open(file, mode="r", options=options, metadata_errors="replace") as container:
             opened = True
             stream, warnings = choose_stream(container)

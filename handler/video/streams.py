@@ -1,4 +1,4 @@
-"""Which stream of a file is the video: one rule for the handler, `purify` and the evaluation."""
+"""Chooses the video stream of a file: one rule for the handler, `purify` and the evaluation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["choose_stream"]
 def choose_stream(container: Any) -> tuple[Any, list[str]]:
     """The video stream that players show, and warnings about other streams.
 
-    Cover pictures and thumbnails are none. Of the others the first one that moves is taken, those
-    flagged as default before the rest: the still of an animated AVIF is not its animation.
+    Cover pictures and thumbnails do not count. Of the others the first moving one is used, those
+    flagged as default first: the still of an animated AVIF is not its animation.
 
     Raises:
         NotAVideoError, UnusableVideoError: if there is none, or its codec is unknown or not read.

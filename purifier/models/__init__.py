@@ -25,12 +25,12 @@ def find_family(denoiser: Any) -> type[LatentVideoModel]:
     """The family of a denoiser.
 
     Raises:
-        ValueError: naming its class and those that there are.
+        ValueError: naming its class and the supported ones.
     """
     for kind in type(denoiser).__mro__:
         if kind.__name__ in FAMILIES:
             return FAMILIES[kind.__name__]
     raise ValueError(
-        f"the diffusion model is a {type(denoiser).__name__}, which is of no known family; use one "
-        f"of {', '.join(FAMILIES)}"
+        f"the diffusion model is a {type(denoiser).__name__}, which is of no known family: use "
+        f"one of {', '.join(FAMILIES)}"
     )

@@ -170,8 +170,8 @@ class LatentVideoModel(ABC):
             if found != self.channels:
                 raise ValueError(
                     f"{self.folder}.{name} is {found}, but the vae's latents have {self.channels} "
-                    f"channels: use the vae that the {self.folder} was trained with, and no "
-                    f"{self.folder} that takes further channels, as those for inpainting do"
+                    f"channels: use the vae that the {self.folder} was trained with, and not a "
+                    f"{self.folder} that takes further channels, like those for inpainting"
                 )
 
     def check_prompt(self, features: Any) -> None:

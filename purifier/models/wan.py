@@ -40,8 +40,8 @@ class Wan(CausalVideoModel):
         flow = config.get("use_flow_sigmas") and name in BETA_SCHEDULERS
         if name != "FlowMatchEulerDiscreteScheduler" and not flow:
             raise ValueError(
-                f"scheduler is a {name} that is not set to flow matching, on which Wan is trained: "
-                "use the one that it comes with"
+                f"scheduler is a {name} that is not set to flow matching, which Wan is trained "
+                "with: use the one that it comes with"
             )
         return scheduler
 
@@ -119,10 +119,10 @@ class Wan(CausalVideoModel):
         if self.denoiser.config.image_dim is not None:
             raise ValueError(
                 "transformer.image_dim must be None: a Wan that animates an image cannot purify "
-                "clips, take one of text to video"
+                "clips, use one for text to video"
             )
         if self.denoiser.config.patch_size[0] != 1:
             raise ValueError(
-                "transformer.patch_size must take every latent in time by itself, got "
+                "transformer.patch_size must take every latent in time separately, got "
                 f"{list(self.denoiser.config.patch_size)}"
             )

@@ -18,7 +18,7 @@ class Recogniser(nn.Module, ABC):
     """Names the action in a clip.
 
     Args:
-        name: what the answers call the model.
+        name: the model's name in the answers.
         num_frames: frames T it takes.
         frame_size: (height, width) of the frames it takes.
         labels: the class names, in the order of the logits.

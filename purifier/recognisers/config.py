@@ -20,7 +20,7 @@ class RecogniserConfig:
 
     Args:
         kind: family and model, joined by a dot, such as `torchvision.r3d_18`.
-        name: what the answers call it.
+        name: its name in the answers.
         num_frames: frames it takes.
         frame_size: (height, width) it takes.
         labels: class names, in the order of the logits.
@@ -129,7 +129,7 @@ def _checked(where: str, key: str, value: Any) -> Any:
     elif key == "antialias" and not isinstance(value, bool):
         problem = "true or false"
     elif key == "program" and (not isinstance(value, str) or "/" in value or "\\" in value):
-        problem = "the name of a file beside it"
+        problem = "the name of a file in its folder"
     if problem is not None:
         raise ValueError(f"{where}: {key} must be {problem}, got {value!r}")
     return value

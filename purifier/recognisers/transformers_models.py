@@ -76,8 +76,7 @@ def load(folder: RecogniserFolder) -> TransformersRecogniser:
 
     if "auto_map" in folder.config:
         raise ValueError(
-            f"{folder.path} brings code of its own (auto_map in its config.json), which is never "
-            "run"
+            f"{folder.path} brings its own code (auto_map in its config.json), which is never run"
         )
     processor = find_processor(folder.path)
     model, found = AutoModelForVideoClassification.from_pretrained(
@@ -91,7 +90,7 @@ def load(folder: RecogniserFolder) -> TransformersRecogniser:
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
             f"{folder.path} lacks the weights {', '.join(missing[:3])} ({len(missing)} in all): "
-            "take a checkpoint that was trained to classify, not one that was only pretrained"
+            "use a checkpoint that was trained to classify, not one that was only pretrained"
         )
     name = Path(folder.config.get("_name_or_path") or folder.path).name
     return TransformersRecogniser(model, processor, name)

@@ -231,7 +231,7 @@ SOURCES: list[tuple[Callable[[Path], None], str]] = [
     (put_a_pickle, r"recogniser .*model\.safetensors is a pickle under another name"),
     (index_outside, r"recogniser .*index\.json names '\.\./other\.safetensors', which leaves"),
     (misspelt, r"recogniser \S+ cannot be loaded: recogniser/config\.json: unknown key 'framez'"),
-    (not_finite, r"recogniser 'tiny' answers .*not finite"),
+    (not_finite, r"recogniser 'tiny' returns .*not finite"),
 ]
 
 

@@ -255,7 +255,7 @@ def test_a_thin_archive_of_the_hub_reads_its_local_cache(
 
 def test_options_that_do_not_go_together_are_named(tmp_path: Path, sources: Path) -> None:
     for options, message in (
-        ({"thin": True, "dtype": "float16"}, "dtype float16 cannot be had with thin"),
+        ({"thin": True, "dtype": "float16"}, "dtype float16 does not go with thin"),
         ({"flow": "raft"}, "flow must be one of raft_large, raft_small, got 'raft'"),
         ({"flow": "raft_small"}, "flow and flow_weights are needed together, got raft_small and N"),
     ):

@@ -61,7 +61,7 @@ def test_a_hub_id_is_fetched_once_and_then_found_offline(
 
 
 def test_what_the_hub_does_not_have_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BuildError, match=r"pipeline team/other is not a folder, and the hub did"):
+    with pytest.raises(BuildError, match=r"pipeline team/other is not a folder, and the hub ref"):
         find_source("pipeline", "team/other")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(BuildError, match=r"team/other@v1 is neither a folder nor in the hub's l"):

@@ -240,7 +240,7 @@ def test_a_prompt_is_embedded_as_diffusers_does(animatediff: Path, tmp_path: Pat
     with pytest.raises(BuildError, match=r"prompt takes .* tokens, more than the 77"):
         build(spec(animatediff, tmp_path, prompt="wave " * 80))
     again = spec(animatediff, tmp_path, pipeline=root / "pipeline", motion_adapter=None, prompt="x")
-    with pytest.raises(BuildError, match="comes with the embedding of a prompt and without a text"):
+    with pytest.raises(BuildError, match="has the embedding of a prompt but no text"):
         build(again)
 
 
@@ -273,17 +273,17 @@ def test_a_new_codec_is_one_small_file_and_a_line(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"motion_adapter": None}, r"sd/unet is a UNet2DConditionModel, which knows no motion: gi"),
+        ({"motion_adapter": None}, r"sd/unet is a UNet2DConditionModel, which models no motion: g"),
         ({"pipeline": TEXT_TO_VIDEO}, "unet is a UNet3DConditionModel; a motion adapter needs UN"),
         ({"motion_adapter": TEXT_TO_VIDEO / "vae"}, "is a AutoencoderKL; a motion adapter needs M"),
         ({"decoder": TEXT_TO_VIDEO / "vae"}, "decoder .*vae is a AutoencoderKL; use AutoencoderTi"),
         (
             {"pipeline": TEXT_TO_VIDEO / "unet", "motion_adapter": None},
-            "pipeline unet is a UNet3DConditionModel by itself: give the folder of the whole pipe",
+            "pipeline unet is only a UNet3DConditionModel: give the folder of the whole pipe",
         ),
         (
             {"recogniser": TEXT_TO_VIDEO},
-            r"recogniser .* is a pipeline of diffusers \(model_index.json\): a diffusion model is",
+            r"recogniser .* is a diffusers pipeline \(model_index.json\): give a diffusion model",
         ),
         ({"motion_adapter": None, "motion_lora": "x"}, "motion_lora goes with motion_adapter, got"),
     ],
@@ -304,9 +304,9 @@ def test_a_folder_that_is_no_diffusion_model_is_told_what_it_is(
             build(spec(animatediff, tmp_path, pipeline=folder, motion_adapter=None))
 
     own = save_recogniser(tmp_path / "recogniser", 4, (16, 16))
-    fails(own, "is a videopure.motion_resnet3d, no diffusion model: a recogniser is given with")
+    fails(own, "is a videopure.motion_resnet3d, not a diffusion model: give a recogniser with")
     save_transformers("videomae", tmp_path / "videomae")
-    fails(tmp_path / "videomae", "pipeline videomae is a VideoMAEForVideoClassification, no diff")
+    fails(tmp_path / "videomae", "pipeline videomae is a VideoMAEForVideoClassification, not a")
     (tmp_path / "empty").mkdir()
     fails(tmp_path / "empty", "empty has neither unet/config.json nor transformer/config.json")
     other = tmp_path / "hunyuan" / "transformer"
@@ -319,13 +319,13 @@ def test_a_decoder_of_images_is_not_for_a_codec_of_videos(
     animatediff: Path, tmp_path: Path
 ) -> None:
     options = {"pipeline": save_wan(tmp_path / "wan"), "motion_adapter": None}
-    with pytest.raises(BuildError, match=r"decoder taesd: there is none for a Wan, .* leave --dec"):
+    with pytest.raises(BuildError, match=r"decoder taesd: a Wan cannot have one, .* leave --dec"):
         build(spec(animatediff, tmp_path, decoder=save_tiny_decoder(tmp_path / "taesd"), **options))
 
 
 def test_misfits_are_refused_with_the_way_out(animatediff: Path, tmp_path: Path) -> None:
     long = save_recogniser(tmp_path / "long", num_frames=9, frame_size=(16, 16))
-    with pytest.raises(BuildError, match="takes 9 frames, and the purifier at most 8: take a"):
+    with pytest.raises(BuildError, match="takes 9 frames, and the purifier at most 8: use a"):
         build(spec(animatediff, tmp_path, recogniser=long))
     decoder = save_tiny_decoder(tmp_path / "wrong", latent_channels=16)
     with pytest.raises(BuildError, match=r"decoder takes 16 channels .*: use a decoder distilled"):

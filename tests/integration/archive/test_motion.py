@@ -69,7 +69,7 @@ def test_a_lora_is_added_to_the_weights_that_it_names(style: str, scale: float) 
     [
         ({"mid_block.nothing.lora_A.weight": (2, 8)}, "lacks a factor of mid_block.nothing"),
         ({"a.lora_A.weight": (2, 8), "a.lora_B.weight": (8, 2)}, "changes a, which the UNet does"),
-        ({"a.weight": (2, 8)}, "holds a.weight, which is of no LoRA that is known"),
+        ({"a.weight": (2, 8)}, "holds a.weight, which no known kind of LoRA has"),
         (
             {"conv_in.lora_A.weight": (2, 4), "conv_in.lora_B.weight": (8, 2)},
             r"changes conv_in by \[8, 2\] times \[2, 4\], but its weights are \[8, 4, 3, 3\]",

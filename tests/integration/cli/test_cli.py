@@ -65,7 +65,7 @@ def test_the_version_is_told() -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("serve", "./config.properties, else the packaged one"),
+        ("serve", "./config.properties, or the packaged one"),
         ("purify", "as many as the recogniser takes"),
     ],
 )

@@ -101,7 +101,7 @@ def test_two_processes_give_the_numbers_of_one(
     process = start(tiny_archive, videos, stopped)
     said = stop_after_a_unit(process, stopped, signal.SIGINT)
     assert process.returncode == 130
-    assert "run the same command to go on" in " ".join(said.split())
+    assert "run the same command to resume" in " ".join(said.split())
     before = (stopped / "units-0.jsonl").read_bytes()
     process = start(tiny_archive, videos, stopped)
     stop_after_a_unit(process, stopped, signal.SIGKILL)

@@ -212,7 +212,7 @@ def test_videos_that_cannot_be_read_are_skipped_and_named(archive: Path, videos:
     [
         ("nowhere", "clips must be 'demo', a folder or a CSV file, got 'nowhere'"),
         ("demo", "'tiny' does not know the classes of the demo's clips"),
-        ("loose", r"0\.mp4 lies in no folder of a class"),
+        ("loose", r"0\.mp4 is not in a class folder"),
         ("unknown", "'tiny' does not know 'fly'; it knows"),
         ("headless", "needs a first line that names the columns path and label, got 0.mp4"),
     ],

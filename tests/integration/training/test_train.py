@@ -144,7 +144,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     out = tmp_path / "purifier"
     done = CliRunner().invoke(app, ["train", str(videos), *asked, "--out", str(out)])
     assert done.exit_code == STOPPED
-    assert "Stopped. Run the same command to go on." in done.output
+    assert "Stopped. Run the same command to resume." in done.output
     assert not out.exists()
 
 
@@ -273,7 +273,7 @@ def test_a_codec_of_ones_own_is_kept_as_it_is(videos: Path, tmp_path: Path) -> N
         ({"size": "XL"}, "size must be one of S, M, L, got 'XL'"),
         ({"precision": "bfloat16"}, "needs a GPU that computes in it, and this cpu does not"),
         ({"codec": Path("nowhere")}, r"codec nowhere has no config\.json"),
-        ({"recogniser": tiny_recogniser(4, (12, 24))}, "size S needs multiples of 8: take size M"),
+        ({"recogniser": tiny_recogniser(4, (12, 24))}, "size S needs multiples of 8: use size M"),
         ({"views": 0}, "views must be at least 1, got 0"),
     ],
 )

@@ -111,7 +111,7 @@ def test_names_that_the_suite_does_not_have_are_refused(suite: Suite) -> None:
 
     refused("none: PGD-10 4/255=1", "no 'PGD-10 4/255' of none; it has clean, exact-20 8/255, wo")
     refused("worst case 8/255=1", "no 'worst case 8/255' of one look; it has .*worst case 4/255$")
-    refused("magic: clean=1", "asks no defence 'magic'; it asks none, one look")
+    refused("magic: clean=1", "has no defence 'magic'; it has none, one look")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -77,7 +77,7 @@ def test_ssim_of_flat_clips_is_that_of_their_means() -> None:
     noise = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert ssim(noise, noise) == pytest.approx(1)
     assert ssim(noise, 1 - noise) < -0.8
-    with pytest.raises(ValueError, match=r"11x11 pixels at least, got \[10, 12\]"):
+    with pytest.raises(ValueError, match=r"at least 11x11 pixels, got \[10, 12\]"):
         ssim(one[..., :10, :], two[..., :10, :])
 
 

@@ -78,7 +78,7 @@ def test_the_short_table_has_the_deciding_column_first(summary: dict[str, Any]) 
 
 def test_an_empty_evaluation_has_a_verdict_too() -> None:
     empty: dict[str, Any] = {"threats": {}, "accuracy": {}, "suspicion": {}, "missing": {"a": 1}}
-    assert verdict(empty) == ["The suite is not finished: these figures are of the answers so far."]
+    assert verdict(empty) == ["The suite is not finished: these figures cover the answers so far."]
     assert short_table(empty).rows == ()
 
 
@@ -99,7 +99,7 @@ def test_an_attacker_who_fools_some_clips_is_not_called_harmless(summary: dict[s
     summary["accuracy"]["VideoPure"]["exact-20 4/255"] = share(7, 10)
     who, cost, holds = headline(summary, "VideoPure")
     assert who == (
-        "The strongest attack that was tried, exact-20 4/255 by an attacker who has the archive, "
+        "The strongest attack tried, exact-20 4/255 by an attacker who has the archive, "
         "fools 3 of 10 clips."
     )
     assert cost.startswith("exact-20 4/255 takes 12.00 s")
@@ -110,7 +110,7 @@ def test_where_nobody_fools_a_clip_the_budget_is_said(summary: dict[str, Any]) -
     row = summary["accuracy"]["VideoPure"]
     row |= {threat: share(10, 10) for threat in row}
     who, cost, _ = headline(summary, "VideoPure")
-    assert who == "No attacker who was tried fools a clip, at up to 4/255."
+    assert who == "No attacker that was tried fools a clip, at up to 4/255."
     assert cost.startswith("exact-20 4/255 takes 12.00 s")
 
 

@@ -55,7 +55,7 @@ def test_a_csv_needs_labels_only_where_they_are_asked_for(folder: Path) -> None:
 
 def test_a_video_outside_the_folders_of_classes_is_refused(folder: Path) -> None:
     (folder / "z.mkv").touch()
-    with pytest.raises(ClipError, match=r"z\.mkv lies in no folder of a class"):
+    with pytest.raises(ClipError, match=r"z\.mkv is not in a class folder"):
         find_videos(folder, labelled=True)
 
 

@@ -143,7 +143,7 @@ OTHERS = {
     "a WAV file, which is sound alone": wav,
     "a JPEG picture": lambda: picture("mjpeg", "yuvj420p"),
     "a PNG picture that is not animated": lambda: picture("png", "rgb24"),
-    "a WebP picture, and animated ones": lambda: webp("webp"),
+    "a WebP picture; animated ones": lambda: webp("webp"),
     "an MP3 file, which is sound alone": lambda: b"ID3\4" + bytes(500),
     "a ZIP archive: unpack it": lambda: b"PK\3\4" + bytes(500),
     "compressed by gzip": lambda: b"\x1f\x8b\x08" + bytes(500),

@@ -116,7 +116,7 @@ def test_a_stream_that_breaks_off_says_so() -> None:
     data = encode(FRAMES, "obu", "libsvtav1", fps=25)
     assert read(data).warnings == []
     clip = read(data[:-1])
-    assert clip.warnings == ["the file breaks off; it does not tell how much is missing"]
+    assert clip.warnings == ["the file ends too early; it does not tell how much is missing"]
 
 
 def test_frames_damaged_in_part_are_shown_and_told() -> None:
@@ -127,7 +127,7 @@ def test_frames_damaged_in_part_are_shown_and_told() -> None:
     data[middle : middle + 8] = bytes(range(1, 9))
     clip = read(bytes(data))
     assert clip.info.frames == 40
-    assert clip.warnings == ["1 of 40 frames are damaged in part"]
+    assert clip.warnings == ["1 of 40 frames are partly damaged"]
 
 
 def test_shares_are_counted_in_packets_and_told_in_frames() -> None:

@@ -241,7 +241,7 @@ def test_flow_is_taken_between_the_frames_of_latents(pipeline: VideoPurePipeline
 def test_frames_must_be_whole_patches(pipeline: VideoPurePipeline) -> None:
     with pytest.raises(ValueError, match="must be multiples of 16, got 24x32"):
         pipeline(torch.rand(1, 5, 3, 24, 32))
-    with pytest.raises(ValueError, match="multiples of 16; take a recogniser of another frame"):
+    with pytest.raises(ValueError, match="multiples of 16; use a recogniser with another frame"):
         DefendedRecogniser(pipeline, tiny_recogniser(5, (24, 32)))
 
 

@@ -79,7 +79,7 @@ def _scheduler(kind: Any, **config: Any) -> dict[str, Any]:
     ("family", "changes", "message"),
     [
         ("wan", _scheduler(DDIMScheduler), "DDIMScheduler that is not set to flow matching"),
-        ("wan", _scheduler(UniPCMultistepScheduler), "not set to flow matching, on which Wan is"),
+        ("wan", _scheduler(UniPCMultistepScheduler), "not set to flow matching, which Wan is"),
         ("cogvideox", _scheduler(DDIMScheduler), "scheduler is a DDIMScheduler of prediction_type"),
         ("wan", cogvideox_vae, "vae is a AutoencoderKLCogVideoX; use AutoencoderKLWan"),
         ("wan", {"decoder": torch.nn.Identity()}, "decoder is a Identity, which decodes single"),
@@ -98,7 +98,7 @@ def test_a_prompt_of_another_length_is_refused() -> None:
 
 
 def test_a_class_of_no_family_is_named() -> None:
-    with pytest.raises(ValueError, match=r"is a Linear, which is of no known family; use one of U"):
+    with pytest.raises(ValueError, match=r"is a Linear, which is of no known family: use one of U"):
         find_family(torch.nn.Linear(1, 1))
     assert list(FAMILIES) == [
         "UNet3DConditionModel",

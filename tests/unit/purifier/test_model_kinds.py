@@ -128,7 +128,7 @@ def test_more_frames_than_a_motion_module_knows_are_refused() -> None:
     pipeline = load(unet=tiny_motion_unet(frames=4))
     with pytest.raises(ValueError, match="at most 4 frames for this pipeline, got 5"):
         pipeline(clips(frames=5))
-    with pytest.raises(ValueError, match="takes 5 frames, and the purifier at most 4: take a"):
+    with pytest.raises(ValueError, match="takes 5 frames, and the purifier at most 4: use a"):
         DefendedRecogniser(pipeline, tiny_recogniser(5, (16, 24)))
     DefendedRecogniser(pipeline, tiny_recogniser(4, (16, 24)))
 
