@@ -164,7 +164,11 @@ class OpenVideo:
         """
         if frames == 0 and (error := encryption(self.data)):
             raise error
-        return [*self.warnings, *self.damage.warnings(frames)]
+        try:
+            return [*self.warnings, *self.damage.warnings(frames)]
+        except UnusableVideoError as error:
+            # Of encrypted bytes a frame or two may decode by chance.
+            raise encryption(self.data) or error from None
 
     def _decoded(self, has_key: bool) -> Iterator[Any]:
         """The decoder's frames; a packet that it refuses loses only that packet."""

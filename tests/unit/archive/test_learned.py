@@ -33,8 +33,8 @@ def test_a_t_that_was_asked_for_is_kept_and_told(tmp_path: Path) -> None:
     kept, said = within_learned(config, folder)
     assert kept == config
     assert said == (
-        "inversion_steps 4 asks for noise that the purifier has not learned: it was trained for "
-        "at most 2"
+        "inversion_steps 4 visits noise levels that the purifier has not learned: it was trained "
+        "for at most 2"
     )
     config["videopure"]["purification"]["inversion_steps"] = 2
     assert within_learned(config, folder) == (config, None)

@@ -186,6 +186,23 @@ def test_an_encrypted_video_is_called_encrypted() -> None:
         read(b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + init)
 
 
+def test_an_encrypted_video_of_which_a_frame_decodes_is_called_encrypted() -> None:
+    """Encrypted bytes look like a frame now and then: here one in five is left as it was."""
+    packets, stream = encoded_packets(numbered_frames(30))
+    data = bytearray(mux(packets, "mp4", "libx264", extradata=stream.codec_context.extradata))
+    for number, packet in enumerate(packets):
+        if number % 5:
+            unit = packet[4:]  # mp4 has sizes in the place of start codes
+            at = data.index(unit)
+            data[at : at + len(unit)] = bytes(len(unit))
+    with pytest.raises(UnusableVideoError, match="damaged or cut short"):
+        read(bytes(data))
+    mark = b"stsd" + bytes(12) + b"encv"
+    data += (8 + len(mark)).to_bytes(4, "big") + b"free" + mark
+    with pytest.raises(UnusableVideoError, match="is encrypted"):
+        read(bytes(data))
+
+
 def test_intact_files_are_not_called_encrypted() -> None:
     """Chance bytes may look like anything: only what cannot be decoded is asked."""
     data = whole_files()["webm"].replace(b"Lavf", b"\x50\x33\x81\x01", 1)
