@@ -40,8 +40,8 @@ def within_learned(config: Mapping[str, Any], pipeline: Path) -> tuple[dict[str,
         if purification.inversion_steps <= most:
             return dict(config), None
         return dict(config), (
-            f"inversion_steps {purification.inversion_steps} visits noise levels that the purifier has "
-            f"not learned: it was trained for at most {most}"
+            f"inversion_steps {purification.inversion_steps} visits noise levels that the purifier "
+            f"has not learned: it was trained for at most {most}"
         )
     steps = min(most, purification.inversion_steps)
     section["purification"] = {**asked, "inversion_steps": steps}
