@@ -23,10 +23,11 @@ from videopure.format.settings import Limits
 from videopure.motions.bundle_files import save_recogniser
 from videopure.motions.clips import Stream
 from videopure.motions.dataset import add_mixed_noise, load_split
-from videopure.purifier import NetworkRecogniser
+from videopure.purifier import NetworkRecogniser, TransformersRecogniser
 from videopure.purifier.networks.motion_recogniser import MotionResNet3d
 from videopure.training.ahead import Ahead
 from videopure.training.decoded import decode_videos
+from videopure.training.fine_tuning import for_classes, save
 from videopure.training.loop import StageLog, step_generator, train_steps
 from videopure.training.precision import computing_in
 
@@ -132,22 +133,37 @@ def accuracy(
 def main(
     videos: Annotated[Path, typer.Argument(help="Folder with one folder of videos per class.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Transformers folder to fine-tune, with its own frames and size; a small "
+            "recogniser is made where none is given."
+        ),
+    ] = None,
     frames: Annotated[int, typer.Option(min=2, help="Frames per clip.")] = 16,
     size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 64,
     width: Annotated[int, typer.Option(help="Channels of its first layers.")] = 32,
     steps: Annotated[int, typer.Option(min=2, help="Steps of 16 clips each.")] = 300,
+    rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode, and threads that make batches.")
     ] = 1,
 ) -> None:
-    """Train a small recogniser for your own classes."""
+    """Train a small recogniser for your own classes, or fine-tune one of transformers."""
     files = find_videos(videos, labelled=True)
     classes = sorted({str(file.label) for file in files})
     torch.manual_seed(seed)
-    architecture = {"width": width}
-    network = MotionResNet3d(len(classes), **architecture)
-    recogniser = NetworkRecogniser(network, out.name, frames, (size, size), classes)
+    architecture, layout = {"width": width}, {"num_frames": frames, "frame_size": (size, size)}
+    recogniser: TransformersRecogniser | NetworkRecogniser
+    if start is not None:
+        try:
+            recogniser = for_classes(start, classes)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--start") from error
+    else:
+        network = MotionResNet3d(len(classes), **architecture)
+        recogniser = NetworkRecogniser(network, out.name, frames, (size, size), classes)
     place = out.with_name(f"{out.name}.training")
     numbered = number_classes(files, recogniser)
     clips = decode_videos(
@@ -156,15 +172,20 @@ def main(
         workers=workers,
     )
     clips = replace(clips, labels=torch.tensor([number for _, number in numbered]))
-    recipe = RecogniserRecipe(seed=seed, steps=steps, batch=16, max_noise_sigma=0.015)
+    recipe = RecogniserRecipe(
+        seed=seed, steps=steps, batch=16, learning_rate=rate, max_noise_sigma=0.015
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     checkpoint = place / "checkpoint.pt"
-    train_recogniser(network, clips, recipe, checkpoint, "recogniser", device, threads=workers)
+    train_recogniser(recogniser, clips, recipe, checkpoint, "recogniser", device, threads=workers)
     shown, labels = clips.validation(len(clips.held_out))
     with torch.no_grad():
-        hits = int((network.cpu()(shown).argmax(1) == labels).sum())
-    layout = {"num_frames": frames, "frame_size": (size, size), "labels": classes}
-    save_recogniser(network, out.name, architecture, out, **layout)  # type: ignore[arg-type]
+        hits = int((recogniser.cpu()(shown).argmax(1) == labels).sum())
+    if isinstance(recogniser, TransformersRecogniser):
+        assert start is not None
+        save(recogniser, start, out)
+    else:
+        save_recogniser(network, out.name, architecture, out, labels=classes, **layout)  # type: ignore[arg-type]
     print(f"{out}: {hits} of {len(shown)} held-out videos are recognised")
     for fault in clips.skipped:
         print(f"Skipped: {fault}")
