@@ -27,6 +27,7 @@ def for_classes(folder: Path, classes: Sequence[str]) -> TransformersRecogniser:
     if not isinstance(recogniser, TransformersRecogniser):
         raise ValueError(f"start must be a transformers folder, got {folder}")
     if list(recogniser.labels) == list(classes):
+        recogniser.requires_grad_(True)  # loaded to be served, it is frozen
         return recogniser
     from transformers import AutoModelForVideoClassification  # heavy, and an extra
 

@@ -73,6 +73,11 @@ def test_a_transformers_recogniser_is_fine_tuned_to_other_classes(
     clip = torch.rand((1, 4, 3, 16, 16))
     expected = model.eval()(pixel_values=old.normalise(clip)).logits  # type: ignore[operator]
     assert torch.allclose(recogniser.logits(clip), expected, atol=1e-5)
+    again = tmp_path / "again"  # with the classes that it has: its head stays
+    main(videos, again, start=out, steps=3, rate=1e-3, workers=0)
+    first, second = (load_file(place / "model.safetensors") for place in (out, again))
+    assert first.keys() == second.keys()
+    assert not torch.equal(first["classifier.weight"], second["classifier.weight"])
 
 
 def test_only_a_transformers_folder_is_fine_tuned(videos: Path, tmp_path: Path) -> None:
