@@ -32,7 +32,7 @@ _CSV_FIELDS = (
 _LEGEND = {
     "VideoPure": "label and score after purification",
     "bare recogniser": "label and score of the recogniser alone, without VideoPure",
-    "votes": "votes counted, of those that a full count has",
+    "votes": "votes counted, out of all that a full count has",
     "suspicion": "0 to 1; ! exceeds the archive's threshold: probably an attack",
 }
 _NARROW = ("votes", "suspicion")
