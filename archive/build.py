@@ -35,7 +35,13 @@ from videopure.format.external_weights import complete_folder
 from videopure.format.integrity import read_classes, weight_dtypes, weight_shapes
 from videopure.format.manifest import CONFIG_NAME, MANIFEST_NAME, Component, Fit, Manifest
 from videopure.format.operator import record_of
-from videopure.format.settings import HandlerSettings, Weights, flat_keys, read_yaml
+from videopure.format.settings import (
+    HandlerSettings,
+    ModelConfig,
+    Weights,
+    flat_keys,
+    read_yaml,
+)
 from videopure.purifier import __version__, load_recogniser
 
 __all__ = ["BuildError", "build", "build_archive"]
@@ -85,8 +91,7 @@ def build(spec: BuildSpec, report: Report = lambda step: None) -> Path:
     sources = find_sources(spec)
     accepted = check_licences(sources, spec, report)
     settings, said = within_learned(spec.config, sources["pipeline"].path)
-    spec = replace(spec, config=settings)
-    config = spec.check()
+    spec, config = replace(spec, config=settings), ModelConfig.parse(settings)
     if said is not None:
         report(said)
     spec.out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from videopure.purifier import TransformersRecogniser, load_recogniser
 from videopure.purifier.recognisers.processors import find_processor
 
-__all__ = ["for_classes", "save"]
+__all__ = ["for_classes", "save_fine_tuned"]
 
 
 def for_classes(folder: Path, classes: Sequence[str]) -> TransformersRecogniser:
@@ -36,7 +36,7 @@ def for_classes(folder: Path, classes: Sequence[str]) -> TransformersRecogniser:
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
-        ignore_mismatched_sizes=True,  # of the head alone: the rest was just loaded without one
+        ignore_mismatched_sizes=True,  # of the head; the folder has just loaded whole
         num_labels=len(classes),
         id2label=dict(enumerate(classes)),
         label2id={name: number for number, name in enumerate(classes)},
@@ -44,7 +44,7 @@ def for_classes(folder: Path, classes: Sequence[str]) -> TransformersRecogniser:
     return TransformersRecogniser(model, find_processor(folder), recogniser.name)
 
 
-def save(recogniser: TransformersRecogniser, start: Path, out: Path) -> None:
+def save_fine_tuned(recogniser: TransformersRecogniser, start: Path, out: Path) -> None:
     """Write the recogniser in its own layout, with the processor of the folder it started from."""
     recogniser.model.save_pretrained(out)
     processor = json.dumps(find_processor(start), indent=1)

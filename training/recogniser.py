@@ -8,8 +8,9 @@ good recogniser with a library for that, such as transformers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -23,11 +24,11 @@ from videopure.format.settings import Limits
 from videopure.motions.bundle_files import save_recogniser
 from videopure.motions.clips import Stream
 from videopure.motions.dataset import add_mixed_noise, load_split
-from videopure.purifier import NetworkRecogniser, TransformersRecogniser
+from videopure.purifier import NetworkRecogniser, Recogniser
 from videopure.purifier.networks.motion_recogniser import MotionResNet3d
 from videopure.training.ahead import Ahead
 from videopure.training.decoded import decode_videos
-from videopure.training.fine_tuning import for_classes, save
+from videopure.training.fine_tuning import for_classes, save_fine_tuned
 from videopure.training.loop import StageLog, step_generator, train_steps
 from videopure.training.precision import computing_in
 
@@ -130,6 +131,36 @@ def accuracy(
     return hits / count
 
 
+def _new(
+    name: str, classes: list[str], frames: int, size: int, width: int
+) -> tuple[Recogniser, Callable[[Path], object]]:
+    """A small recogniser with random weights, and what writes it into a folder."""
+    network = MotionResNet3d(len(classes), width=width)
+    recogniser = NetworkRecogniser(network, name, frames, (size, size), classes)
+
+    def save(out: Path) -> None:
+        save_recogniser(
+            network,
+            name,
+            {"width": width},
+            out,
+            num_frames=frames,
+            frame_size=(size, size),
+            labels=classes,
+        )
+
+    return recogniser, save
+
+
+def _started(folder: Path, classes: Sequence[str]) -> tuple[Recogniser, Callable[[Path], object]]:
+    """A transformers recogniser to go on from, and what writes it into a folder."""
+    try:
+        recogniser = for_classes(folder, classes)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--start") from error
+    return recogniser, partial(save_fine_tuned, recogniser, folder)
+
+
 def main(
     videos: Annotated[Path, typer.Argument(help="Folder with one folder of videos per class.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
@@ -140,9 +171,9 @@ def main(
             "recogniser is made where none is given."
         ),
     ] = None,
-    frames: Annotated[int, typer.Option(min=2, help="Frames per clip.")] = 16,
-    size: Annotated[int, typer.Option(help="Height and width of the frames.")] = 64,
-    width: Annotated[int, typer.Option(help="Channels of its first layers.")] = 32,
+    frames: Annotated[int, typer.Option(min=2, help="Frames per clip, of a new one.")] = 16,
+    size: Annotated[int, typer.Option(help="Height and width of the frames, of a new one.")] = 64,
+    width: Annotated[int, typer.Option(help="Channels of the first layers, of a new one.")] = 32,
     steps: Annotated[int, typer.Option(min=2, help="Steps of 16 clips each.")] = 300,
     rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
@@ -154,16 +185,9 @@ def main(
     files = find_videos(videos, labelled=True)
     classes = sorted({str(file.label) for file in files})
     torch.manual_seed(seed)
-    architecture, layout = {"width": width}, {"num_frames": frames, "frame_size": (size, size)}
-    recogniser: TransformersRecogniser | NetworkRecogniser
-    if start is not None:
-        try:
-            recogniser = for_classes(start, classes)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--start") from error
-    else:
-        network = MotionResNet3d(len(classes), **architecture)
-        recogniser = NetworkRecogniser(network, out.name, frames, (size, size), classes)
+    recogniser, save = (
+        _new(out.name, classes, frames, size, width) if start is None else _started(start, classes)
+    )
     place = out.with_name(f"{out.name}.training")
     numbered = number_classes(files, recogniser)
     clips = decode_videos(
@@ -181,11 +205,7 @@ def main(
     shown, labels = clips.validation(len(clips.held_out))
     with torch.no_grad():
         hits = int((recogniser.cpu()(shown).argmax(1) == labels).sum())
-    if isinstance(recogniser, TransformersRecogniser):
-        assert start is not None
-        save(recogniser, start, out)
-    else:
-        save_recogniser(network, out.name, architecture, out, labels=classes, **layout)  # type: ignore[arg-type]
+    save(out)
     print(f"{out}: {hits} of {len(shown)} held-out videos are recognised")
     for fault in clips.skipped:
         print(f"Skipped: {fault}")

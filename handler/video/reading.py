@@ -162,12 +162,10 @@ class OpenVideo:
         Raises:
             UnusableVideoError: if too much is missing.
         """
-        if frames == 0 and (error := encryption(self.data)):
-            raise error
         try:
             return [*self.warnings, *self.damage.warnings(frames)]
         except UnusableVideoError as error:
-            # Of encrypted bytes a frame or two may decode by chance.
+            # An encrypted file looks like a damaged one; a frame or two may decode by chance.
             raise encryption(self.data) or error from None
 
     def _decoded(self, has_key: bool) -> Iterator[Any]:
